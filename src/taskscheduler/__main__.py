@@ -1,0 +1,5 @@
+"""``python -m taskscheduler``."""
+
+from taskscheduler.entrypoints.cli import main
+
+main()

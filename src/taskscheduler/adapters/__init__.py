@@ -1,0 +1,1 @@
+"""What implements the domain's ports. Adapters do not know one another."""

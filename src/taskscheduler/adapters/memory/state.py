@@ -1,0 +1,126 @@
+"""What the in-memory adapters share."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from taskscheduler.domain.errors import TaskNotFound
+from taskscheduler.domain.lease import Attempt, AttemptError
+from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
+from taskscheduler.domain.status import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    from taskscheduler.domain.status import Event
+    from taskscheduler.domain.task import Task, TaskId, WorkerId
+    from taskscheduler.domain.worker import Cancellation, Subscription, WorkerProfile
+
+
+class Lane(NamedTuple):
+    """Tasks that are claimed in order of their time."""
+
+    priority: int
+    queue: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Registered:
+    """A worker's row."""
+
+    profile: WorkerProfile
+    started_at: datetime
+    seen_at: datetime
+    beats: int = 0
+    cancelled: list[Cancellation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class State:
+    """All rows, and the changes that more than one adapter makes."""
+
+    now: Callable[[], datetime]
+    unique_for: timedelta
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    history: defaultdict[TaskId, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    unique: dict[tuple[str, str], tuple[TaskId, datetime]] = field(default_factory=dict)
+    requests: dict[str, tuple[bytes, Sequence[TaskId], datetime]] = field(default_factory=dict)
+    workers: dict[WorkerId, Registered] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
+    settled: dict[int, Event] = field(default_factory=dict)
+    lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    tokens: int = 0
+    worker_ids: int = 0
+
+    def task(self, task_id: TaskId) -> Task:
+        """Return the task. Raises TaskNotFound."""
+        try:
+            return self.tasks[task_id]
+        except KeyError:
+            raise TaskNotFound(task_id) from None
+
+    def save(self, task: Task) -> Task:
+        """Keep ``task`` in place of its former self."""
+        self.tasks[task.id] = task
+        if task.status is TaskStatus.PENDING:
+            lane = self.lanes[Lane(task.priority, task.queue, task.kind)]
+            heapq.heappush(lane, (task.process_at, task.id))
+        return task
+
+    def heads(self, subscription: Subscription) -> list[tuple[Lane, Task]]:
+        """Return the earliest pending task of each lane subscribed to, in claiming order."""
+        heads = [
+            (lane, head)
+            for lane in self.lanes
+            if lane.kind in subscription.kinds and lane.queue in subscription.queues
+            if (head := self._head(lane)) is not None
+        ]
+        heads.sort(key=lambda found: (found[0].priority, found[1].process_at, found[0]))
+        return heads
+
+    def due(self, subscription: Subscription) -> Iterator[Task]:
+        """Yield the pending tasks that are due, in claiming order; each must be changed."""
+        now = self.now()
+        for lane, _ in self.heads(subscription):
+            while (head := self._head(lane)) is not None and head.process_at <= now:
+                yield head
+
+    def _head(self, lane: Lane) -> Task | None:
+        heap = self.lanes[lane]
+        while heap:
+            process_at, task_id = heap[0]
+            task = self.tasks.get(task_id)
+            # Entries are not removed when a task changes: they are passed over here.
+            if (
+                task is not None
+                and task.status is TaskStatus.PENDING
+                and task.process_at == process_at
+                and task.priority == lane.priority
+            ):
+                return task
+            heapq.heappop(heap)
+        return None
+
+    def attempts_granted(self, kind: str) -> int:
+        """Return the attempts of a task that does not bring its own number."""
+        return self.kinds.get(kind, MAX_ATTEMPTS_DEFAULT)
+
+    def record(self, task: Task, outcome: Event, error: AttemptError | None) -> None:
+        """Write the end of the running attempt of ``task`` into its history."""
+        self.history[task.id].append(
+            Attempt(
+                number=task.attempt,
+                started_at=task.started_at,
+                finished_at=self.now(),
+                outcome=outcome,
+                worker_id=task.worker_id,
+                error=error,
+            )
+        )

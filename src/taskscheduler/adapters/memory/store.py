@@ -1,0 +1,68 @@
+"""The in-memory store, put together."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from taskscheduler.adapters.memory.state import State
+from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
+from taskscheduler.adapters.memory.wakeups import MemoryWakeUps
+from taskscheduler.adapters.memory.workers import (
+    MemoryKindCatalogue,
+    MemoryUpkeep,
+    MemoryWorkerRegistry,
+)
+from taskscheduler.application.store import Store
+from taskscheduler.domain.ports import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from datetime import datetime
+
+    from taskscheduler.domain.ports import WorkerRegistry
+    from taskscheduler.domain.task import TaskId
+
+
+class StoreClock(Clock, Protocol):
+    """A clock that may stand in for a store's."""
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        ...
+
+
+def memory_store(
+    clock: StoreClock,
+    new_task_id: Callable[[], TaskId],
+    *,
+    unique_for: timedelta = timedelta(days=1),
+) -> Store:
+    """Return a new, empty store whose time is ``clock``'s."""
+    state = State(clock.now, unique_for)
+    wakeups = MemoryWakeUps()
+    workers = MemoryWorkerRegistry(state)
+
+    @asynccontextmanager
+    async def own_registry() -> AsyncGenerator[WorkerRegistry]:
+        # Each of its methods runs from start to end without giving way, so threads may share it.
+        yield workers
+
+    return Store(
+        tasks=MemoryTaskRepository(state, on_cancellation=wakeups.ring_cancellation),
+        board=MemoryTaskBoard(state),
+        workers=workers,
+        own_registry=own_registry,
+        kinds=MemoryKindCatalogue(state),
+        upkeep=MemoryUpkeep(state),
+        wakeups=wakeups,
+        clock=clock,
+        new_task_id=new_task_id,
+        opened=_opened,
+    )
+
+
+@asynccontextmanager
+async def _opened() -> AsyncGenerator[None]:
+    yield

@@ -1,0 +1,271 @@
+"""Tasks in memory."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from taskscheduler.domain.errors import (
+    IdempotencyConflict,
+    IllegalTransition,
+    LeaseLost,
+    TaskChanged,
+    TaskExists,
+)
+from taskscheduler.domain.lease import Attempt, Lease, Settlement
+from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId
+from taskscheduler.domain.worker import Cancellation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+    from datetime import timedelta
+
+    from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.edit import TaskEdit
+    from taskscheduler.domain.query import TaskQuery
+    from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.worker import Subscription
+
+RECORDED = frozenset({Event.COMPLETE, Event.RETRY, Event.FAIL, Event.CANCEL})
+
+
+class MemoryTaskRepository:
+    """``TaskRepository`` in memory. ``transaction`` is ignored: everything happens at once."""
+
+    def __init__(self, state: State, *, on_cancellation: Callable[[], None]) -> None:
+        """Work on ``state``; call ``on_cancellation`` when a lease is taken away."""
+        self._state = state
+        self._on_cancellation = on_cancellation
+
+    async def put(
+        self,
+        tasks: Sequence[NewTask],
+        *,
+        transaction: object | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Sequence[TaskId]:
+        """See ``TaskRepository.put``."""
+        del transaction
+        if idempotency is None:
+            return self._store(tasks)
+        now = self._state.now()
+        fingerprint, ids, expires_at = self._state.requests.get(idempotency.key, (b"", (), now))
+        if expires_at <= now:
+            ids = self._store(tasks)
+            expires_at = now + self._state.unique_for
+            self._state.requests[idempotency.key] = (idempotency.fingerprint, ids, expires_at)
+        elif fingerprint != idempotency.fingerprint:
+            raise IdempotencyConflict(idempotency.key)
+        return ids
+
+    def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
+        now = self._state.now()
+        ids: list[TaskId] = []
+        fresh: dict[TaskId, Task] = {}
+        unique: dict[tuple[str, str], TaskId] = {}
+        for new in tasks:
+            stored = self._state.tasks.get(new.id) or fresh.get(new.id)
+            if stored is not None:
+                if not new.describes(stored):
+                    raise TaskExists(new.id)
+                ids.append(new.id)
+                continue
+            if new.unique_key is not None:
+                name = (new.kind, new.unique_key)
+                holder, expires_at = self._state.unique.get(name, (None, now))
+                if holder is None or expires_at <= now:
+                    holder = unique.get(name)
+                if holder is not None:
+                    ids.append(holder)
+                    continue
+                unique[name] = new.id
+            fresh[new.id] = Task.store(new, now=now)
+            ids.append(new.id)
+        for task in fresh.values():
+            self._state.save(task)
+        for name, task_id in unique.items():
+            self._state.unique[name] = (task_id, now + self._state.unique_for)
+        return ids
+
+    async def get(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.get``."""
+        return self._state.task(task_id)
+
+    async def claim(
+        self, worker_id: WorkerId, subscription: Subscription, limit: int
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim``."""
+        if worker_id not in self._state.workers:
+            return []
+        now = self._state.now()
+        leases: list[Lease] = []
+        for due in islice(self._state.due(subscription), limit):
+            self._state.tokens += 1
+            task = due.claim(worker_id=worker_id, token=self._state.tokens, now=now)
+            self._state.save(task)
+            leases.append(
+                Lease(
+                    task.id,
+                    self._state.tokens,
+                    task.kind,
+                    task.queue,
+                    task.priority,
+                    task.attempt,
+                    task.max_attempts,
+                    task.process_at,
+                    task.timeout,
+                    task.payload,
+                    task.excused,
+                    task.expires_at is not None and task.expires_at <= now,
+                )
+            )
+        return leases
+
+    async def next_due(self, subscription: Subscription) -> timedelta | None:
+        """See ``TaskRepository.next_due``."""
+        heads = self._state.heads(subscription)
+        if not heads:
+            return None
+        return min(task.process_at for _, task in heads) - self._state.now()
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
+        """See ``TaskRepository.settle``."""
+        return {each.task_id for each in settlements if not self._settle(each)}
+
+    @asynccontextmanager
+    async def completing(self, lease: Lease) -> AsyncGenerator[object]:
+        """See ``TaskRepository.completing``."""
+        yield None
+        if not self._settle(Settlement(lease.task_id, lease.token, Event.COMPLETE)):
+            raise LeaseLost(lease.task_id)
+
+    async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
+        """See ``TaskRepository.outcomes_of``."""
+        return {
+            each.task_id
+            for each in settlements
+            if self._state.settled.get(each.token) is each.event
+        }
+
+    async def reconcile(self, worker_id: WorkerId, known: Collection[int]) -> int:
+        """See ``TaskRepository.reconcile``."""
+        unknown = [
+            task
+            for task in self._state.tasks.values()
+            if task.worker_id == worker_id and task.token not in known
+        ]
+        for task in unknown:
+            self._state.save(task.release(now=self._state.now()))
+        return len(unknown)
+
+    async def cancel(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.cancel``."""
+        task = self._state.task(task_id)
+        cancelled = task.cancel(now=self._state.now())
+        if task.status is TaskStatus.IN_PROGRESS:
+            self._state.record(task, Event.CANCEL, None)
+            self._take_lease(task)
+        return self._state.save(cancelled)
+
+    async def retry(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.retry``."""
+        task = self._state.task(task_id)
+        granted = self._state.attempts_granted(task.kind)
+        return self._state.save(task.revive(now=self._state.now(), max_attempts=granted))
+
+    async def run_now(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.run_now``."""
+        return self._state.save(self._state.task(task_id).run_now(now=self._state.now()))
+
+    async def edit(self, task_id: TaskId, edit: TaskEdit, *, expected: Task | None = None) -> Task:
+        """See ``TaskRepository.edit``."""
+        task = self._state.task(task_id)
+        edited = task.edit(edit, now=self._state.now())
+        if expected is not None and expected != task:
+            raise TaskChanged(task_id)
+        return self._state.save(edited)
+
+    async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
+        """See ``TaskRepository.delete``."""
+        task = self._state.task(task_id)
+        if task.status is TaskStatus.IN_PROGRESS:
+            if not force:
+                raise IllegalTransition(status=task.status.value, event="delete")
+            self._take_lease(task)
+        del self._state.tasks[task_id]
+        self._state.history.pop(task_id, None)
+        if task.unique_key is not None:
+            name = (task.kind, task.unique_key)
+            if self._state.unique.get(name, (None,))[0] == task_id:
+                del self._state.unique[name]
+
+    def _take_lease(self, task: Task) -> None:
+        if task.worker_id is None or task.token is None:
+            return
+        if (worker := self._state.workers.get(task.worker_id)) is not None:
+            worker.cancelled.append(Cancellation(task.id, task.token))
+            self._on_cancellation()
+
+    def _settle(self, settlement: Settlement) -> bool:
+        task = self._state.tasks.get(settlement.task_id)
+        if task is None or task.token != settlement.token:
+            return False
+        now = self._state.now()
+        match settlement.event:
+            case Event.COMPLETE:
+                after = task.complete(now=now)
+            case Event.RETRY:
+                after = task.retry(now=now, delay=settlement.delay)
+            case Event.SNOOZE:
+                after = task.snooze(now=now, delay=settlement.delay)
+            case Event.RELEASE:
+                after = task.release(now=self._state.now())
+            case Event.FAIL:
+                after = task.fail(now=now)
+            case Event.CANCEL:
+                after = task.cancel(now=now)
+            case _:
+                raise IllegalTransition(status=task.status.value, event=settlement.event.value)
+        if settlement.event in RECORDED:
+            self._state.record(task, settlement.event, settlement.error)
+        self._state.settled[settlement.token] = settlement.event
+        self._state.save(after)
+        return True
+
+
+class MemoryTaskBoard:
+    """``TaskBoard`` in memory."""
+
+    def __init__(self, state: State) -> None:
+        """Read ``state``."""
+        self._state = state
+
+    async def list(self, query: TaskQuery) -> Sequence[Task]:
+        """See ``TaskBoard.list``."""
+        found = (
+            task
+            for _, task in sorted(self._state.tasks.items(), reverse=True)
+            if (query.status is None or task.status is query.status)
+            and (query.kind is None or task.kind == query.kind)
+            and (query.queue is None or task.queue == query.queue)
+            and (query.before is None or task.id < query.before)
+        )
+        return list(islice(found, query.limit))
+
+    async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
+        """See ``TaskBoard.attempts``."""
+        attempts = list(self._state.history.get(task_id, ()))
+        task = self._state.tasks.get(task_id)
+        if task is not None and task.status is TaskStatus.IN_PROGRESS:
+            attempts.append(
+                Attempt(
+                    number=task.attempt,
+                    started_at=task.started_at,
+                    finished_at=None,
+                    outcome=None,
+                    worker_id=task.worker_id,
+                )
+            )
+        return attempts

@@ -1,0 +1,127 @@
+"""Workers and kinds in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskscheduler.adapters.memory.state import Registered, State
+from taskscheduler.domain.errors import WorkerLost
+from taskscheduler.domain.lease import AttemptError
+from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.task import WorkerId
+from taskscheduler.domain.worker import WorkerProfile, WorkerSighting, has_expired
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.worker import Cancellation
+
+WORKER_LOST = AttemptError("WorkerLost", "the worker fell silent while it ran the task")
+
+
+class MemoryWorkerRegistry:
+    """``WorkerRegistry`` in memory."""
+
+    def __init__(self, state: State) -> None:
+        """Work on ``state``."""
+        self._state = state
+
+    async def join(self, profile: WorkerProfile) -> WorkerId:
+        """See ``WorkerRegistry.join``."""
+        self._state.worker_ids += 1
+        worker_id = WorkerId(self._state.worker_ids)
+        now = self._state.now()
+        self._state.workers[worker_id] = Registered(profile, started_at=now, seen_at=now)
+        self._state.kinds.update(profile.kinds)
+        return worker_id
+
+    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+        """See ``WorkerRegistry.beat``."""
+        worker = self._state.workers.get(worker_id)
+        if worker is None:
+            raise WorkerLost(worker_id)
+        worker.beats += 1
+        worker.seen_at = self._state.now()
+        cancelled, worker.cancelled = worker.cancelled, []
+        return cancelled
+
+    async def leave(self, worker_id: WorkerId) -> None:
+        """See ``WorkerRegistry.leave``."""
+        self._state.workers.pop(worker_id, None)
+        for task in [t for t in self._state.tasks.values() if t.worker_id == worker_id]:
+            self._state.save(task.release(now=self._state.now()))
+
+    async def sightings(self) -> Sequence[WorkerSighting]:
+        """See ``WorkerRegistry.sightings``."""
+        return [
+            WorkerSighting(
+                id=worker_id,
+                name=worker.profile.name,
+                queues=worker.profile.queues,
+                kinds=frozenset(worker.profile.kinds),
+                concurrency=worker.profile.concurrency,
+                started_at=worker.started_at,
+                seen_at=worker.seen_at,
+                lease=worker.profile.lease,
+                beats=worker.beats,
+                expired=self._is_expired(worker),
+            )
+            for worker_id, worker in self._state.workers.items()
+        ]
+
+    async def bury(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
+        """See ``WorkerRegistry.bury``."""
+        worker = self._state.workers.get(worker_id)
+        if worker is None or worker.beats != beats or not self._is_expired(worker):
+            return []
+        del self._state.workers[worker_id]
+        rescued = [t for t in self._state.tasks.values() if t.worker_id == worker_id]
+        now = self._state.now()
+        for task in rescued:
+            after = task.rescue(
+                now=now,
+                max_attempts=self._state.attempts_granted(task.kind),
+                alone=len(rescued) == 1,
+            )
+            outcome = Event.FAIL if after.status is TaskStatus.FAILED else Event.RESCUE
+            self._state.record(task, outcome, WORKER_LOST)
+            self._state.save(after)
+        return [task.id for task in rescued]
+
+    def _is_expired(self, worker: Registered) -> bool:
+        return has_expired(worker.seen_at, worker.profile.lease, self._state.now())
+
+
+class MemoryKindCatalogue:
+    """``KindCatalogue`` in memory."""
+
+    def __init__(self, state: State) -> None:
+        """Work on ``state``."""
+        self._state = state
+
+    async def register(self, kinds: Mapping[str, int]) -> None:
+        """See ``KindCatalogue.register``."""
+        self._state.kinds.update(kinds)
+
+    async def known(self) -> frozenset[str]:
+        """See ``KindCatalogue.known``."""
+        return frozenset(self._state.kinds)
+
+
+class MemoryUpkeep:
+    """``Upkeep`` in memory: expired unique keys are all there is to drop."""
+
+    def __init__(self, state: State) -> None:
+        """Work on ``state``."""
+        self._state = state
+
+    async def turn(self) -> None:
+        """See ``Upkeep.turn``."""
+        now = self._state.now()
+        for name in [n for n, (_, expires_at) in self._state.unique.items() if expires_at <= now]:
+            del self._state.unique[name]
+        for key in [
+            k for k, (_, _, expires_at) in self._state.requests.items() if expires_at <= now
+        ]:
+            del self._state.requests[key]

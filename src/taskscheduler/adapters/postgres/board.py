@@ -1,0 +1,120 @@
+"""Lists of tasks, newest first, whatever their number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+from uuid import UUID
+
+from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.rows import STATUSES, task_of, utc
+from taskscheduler.domain.lease import Attempt, AttemptError
+from taskscheduler.domain.status import Event, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.lanes import Lanes
+    from taskscheduler.domain.query import TaskQuery
+    from taskscheduler.domain.task import Task, TaskId
+
+ABOVE_ALL: Final = UUID(int=2**128 - 1)
+
+NEWEST: Final[LiteralString] = " AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
+
+LIVE: Final[dict[TaskStatus | None, LiteralString]] = {
+    None: s.LIVE + " WHERE true",
+    TaskStatus.PENDING: s.LIVE + " WHERE worker_id IS NULL",
+    TaskStatus.IN_PROGRESS: s.LIVE + " WHERE worker_id IS NOT NULL",
+}
+IN_LANES: Final[LiteralString] = " AND lane = ANY (%(lanes)s)"
+
+FINISHED_ANY: Final[LiteralString] = s.FINISHED + " WHERE true" + NEWEST
+FINISHED_STATUS: Final[LiteralString] = s.FINISHED + " WHERE status = %(status)s" + NEWEST
+# One look into the index for each lane and status, instead of a walk past all others' tasks.
+FINISHED_LANES: Final[LiteralString] = (
+    "SELECT f.* FROM unnest(%(lanes)s::integer[]) AS g (lane)"  # noqa: S608 - constants only
+    " CROSS JOIN unnest(%(statuses)s::smallint[]) AS h (status) CROSS JOIN LATERAL ("
+    + s.FINISHED
+    + " WHERE lane = g.lane AND status = h.status"
+    + NEWEST
+    + ") AS f"
+)
+PAGE: Final[LiteralString] = (
+    "SELECT"  # noqa: S608 - constants only
+    + s.TASK_COLUMNS.replace("t.id", "l.id")
+    + " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
+    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id OFFSET 0) AS t"
+    " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
+)
+
+
+class PostgresTaskBoard:
+    """``TaskBoard`` on PostgreSQL."""
+
+    def __init__(self, database: Database, lanes: Lanes) -> None:
+        """Read through ``database``."""
+        self._database = database
+        self._lanes = lanes
+        self._attempts = database.sql(s.ATTEMPTS)
+
+    async def list(self, query: TaskQuery) -> Sequence[Task]:
+        """See ``TaskBoard.list``."""
+
+        async def work(connection: Connection) -> Sequence[Task]:
+            values: dict[str, Any] = {
+                # The cursor is exclusive; "<=" lets the first page go without one.
+                "before": ABOVE_ALL if query.before is None else UUID(int=query.before.int - 1),
+                "limit": query.limit,
+            }
+            by_lane = query.kind is not None or query.queue is not None
+            if by_lane:
+                values["lanes"] = await self._lanes.matching(
+                    connection, kind=query.kind, queue=query.queue
+                )
+            statement = self._database.sql(page(query.status, by_lane=by_lane))
+            values["status"] = query.status and STATUSES.index(query.status)
+            values["statuses"] = [2, 3, 4] if query.status is None else [values["status"]]
+            # Unprepared, so that the plan is made for this very cursor and limit.
+            cursor = await connection.execute(statement, values, prepare=False)
+            return [task_of(row) for row in await cursor.fetchall()]
+
+        if query.before is not None and query.before.int == 0:
+            return []
+        return await self._database.run(work)
+
+    async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
+        """See ``TaskBoard.attempts``."""
+
+        async def work(connection: Connection) -> Sequence[Attempt]:
+            cursor = await connection.execute(self._attempts, {"id": task_id}, prepare=False)
+            return [attempt_of(row) for row in await cursor.fetchall()]
+
+        return await self._database.run(work)
+
+
+def page(status: TaskStatus | None, *, by_lane: bool) -> LiteralString:
+    """Return the statement for one page; every part of it is a constant of this file."""
+    parts: list[LiteralString] = []
+    if status in LIVE:
+        parts.append("(" + LIVE[status] + (IN_LANES if by_lane else "") + NEWEST + ")")
+    if status is None or status.is_final:
+        if by_lane:
+            finished = FINISHED_LANES
+        else:
+            finished = FINISHED_ANY if status is None else FINISHED_STATUS
+        parts.append("(" + finished + ")")
+    return PAGE.replace("{0}", " UNION ALL ".join(parts)).replace("{{schema}}", "{schema}")
+
+
+def attempt_of(row: tuple[Any, ...]) -> Attempt:
+    """Return the attempt of a row of ``statements.ATTEMPTS``."""
+    number, started_at, finished_at, outcome, worker_id, error_type, message, trace = row
+    return Attempt(
+        number=number,
+        started_at=utc(started_at),
+        finished_at=utc(finished_at),
+        outcome=None if outcome is None else Event(outcome),
+        worker_id=worker_id,
+        error=None if error_type is None else AttemptError(error_type, message or "", trace),
+    )

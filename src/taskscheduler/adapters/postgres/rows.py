@@ -1,0 +1,65 @@
+"""Rows into entities."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from taskscheduler.domain.status import TaskStatus
+from taskscheduler.domain.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import sql
+
+    from taskscheduler.adapters.postgres.database import Connection
+    from taskscheduler.domain.task import TaskId
+
+STATUSES: Final[Sequence[TaskStatus]] = (
+    TaskStatus.PENDING,
+    TaskStatus.IN_PROGRESS,
+    TaskStatus.COMPLETED,
+    TaskStatus.FAILED,
+    TaskStatus.CANCELLED,
+)
+"""By the number that the tables keep."""
+
+
+def task_of(row: tuple[Any, ...]) -> Task:
+    """Return the task of a row of ``statements.TASK_COLUMNS``."""
+    return Task(
+        id=row[0],
+        kind=row[1],
+        queue=row[2],
+        priority=row[3],
+        payload=row[4].encode(),
+        execute_at=row[5].astimezone(UTC),
+        process_at=row[6].astimezone(UTC),
+        created_at=row[7].astimezone(UTC),
+        status=STATUSES[int(row[8])],
+        attempt=row[9],
+        max_attempts=row[10],
+        timeout=row[11],
+        unique_key=row[12],
+        worker_id=row[13],
+        token=row[14],
+        started_at=utc(row[15]),
+        finished_at=utc(row[16]),
+        expires_at=utc(row[17]),
+        excused=row[18],
+    )
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Return ``moment``, which the driver gives in the session's time zone, in UTC."""
+    return None if moment is None else moment.astimezone(UTC)
+
+
+async def read(
+    connection: Connection, statement: sql.Composed, task_ids: Sequence[TaskId]
+) -> list[Task]:
+    """Return those of the tasks that are there; ``statement`` is ``statements.GET``."""
+    # Unprepared, so that the plan is made for these ids and opens only their days.
+    cursor = await connection.execute(statement, {"ids": list(task_ids)}, prepare=False)
+    return [task_of(row) for row in await cursor.fetchall()]

@@ -1,0 +1,85 @@
+"""The PostgreSQL store, put together."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from taskscheduler.adapters.postgres.board import PostgresTaskBoard
+from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.lanes import Lanes
+from taskscheduler.adapters.postgres.migrate import require_current
+from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
+from taskscheduler.adapters.postgres.wakeups import PostgresWakeUps, channel_of
+from taskscheduler.adapters.postgres.workers import (
+    PostgresKindCatalogue,
+    PostgresUpkeep,
+    PostgresWorkerRegistry,
+)
+from taskscheduler.application.store import Store
+from taskscheduler.domain.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from taskscheduler.domain.ports import Clock, WorkerRegistry
+    from taskscheduler.domain.task import TaskId
+
+UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
+
+log = logging.getLogger("taskscheduler.postgres")
+
+
+def postgres_store(
+    database: Database,
+    clock: Clock,
+    new_task_id: Callable[[], TaskId],
+    *,
+    listening: Database | None = None,
+    unique_for: timedelta = UNIQUE_FOR_DEFAULT,
+) -> Store:
+    """Return the store in ``database``; listen through ``listening`` where that is another way."""
+    lanes = Lanes(database, clock)
+    wakeups = PostgresWakeUps(database, listening or database)
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[None]:
+        async with database.opened():
+            await check_schema(database)
+            try:
+                yield
+            finally:
+                await wakeups.finish()
+
+    @asynccontextmanager
+    async def own_registry() -> AsyncGenerator[WorkerRegistry]:
+        # Two connections: while one hangs in a network that has gone silent, the other tries anew.
+        own = Database(database.url, schema=database.schema, pool_size=2)
+        async with own.opened():
+            yield PostgresWorkerRegistry(own)
+
+    return Store(
+        tasks=PostgresTaskRepository(
+            database, lanes, clock, channel=channel_of(database.schema), unique_for=unique_for
+        ),
+        board=PostgresTaskBoard(database, lanes),
+        workers=PostgresWorkerRegistry(database),
+        own_registry=own_registry,
+        kinds=PostgresKindCatalogue(database),
+        upkeep=PostgresUpkeep(database, clock),
+        wakeups=wakeups,
+        clock=clock,
+        new_task_id=new_task_id,
+        opened=opened,
+    )
+
+
+async def check_schema(database: Database) -> None:
+    """Refuse a schema that this program does not fit; a database that is away is waited for."""
+    try:
+        async with database.connection() as connection:
+            await require_current(connection, database.schema)
+    except StoreUnavailable as error:
+        log.warning("the database is away, work begins when it is back: %s", error)

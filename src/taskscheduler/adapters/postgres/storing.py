@@ -1,0 +1,137 @@
+"""Inserting tasks: once, whatever is asked for twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.lanes import Lane
+from taskscheduler.adapters.postgres.rows import read
+from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.task import Idempotency, NewTask, TaskId
+
+
+class Inserts:
+    """Writes bodies and hot rows on a connection that somebody else has opened."""
+
+    def __init__(self, database: Database, unique_for: timedelta) -> None:
+        """``unique_for`` is how long unique and idempotency keys live."""
+        self._unique_for = unique_for
+        sql = database.sql
+        self._put = sql(s.PUT)
+        self._get = sql(s.GET)
+        self._stored = sql(s.STORED)
+        self._take_keys = sql(s.TAKE_KEYS)
+        self._holders = sql(s.HOLDERS)
+        self._take_request = sql(s.TAKE_REQUEST)
+        self._answered = sql(s.ANSWERED)
+        self._answer_request = sql(s.ANSWER_REQUEST)
+
+    async def insert_once(
+        self,
+        connection: Connection,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        idempotency: Idempotency | None,
+    ) -> Sequence[TaskId]:
+        """Insert ``tasks`` unless the request was answered before; within a transaction."""
+        if idempotency is None:
+            return await self.insert(connection, tasks, lanes)
+        values: dict[str, Any] = {
+            "key": idempotency.key,
+            "fingerprint": idempotency.fingerprint,
+            "ids": [task.id for task in tasks],
+            "unique_for": self._unique_for,
+        }
+        taken = await (await connection.execute(self._take_request, values)).fetchone()
+        if taken is not None:
+            ids = await self.insert(connection, tasks, lanes)
+            if list(ids) != values["ids"]:  # a unique key had a holder
+                await connection.execute(self._answer_request, {**values, "ids": list(ids)})
+            return ids
+        answered = await (await connection.execute(self._answered, values)).fetchone()
+        if answered is None or answered[0] != idempotency.fingerprint:
+            raise IdempotencyConflict(idempotency.key)
+        return answered[1]
+
+    async def insert(
+        self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]
+    ) -> Sequence[TaskId]:
+        """Insert ``tasks``; return their ids, or those of whoever holds their keys."""
+        holders = await self._hold_keys(connection, tasks)
+        fresh: dict[TaskId, NewTask] = {}
+        for task in tasks:
+            if holders.get(task.id, task.id) == task.id:
+                fresh.setdefault(task.id, task)
+        rows = list(fresh.values())
+        cursor = await connection.execute(
+            self._put,
+            {
+                "ids": [task.id for task in rows],
+                "lanes": [lanes[Lane(task.queue, task.kind, task.priority)] for task in rows],
+                "execute_at": [task.execute_at for task in rows],
+                "max_attempts": [task.max_attempts for task in rows],
+                "timeouts": [task.timeout for task in rows],
+                "unique_keys": [task.unique_key for task in rows],
+                "expires_at": [task.expires_at for task in rows],
+                "payloads": [task.payload.decode() for task in rows],
+            },
+        )
+        if cursor.rowcount != len(tasks):
+            stored = {row[0] for row in await cursor.fetchall()}
+            again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
+            await self._require_same(connection, again, holders)
+        return [holders.get(task.id, task.id) for task in tasks]
+
+    async def _hold_keys(
+        self, connection: Connection, tasks: Sequence[NewTask]
+    ) -> Mapping[TaskId, TaskId]:
+        """Take the unique keys of ``tasks``; return who holds each task's key."""
+        keyed = [task for task in tasks if task.unique_key is not None]
+        if keyed:
+            # One that is stored already asks for nothing: its key may be another's by now.
+            ids = [task.id for task in keyed]
+            cursor = await connection.execute(self._stored, {"ids": ids}, prepare=False)
+            stored = {row[0] for row in await cursor.fetchall()}
+            keyed = [task for task in keyed if task.id not in stored]
+        if not keyed:
+            return {}
+        first: dict[tuple[str, str | None], NewTask] = {}
+        for task in keyed:
+            first.setdefault((task.kind, task.unique_key), task)
+        # In one order everywhere, so that two transactions cannot wait for each other.
+        names = sorted((kind, str(key)) for kind, key in first)
+        values: dict[str, Any] = {
+            "kinds": [kind for kind, _ in names],
+            "keys": [key for _, key in names],
+        }
+        ids = [first[name].id for name in names]
+        taking = {**values, "ids": ids, "unique_for": self._unique_for}
+        holder: dict[tuple[str, str], TaskId] = {}
+        # Between the two statements a holder may be deleted, and its key with it.
+        while len(holder) < len(names):
+            await connection.execute(self._take_keys, taking)
+            rows = await (await connection.execute(self._holders, values)).fetchall()
+            holder = {(kind, key): task_id for kind, key, task_id in rows}
+        return {task.id: holder[task.kind, str(task.unique_key)] for task in keyed}
+
+    async def _require_same(
+        self,
+        connection: Connection,
+        tasks: Sequence[NewTask],
+        holders: Mapping[TaskId, TaskId],
+    ) -> None:
+        """Check that those of ``tasks`` which were not stored had been stored before, the same."""
+        again = [task for task in tasks if holders.get(task.id, task.id) == task.id]
+        stored = {
+            task.id: task for task in await read(connection, self._get, [t.id for t in again])
+        }
+        for task in again:
+            if task.id not in stored or not task.describes(stored[task.id]):
+                raise TaskExists(task.id)

@@ -1,0 +1,278 @@
+"""Tasks in PostgreSQL: stored, claimed, settled, and changed by hand."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import psycopg
+
+from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.claiming import Claims
+from taskscheduler.adapters.postgres.database import translated
+from taskscheduler.adapters.postgres.editing import Edits
+from taskscheduler.adapters.postgres.lanes import Lane, Lanes
+from taskscheduler.adapters.postgres.rows import read
+from taskscheduler.adapters.postgres.storing import Inserts
+from taskscheduler.domain.errors import (
+    IllegalTransition,
+    LeaseLost,
+    StoreUnavailable,
+    TaskChanged,
+    TaskNotFound,
+)
+from taskscheduler.domain.lease import Lease, Settlement
+from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
+from taskscheduler.domain.status import Event, TaskStatus, after
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+    from datetime import timedelta
+
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.edit import TaskEdit
+    from taskscheduler.domain.ports import Clock
+    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
+    from taskscheduler.domain.worker import Subscription
+
+RACES_MAX: Final = 10
+"""How often a change by hand is tried again when the task moved under it."""
+
+
+class PostgresTaskRepository:
+    """``TaskRepository`` on PostgreSQL. A ``transaction`` is a ``psycopg.AsyncConnection``."""
+
+    def __init__(
+        self, database: Database, lanes: Lanes, clock: Clock, *, channel: str, unique_for: timedelta
+    ) -> None:
+        """``channel`` is where cancellations are told; ``unique_for`` how long unique keys live."""
+        self._database = database
+        self._lanes = lanes
+        self._channel = channel
+        self._inserts = Inserts(database, unique_for)
+        self._edits = Edits(database, lanes)
+        self._claims = Claims(database, lanes, clock)
+        self._epochs: dict[WorkerId, int] = {}
+        sql = database.sql
+        self._get = sql(s.GET)
+        self._complete = sql(s.COMPLETE)
+        self._settle = sql(s.SETTLE)
+        self._outcomes = sql(s.OUTCOMES)
+        self._next_epoch = sql(s.NEXT_EPOCH)
+        self._release_unknown = sql(s.RELEASE_UNKNOWN)
+        self._cancel = sql(s.CANCEL)
+        self._retry = sql(s.RETRY)
+        self._run_now = sql(s.RUN_NOW)
+        self._delete = sql(s.DELETE)
+
+    # -- storing ---------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        tasks: Sequence[NewTask],
+        *,
+        transaction: object | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Sequence[TaskId]:
+        """See ``TaskRepository.put``."""
+        lanes = await self._lanes.numbers(
+            {Lane(task.queue, task.kind, task.priority) for task in tasks}
+        )
+        if transaction is not None:
+            connection = cast("Connection", transaction)
+            with translated():
+                async with connection.transaction():
+                    ids = await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+                    # Told at the caller's commit, which nobody else hears of.
+                    queues = ",".join(sorted({task.queue for task in tasks}))
+                    await connection.execute(
+                        "SELECT pg_notify(%s, %s)", [self._channel, "q" + queues]
+                    )
+                    return ids
+
+        async def work(connection: Connection) -> Sequence[TaskId]:
+            if len(tasks) == 1 and tasks[0].unique_key is None and idempotency is None:
+                return await self._inserts.insert(connection, tasks, lanes)
+            async with connection.transaction():
+                return await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+
+        return await self._database.run(work)
+
+    # -- claiming and settling -------------------------------------------------------------------
+
+    async def claim(
+        self, worker_id: WorkerId, subscription: Subscription, limit: int
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim``."""
+        return await self._claims.claim(
+            worker_id, subscription, limit, epoch=self._epochs.get(worker_id, 0)
+        )
+
+    async def next_due(self, subscription: Subscription) -> timedelta | None:
+        """See ``TaskRepository.next_due``."""
+        return await self._claims.next_due(subscription)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
+        """See ``TaskRepository.settle``."""
+        completed = [each for each in settlements if each.event is Event.COMPLETE]
+        others = [each for each in settlements if each.event is not Event.COMPLETE]
+        ended: set[TaskId] = set()
+        async with self._database.connection() as connection:
+            if completed:
+                ended |= await self._complete_all(connection, completed)
+            if others:
+                values: dict[str, Any] = {
+                    "ids": [each.task_id for each in others],
+                    "tokens": [each.token for each in others],
+                    "events": [each.event.value for each in others],
+                    "delays": [each.delay for each in others],
+                    "types": [each.error and each.error.type for each in others],
+                    "messages": [each.error and each.error.message for each in others],
+                    "tracebacks": [each.error and each.error.traceback for each in others],
+                }
+                cursor = await connection.execute(self._settle, values)
+                ended |= {row[0] for row in await cursor.fetchall()}
+        return {each.task_id for each in settlements if each.task_id not in ended}
+
+    async def _complete_all(
+        self, connection: Connection, completed: Sequence[Settlement]
+    ) -> set[TaskId]:
+        values = {
+            "ids": [each.task_id for each in completed],
+            "tokens": [each.token for each in completed],
+        }
+        cursor = await connection.execute(self._complete, values, binary=True)
+        return {row[0] for row in await cursor.fetchall()}
+
+    @asynccontextmanager
+    async def completing(self, lease: Lease) -> AsyncGenerator[object]:
+        """See ``TaskRepository.completing``."""
+        settlement = Settlement(lease.task_id, lease.token, Event.COMPLETE)
+        written = False
+        async with self._database.lent() as connection:
+            try:
+                async with connection.transaction():
+                    yield connection
+                    written = bool(await self._complete_all(connection, [settlement]))
+                    if not written:
+                        raise LeaseLost(lease.task_id)
+            except psycopg.OperationalError:
+                # If the connection broke during the commit, the outcome is its witness: it was
+                # part of the same transaction as everything in the block.
+                if not written or not await self.outcomes_of([settlement]):
+                    raise
+
+    async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
+        """See ``TaskRepository.outcomes_of``."""
+        values = {
+            "ids": [each.task_id for each in settlements],
+            "tokens": [each.token for each in settlements],
+            "events": [each.event.value for each in settlements],
+        }
+
+        async def work(connection: Connection) -> set[TaskId]:
+            cursor = await connection.execute(self._outcomes, values)
+            return {row[0] for row in await cursor.fetchall()}
+
+        return await self._database.run(work)
+
+    async def reconcile(self, worker_id: WorkerId, known: Collection[int]) -> int:
+        """See ``TaskRepository.reconcile``."""
+        async with self._database.connection() as connection, connection.transaction():
+            cursor = await connection.execute(self._next_epoch, {"worker_id": worker_id})
+            row = await cursor.fetchone()
+            if row is None:
+                return 0
+            released = await connection.execute(
+                self._release_unknown, {"worker_id": worker_id, "known": list(known)}
+            )
+        self._epochs[worker_id] = row[0]
+        return released.rowcount
+
+    # -- one task, by hand -----------------------------------------------------------------------
+
+    async def get(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.get``."""
+
+        async def work(connection: Connection) -> Task:
+            found = await read(connection, self._get, [task_id])
+            if not found:
+                raise TaskNotFound(task_id)
+            return found[0]
+
+        return await self._database.run(work)
+
+    async def cancel(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.cancel``."""
+
+        async def work(connection: Connection) -> tuple[Any, ...] | None:
+            cursor = await connection.execute(self._cancel, {"id": task_id})
+            row = await cursor.fetchone()
+            if row is not None and row[0]:
+                await connection.execute(s.RING_CANCELLATION, {"channel": self._channel})
+            return row
+
+        for _ in range(RACES_MAX):
+            if await self._database.run(work) is not None:
+                return await self.get(task_id)
+            task = await self.get(task_id)
+            if task.status.is_final:
+                raise IllegalTransition(status=task.status.value, event=Event.CANCEL.value)
+        raise StoreUnavailable(_RACING)
+
+    async def retry(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.retry``."""
+        values = {"id": task_id, "granted": MAX_ATTEMPTS_DEFAULT}
+        return await self._change(self._retry, values, task_id, Event.REVIVE)
+
+    async def run_now(self, task_id: TaskId) -> Task:
+        """See ``TaskRepository.run_now``."""
+        return await self._change(self._run_now, {"id": task_id}, task_id, Event.EDIT)
+
+    async def edit(self, task_id: TaskId, edit: TaskEdit, *, expected: Task | None = None) -> Task:
+        """See ``TaskRepository.edit``."""
+        for _ in range(RACES_MAX):
+            task = await self.get(task_id)
+            after(task.status, Event.EDIT)
+            if expected is not None and expected != task:
+                raise TaskChanged(task_id)
+            if await self._edits.edit(task, edit, strictly=expected is not None):
+                return await self.get(task_id)
+        raise StoreUnavailable(_RACING)
+
+    async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
+        """See ``TaskRepository.delete``."""
+
+        async def work(connection: Connection) -> tuple[Any, ...] | None:
+            cursor = await connection.execute(self._delete, {"id": task_id, "force": force})
+            row = await cursor.fetchone()
+            if row is not None and row[0]:
+                await connection.execute(s.RING_CANCELLATION, {"channel": self._channel})
+            return row
+
+        for _ in range(RACES_MAX):
+            if await self._database.run(work) is not None:
+                return
+            task = await self.get(task_id)
+            if task.status is TaskStatus.IN_PROGRESS and not force:
+                raise IllegalTransition(status=task.status.value, event="delete")
+        raise StoreUnavailable(_RACING)
+
+    async def _change(
+        self, statement: Any, values: Mapping[str, Any], task_id: TaskId, event: Event
+    ) -> Task:
+        async def work(connection: Connection) -> bool:
+            cursor = await connection.execute(statement, values)
+            return await cursor.fetchone() is not None
+
+        for _ in range(RACES_MAX):
+            changed = await self._database.run(work)
+            task = await self.get(task_id)
+            if changed:
+                return task
+            # Raises, unless the task came into this status since it was to be changed.
+            after(task.status, event)
+        raise StoreUnavailable(_RACING)
+
+
+_RACING: Final = "the task kept changing while it was to be changed; try again"

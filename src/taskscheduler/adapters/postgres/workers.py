@@ -1,0 +1,195 @@
+"""Workers, kinds and upkeep in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.partitions import prepare_days
+from taskscheduler.domain.errors import WorkerLost
+from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
+from taskscheduler.domain.worker import Cancellation, WorkerProfile, WorkerSighting
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.ports import Clock
+    from taskscheduler.domain.task import TaskId, WorkerId
+
+UPKEEP_S: Final = 60.0
+
+
+class PostgresWorkerRegistry:
+    """``WorkerRegistry`` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        """Work through ``database``."""
+        self._database = database
+        sql = database.sql
+        self._join = sql(s.JOIN)
+        self._register = sql(s.REGISTER_KINDS)
+        self._beat = sql(s.BEAT)
+        self._cancellations = sql(s.CANCELLATIONS)
+        self._strike_out = sql(s.STRIKE_OUT)
+        self._strike_out_silent = sql(s.STRIKE_OUT_SILENT)
+        self._forget_cancellations = sql(s.FORGET_CANCELLATIONS)
+        self._release = sql(s.RELEASE_UNKNOWN)
+        self._sightings = sql(s.SIGHTINGS)
+        self._rescue = sql(s.RESCUE)
+
+    async def join(self, profile: WorkerProfile) -> WorkerId:
+        """See ``WorkerRegistry.join``."""
+        async with self._database.connection() as connection, connection.transaction():
+            await register(connection, self._register, profile.kinds)
+            cursor = await connection.execute(
+                self._join,
+                {
+                    "name": profile.name,
+                    "queues": sorted(profile.queues),
+                    "kinds": sorted(profile.kinds),
+                    "concurrency": profile.concurrency,
+                    "lease": profile.lease,
+                },
+            )
+            row = await cursor.fetchone()
+            assert row is not None  # noqa: S101 - INSERT ... RETURNING of one row
+            return row[0]
+
+    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+        """See ``WorkerRegistry.beat``."""
+
+        async def work(connection: Connection) -> Sequence[Cancellation]:
+            values = {"worker_id": worker_id}
+            if await (await connection.execute(self._beat, values)).fetchone() is None:
+                raise WorkerLost(worker_id)
+            rows = await (await connection.execute(self._cancellations, values)).fetchall()
+            return [Cancellation(task_id, token) for task_id, token in rows]
+
+        return await self._database.run(work)
+
+    async def leave(self, worker_id: WorkerId) -> None:
+        """See ``WorkerRegistry.leave``."""
+
+        async def work(connection: Connection) -> None:
+            values = {"worker_id": worker_id}
+            async with connection.transaction():
+                # Claims of this worker that are under way end before this does; none come after.
+                await connection.execute(self._strike_out, values)
+                await connection.execute(self._release, {**values, "known": []})
+                await connection.execute(self._forget_cancellations, values)
+
+        await self._database.run(work)
+
+    async def sightings(self) -> Sequence[WorkerSighting]:
+        """See ``WorkerRegistry.sightings``."""
+
+        async def work(connection: Connection) -> Sequence[WorkerSighting]:
+            rows = await (await connection.execute(self._sightings)).fetchall()
+            return [
+                WorkerSighting(
+                    id=row[0],
+                    name=row[1],
+                    queues=frozenset(row[2]),
+                    kinds=frozenset(row[3]),
+                    concurrency=row[4],
+                    started_at=row[5],
+                    seen_at=row[6],
+                    lease=row[7],
+                    beats=row[8],
+                    expired=row[9],
+                )
+                for row in rows
+            ]
+
+        return await self._database.run(work)
+
+    async def bury(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
+        """See ``WorkerRegistry.bury``."""
+        values = {"worker_id": worker_id}
+
+        async def work(connection: Connection) -> Collection[TaskId]:
+            async with connection.transaction():
+                # Waits for claims of this worker that are under way, so that the next statement,
+                # whose snapshot is taken after it, sees their leases.
+                silent = await connection.execute(
+                    self._strike_out_silent, {**values, "beats": beats}
+                )
+                if await silent.fetchone() is None:
+                    return []
+                cursor = await connection.execute(
+                    self._rescue,
+                    {
+                        **values,
+                        "granted": MAX_ATTEMPTS_DEFAULT,
+                        "error_type": "WorkerLost",
+                        "error_message": "the worker fell silent while it ran the task",
+                    },
+                )
+                rescued = [row[0] for row in await cursor.fetchall()]
+                await connection.execute(self._forget_cancellations, values)
+                return rescued
+
+        return await self._database.run(work)
+
+
+class PostgresKindCatalogue:
+    """``KindCatalogue`` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        """Work through ``database``."""
+        self._database = database
+        self._register = database.sql(s.REGISTER_KINDS)
+        self._known = database.sql(s.KNOWN_KINDS)
+
+    async def register(self, kinds: Mapping[str, int]) -> None:
+        """See ``KindCatalogue.register``."""
+
+        async def work(connection: Connection) -> None:
+            await register(connection, self._register, kinds)
+
+        await self._database.run(work)
+
+    async def known(self) -> frozenset[str]:
+        """See ``KindCatalogue.known``."""
+
+        async def work(connection: Connection) -> frozenset[str]:
+            rows = await (await connection.execute(self._known)).fetchall()
+            return frozenset(name for (name,) in rows)
+
+        return await self._database.run(work)
+
+
+async def register(connection: Connection, statement: object, kinds: Mapping[str, int]) -> None:
+    """Make ``kinds`` known, in one order everywhere, so that two workers cannot deadlock."""
+    names = sorted(kinds)
+    await connection.execute(
+        statement,  # pyright: ignore[reportArgumentType]
+        {"names": names, "max_attempts": [kinds[name] for name in names]},
+    )
+
+
+class PostgresUpkeep:
+    """``Upkeep`` on PostgreSQL: partitions for the days ahead, unique keys whose time is up."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Work through ``database``."""
+        self._database = database
+        self._clock = clock
+        self._drop_keys = database.sql(s.DROP_EXPIRED_KEYS)
+        self._drop_requests = database.sql(s.DROP_EXPIRED_REQUESTS)
+        self._next_at = clock.monotonic()
+
+    async def turn(self) -> None:
+        """See ``Upkeep.turn``. What was done within the last minute is not done again."""
+        now = self._clock.monotonic()
+        if now < self._next_at:
+            return
+
+        async def work(connection: Connection) -> None:
+            await connection.execute(self._drop_keys)
+            await connection.execute(self._drop_requests)
+            await prepare_days(connection, self._database.schema)
+
+        await self._database.run(work)
+        self._next_at = now + UPKEEP_S

@@ -1,0 +1,94 @@
+"""Callers who store tasks at the same moment share one commit.
+
+While one commit is under way, those who come gather for the next. A lone caller never waits:
+there is no timer, only the commit before. PostgreSQL's own ``commit_delay`` groups the flushes of
+many connections; this groups the statements and round trips of one process as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from taskscheduler.domain.errors import TaskSchedulerError
+
+if TYPE_CHECKING:
+    from taskscheduler.domain.ports import TaskRepository
+    from taskscheduler.domain.task import NewTask, TaskId
+
+BATCH_MAX: Final = 500
+
+
+class GroupCommit:
+    """Stores single tasks for many concurrent callers, a batch at a time."""
+
+    def __init__(self, tasks: TaskRepository) -> None:
+        """Store into ``tasks``."""
+        self._tasks = tasks
+        self._gathered: list[tuple[NewTask, asyncio.Future[TaskId]]] = []
+        self._busy = False
+        self._rounds: set[asyncio.Task[None]] = set()
+
+    async def put(self, task: NewTask) -> TaskId:
+        """Store ``task`` and return its id once that is committed. Raises what the port raises."""
+        if not self._busy:
+            self._busy = True
+            try:
+                return (await self._tasks.put([task]))[0]
+            finally:
+                self._next()
+        committed: asyncio.Future[TaskId] = asyncio.get_running_loop().create_future()
+        self._gathered.append((task, committed))
+        return await committed
+
+    async def finish(self) -> None:
+        """Wait for the commits that are under way."""
+        while self._rounds:
+            await asyncio.wait(self._rounds)
+
+    def _next(self) -> None:
+        batch = [(task, waiter) for task, waiter in self._gathered if not waiter.done()]
+        self._busy = bool(batch)
+        if batch:
+            self._gathered = batch[BATCH_MAX:]
+            round_ = asyncio.create_task(self._commit(batch[:BATCH_MAX]))
+            self._rounds.add(round_)
+            round_.add_done_callback(self._rounds.discard)
+        else:
+            self._gathered = []
+
+    async def _commit(self, batch: list[tuple[NewTask, asyncio.Future[TaskId]]]) -> None:
+        try:
+            try:
+                ids = await self._tasks.put([task for task, _ in batch])
+            except TaskSchedulerError as error:
+                if len(batch) == 1:
+                    _fail(batch[0][1], error)
+                else:
+                    await self._commit_one_by_one(batch)
+            else:
+                for (_, waiter), task_id in zip(batch, ids, strict=True):
+                    if not waiter.done():
+                        waiter.set_result(task_id)
+        except BaseException as error:
+            for _, waiter in batch:
+                _fail(waiter, error)
+            raise
+        finally:
+            self._next()
+
+    async def _commit_one_by_one(self, batch: list[tuple[NewTask, asyncio.Future[TaskId]]]) -> None:
+        """Give each caller its own answer: one caller's fault is not the others'."""
+        for task, waiter in batch:
+            try:
+                (task_id,) = await self._tasks.put([task])
+            except TaskSchedulerError as error:
+                _fail(waiter, error)
+            else:
+                if not waiter.done():
+                    waiter.set_result(task_id)
+
+
+def _fail(waiter: asyncio.Future[TaskId], error: BaseException) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)

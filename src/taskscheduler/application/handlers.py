@@ -1,0 +1,153 @@
+"""Handlers: which function runs which kind, and how its payload is decoded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+import msgspec
+
+from taskscheduler.domain.errors import InvalidHandler
+from taskscheduler.domain.retry import RetryPolicy
+from taskscheduler.domain.task import NAME, NAME_FORM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import timedelta
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+RETRY_DEFAULT = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A registered function.
+
+    ``decode`` turns the stored JSON text into the function's annotated type; it is None for a
+    function that takes the context alone.
+    """
+
+    kind: str
+    function: Callable[..., Any]
+    decode: Callable[[bytes], Any] | None
+    is_async: bool
+    retry: RetryPolicy
+    timeout: timedelta | None
+
+
+class Handlers:
+    """The handlers that a worker holds, by kind."""
+
+    def __init__(self) -> None:
+        """Start with no handler at all."""
+        self._by_kind: dict[str, Handler] = {}
+
+    def register(
+        self, kind: str, *, retry: RetryPolicy = RETRY_DEFAULT, timeout: timedelta | None = None
+    ) -> Callable[[Function], Function]:
+        """Register the decorated function for ``kind``.
+
+        The function takes the ``Context`` and, if it wants one, the payload, which is decoded and
+        validated by msgspec into the type that its parameter is annotated with. ``async def``
+        runs on the event loop, plain ``def`` in a thread. ``retry`` and ``timeout`` hold for
+        tasks that do not bring their own.
+
+        Raises:
+            InvalidHandler: the kind is malformed or taken, or the function's form does not fit.
+        """
+        if NAME.fullmatch(kind) is None:
+            message = f"kind {kind!r}: must be {NAME_FORM}"
+            raise InvalidHandler(message)
+
+        def decorate(function: Function) -> Function:
+            if kind in self._by_kind:
+                message = f"kind {kind!r} is registered already"
+                raise InvalidHandler(message)
+            self._by_kind[kind] = Handler(
+                kind=kind,
+                function=function,
+                decode=_payload_decoder(kind, function),
+                is_async=inspect.iscoroutinefunction(_body(function)),
+                retry=retry,
+                timeout=timeout,
+            )
+            return function
+
+        return decorate
+
+    def include(self, other: Handlers) -> None:
+        """Take over the handlers of ``other`` whose kinds are not registered here."""
+        for kind, handler in other._by_kind.items():
+            self._by_kind.setdefault(kind, handler)
+
+    @property
+    def attempts_by_kind(self) -> Mapping[str, int]:
+        """The registered kinds, each with the attempts that its retry policy grants."""
+        return {kind: handler.retry.max_attempts for kind, handler in self._by_kind.items()}
+
+    def __getitem__(self, kind: str) -> Handler:
+        """Return the handler of ``kind``; KeyError if there is none."""
+        return self._by_kind[kind]
+
+    def __contains__(self, kind: object) -> bool:
+        """Tell whether ``kind`` is registered."""
+        return kind in self._by_kind
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the kinds."""
+        return iter(self._by_kind)
+
+    def __len__(self) -> int:
+        """Count the kinds."""
+        return len(self._by_kind)
+
+
+def _body(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function within a ``functools.partial`` or a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _payload_decoder(kind: str, function: Callable[..., Any]) -> Callable[[bytes], Any] | None:
+    """Build the decoder for the function's second parameter, or None if it has none."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        message = f"handler of {kind!r}: its signature cannot be read"
+        raise InvalidHandler(message) from None
+    positional = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+    ]
+    required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if not 1 <= len(positional) <= 2 or any(p not in positional for p in required):  # noqa: PLR2004
+        message = f"handler of {kind!r} must take (context) or (context, payload)"
+        raise InvalidHandler(message)
+    if len(positional) == 1:
+        return None
+    try:
+        annotation = _annotation(_body(function), positional[1].name)
+    except NameError as error:
+        message = f"handler of {kind!r}: the payload's annotation cannot be resolved: {error}"
+        raise InvalidHandler(message) from error
+    try:
+        return msgspec.json.Decoder(annotation).decode
+    except TypeError as error:
+        message = f"handler of {kind!r}: msgspec cannot decode the payload's type: {error}"
+        raise InvalidHandler(message) from error
+
+
+def _annotation(function: Callable[..., Any], parameter: str) -> Any:
+    """Return the type that ``parameter`` is annotated with; the others need not be importable."""
+    written = inspect.unwrap(function)
+    annotations: Mapping[str, Any] = getattr(written, "__annotations__", {})
+    if parameter not in annotations:
+        return Any
+    only = type("_Only", (), {"__annotations__": {parameter: annotations[parameter]}})
+    names = getattr(written, "__globals__", {})
+    return get_type_hints(only, globalns=names, include_extras=True)[parameter]

@@ -1,0 +1,72 @@
+"""Taking tasks from workers that have fallen silent. Every worker does it; there is no leader."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from taskscheduler.domain.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from taskscheduler.domain.ports import Clock, WorkerRegistry
+    from taskscheduler.domain.task import WorkerId
+
+log = logging.getLogger("taskscheduler.rescue")
+
+
+class _Watched(NamedTuple):
+    beats: int
+    since: float
+
+
+class Rescue:
+    """Watches the other workers' heartbeats.
+
+    A worker is taken for dead when two things hold: its lease has expired on the store's clock,
+    and its count of beats has not moved for a whole lease on this process's monotonic clock. The
+    first alone would kill every worker when the store's clock jumps forward.
+    """
+
+    def __init__(self, workers: WorkerRegistry, clock: Clock) -> None:
+        """Start without having seen anyone."""
+        self._workers = workers
+        self._clock = clock
+        self._watched: dict[WorkerId, _Watched] = {}
+
+    def forget(self) -> None:
+        """Begin to watch anew: silence is evidence only against those who could have been heard."""
+        self._watched.clear()
+
+    async def turn(self, own: WorkerId | None = None) -> int:
+        """Look once at every worker but ``own``; return how many tasks were rescued.
+
+        Raises:
+            StoreUnavailable: nobody could be seen, so nobody's silence counts any more.
+        """
+        try:
+            sightings = await self._workers.sightings()
+        except StoreUnavailable:
+            self.forget()
+            raise
+        now = self._clock.monotonic()
+        watched: dict[WorkerId, _Watched] = {}
+        rescued = 0
+        for seen in sightings:
+            if seen.id == own:
+                continue
+            before = self._watched.get(seen.id)
+            if before is None or before.beats != seen.beats:
+                before = _Watched(seen.beats, now)
+            watched[seen.id] = before
+            if seen.expired and now - before.since >= seen.lease.total_seconds():
+                task_ids = await self._workers.bury(seen.id, seen.beats)
+                rescued += len(task_ids)
+                log.warning(
+                    "worker %d (%s) is silent since %s; rescued %d tasks",
+                    seen.id,
+                    seen.name,
+                    seen.seen_at.isoformat(),
+                    len(task_ids),
+                )
+        self._watched = watched
+        return rescued

@@ -1,0 +1,294 @@
+"""Storing tasks, looking at them, changing their course: what embedders and HTTP call."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+
+import msgspec
+
+from taskscheduler.application.group_commit import GroupCommit
+from taskscheduler.domain.edit import TaskEdit
+from taskscheduler.domain.errors import InvalidTask, UnknownKind
+from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+    from uuid import UUID
+
+    from taskscheduler.application.store import Store
+    from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.task import Task
+
+RING_AHEAD_S = 10.0
+"""Tasks due later than this ring no bell: every worker looks again well before."""
+
+
+class TaskOptions(TypedDict, total=False):
+    """How a task may differ from the plainest one.
+
+    ``execute_at`` is an aware time; ``delay`` counts from this process's now, so prefer
+    ``execute_at`` where clocks differ. The rest is as in ``NewTask``.
+    """
+
+    execute_at: datetime | None
+    delay: timedelta | None
+    queue: str
+    priority: int
+    max_attempts: int | None
+    timeout: timedelta | None
+    unique_key: str | None
+    expires_at: datetime | None
+    id: UUID | None
+
+
+class TaskChanges(TypedDict, total=False):
+    """What may be changed of a task that waits; see ``TaskEdit``.
+
+    ``payload`` is anything that msgspec can encode as JSON.
+    """
+
+    execute_at: datetime
+    payload: object
+    priority: int
+
+
+class Scheduler:
+    """The way in. Use it as an async context manager; its methods may be called concurrently."""
+
+    def __init__(self, store: Store) -> None:
+        """Work on ``store``, opening it on entry and closing it on exit."""
+        self.store = store
+        self._single = GroupCommit(store.tasks)
+        self._stack = AsyncExitStack()
+        self._known: frozenset[str] = frozenset()
+
+    async def __aenter__(self) -> Self:
+        """Open the store."""
+        await self._stack.enter_async_context(self.store.opened())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish what callers wait for, and close the store."""
+        await self._single.finish()
+        await self._stack.aclose()
+
+    # -- storing ---------------------------------------------------------------------------------
+
+    def prepare(
+        self,
+        kind: str,
+        payload: object = None,
+        **options: Unpack[TaskOptions],
+    ) -> NewTask:
+        """Return the task that ``schedule`` would store, with its id. Nothing is stored.
+
+        ``payload`` is anything that msgspec can encode as JSON.
+
+        Raises:
+            InvalidTask: a field cannot be stored.
+        """
+        execute_at = options.get("execute_at")
+        if (delay := options.get("delay")) is not None:
+            if execute_at is not None:
+                raise InvalidTask("delay", "give either execute_at or delay")
+            execute_at = datetime.now(UTC) + delay
+        task_id = options.get("id")
+        return NewTask(
+            id=self.store.new_task_id() if task_id is None else TaskId(task_id),
+            kind=kind,
+            payload=encode_payload(payload),
+            execute_at=execute_at,
+            queue=options.get("queue", QUEUE_DEFAULT),
+            priority=options.get("priority", PRIORITY_DEFAULT),
+            max_attempts=options.get("max_attempts"),
+            timeout=options.get("timeout"),
+            unique_key=options.get("unique_key"),
+            expires_at=options.get("expires_at"),
+        )
+
+    async def schedule(
+        self,
+        kind: str,
+        payload: object = None,
+        *,
+        connection: object | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> TaskId:
+        """Store one task and return its id once it is committed.
+
+        ``options`` are those of ``prepare``. With ``connection``, the caller's own open
+        transaction (for PostgreSQL a ``psycopg.AsyncConnection``), the task is part of it: it
+        exists when that commits and never if it does not.
+
+        Raises:
+            InvalidTask: a field cannot be stored.
+            TaskExists: the id is taken by a task with other contents.
+            StoreUnavailable: the store could not be reached; repeating with the same id is safe.
+        """
+        task = self.prepare(kind, payload, **options)
+        if connection is not None:
+            return (await self.store.tasks.put([task], transaction=connection))[0]
+        return await self.put(task)
+
+    async def schedule_many(
+        self,
+        tasks: Iterable[NewTask | tuple[str, object] | tuple[str, object, datetime | None]],
+        *,
+        connection: object | None = None,
+    ) -> Sequence[TaskId]:
+        """Store all ``tasks`` in one transaction, or none; return their ids in the same order.
+
+        Each is what ``prepare`` returns, or a tuple ``(kind, payload)`` or
+        ``(kind, payload, execute_at)``. Raises as ``schedule`` does; ``InvalidTask.index`` tells
+        which task is at fault.
+        """
+        prepared: list[NewTask] = []
+        for index, task in enumerate(tasks):
+            try:
+                prepared.append(task if isinstance(task, NewTask) else self._unpack(task))
+            except InvalidTask as error:
+                error.index = index
+                raise
+        return await self.put_many(prepared, connection=connection)
+
+    async def put(self, task: NewTask) -> TaskId:
+        """Store one prepared task, sharing the commit with concurrent callers."""
+        task_id = await self._single.put(task)
+        self._ring([task])
+        return task_id
+
+    async def put_many(
+        self,
+        tasks: Sequence[NewTask],
+        *,
+        connection: object | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Sequence[TaskId]:
+        """Store prepared tasks in one transaction; once only, if the request has a name."""
+        if not tasks:
+            return []
+        ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
+        if connection is None:
+            self._ring(tasks)
+        return ids
+
+    async def require_known(self, kinds: Iterable[str]) -> None:
+        """Check that every one of ``kinds`` has a handler somewhere.
+
+        Raises:
+            UnknownKind: one has none.
+        """
+        for kind in kinds:
+            if kind not in self._known:
+                self._known = await self.store.kinds.known()
+                if kind not in self._known:
+                    raise UnknownKind(kind, sorted(self._known))
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    async def get(self, task_id: UUID) -> Task:
+        """Return the task. Raises TaskNotFound."""
+        return await self.store.tasks.get(TaskId(task_id))
+
+    async def list(self, query: TaskQuery | None = None) -> Sequence[Task]:
+        """Return the tasks that match ``query``, newest first."""
+        return await self.store.board.list(query or TaskQuery())
+
+    async def attempts(self, task_id: UUID) -> Sequence[Attempt]:
+        """Return the task's attempts so far, oldest first. Raises TaskNotFound."""
+        attempts = await self.store.board.attempts(TaskId(task_id))
+        if not attempts:
+            await self.get(task_id)
+        return attempts
+
+    # -- changing --------------------------------------------------------------------------------
+
+    async def cancel(self, task_id: UUID) -> Task:
+        """Cancel a task that has not ended. Raises TaskNotFound, IllegalTransition."""
+        return await self.store.tasks.cancel(TaskId(task_id))
+
+    async def retry(self, task_id: UUID) -> Task:
+        """Run a Failed or Cancelled task again. Raises TaskNotFound, IllegalTransition."""
+        task = await self.store.tasks.retry(TaskId(task_id))
+        self.store.wakeups.ring({task.queue})
+        return task
+
+    async def run_now(self, task_id: UUID) -> Task:
+        """Make a Pending task due now. Raises TaskNotFound, IllegalTransition."""
+        task = await self.store.tasks.run_now(TaskId(task_id))
+        self.store.wakeups.ring({task.queue})
+        return task
+
+    async def edit(
+        self, task_id: UUID, *, expected: Task | None = None, **changes: Unpack[TaskChanges]
+    ) -> Task:
+        """Change when a Pending task is to run, what with, or how urgently.
+
+        With ``expected``, a task as it was returned, nothing is changed if it is different by now.
+
+        Raises:
+            InvalidTask: a value cannot be stored, or none is given.
+            TaskNotFound: there is none.
+            IllegalTransition: it is not Pending.
+            TaskChanged: it is not as ``expected``.
+        """
+        edit = TaskEdit(
+            execute_at=changes.get("execute_at"),
+            payload=encode_payload(changes["payload"]) if "payload" in changes else None,
+            priority=changes.get("priority"),
+        )
+        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected)
+        if task.process_at <= datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S):
+            self.store.wakeups.ring({task.queue})
+        return task
+
+    async def delete(self, task_id: UUID, *, force: bool = False) -> None:
+        """Remove a task; ``force`` cancels one in progress first.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: it is in progress and ``force`` is not set.
+        """
+        await self.store.tasks.delete(TaskId(task_id), force=force)
+
+    # -- pieces ----------------------------------------------------------------------------------
+
+    def _unpack(self, parts: tuple[str, object] | tuple[str, object, datetime | None]) -> NewTask:
+        if len(parts) == 3:  # noqa: PLR2004 - kind, payload, time
+            return self.prepare(parts[0], parts[1], execute_at=parts[2])
+        return self.prepare(parts[0], parts[1])
+
+    def _ring(self, tasks: Sequence[NewTask]) -> None:
+        soon: datetime | None = None
+        queues: set[str] = set()
+        for task in tasks:
+            if task.queue in queues:
+                continue
+            if task.execute_at is not None:
+                soon = soon or datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S)
+                if task.execute_at > soon:
+                    continue
+            queues.add(task.queue)
+        if queues:
+            self.store.wakeups.ring(queues)
+
+
+def encode_payload(payload: object) -> bytes:
+    """Return ``payload`` as JSON text.
+
+    Raises:
+        InvalidTask: it has no JSON form.
+    """
+    try:
+        return msgspec.json.encode(payload)
+    except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidTask("payload", f"has no JSON form: {error}") from error

@@ -1,0 +1,93 @@
+"""The composition root: the one place where adapters are chosen.
+
+Everything is constructed synchronously here and opened later by ``Scheduler`` in one ordered
+context manager, so neither wiring nor asynchronous resources of dependency-injector are needed.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dependency_injector import containers, providers
+
+from taskscheduler.adapters.memory.store import memory_store as build_memory_store
+from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.migrate import check as pending_migrations
+from taskscheduler.adapters.postgres.migrate import migrate as migrate_schema
+from taskscheduler.adapters.postgres.migrate import script as schema_script
+from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT
+from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
+from taskscheduler.adapters.system import SystemClock, new_task_id
+from taskscheduler.application.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from taskscheduler.adapters.embedded import EmbeddedPostgres
+    from taskscheduler.application.store import Store
+
+
+class Container(containers.DeclarativeContainer):
+    """A PostgreSQL deployment. Hand in ``database_url``; override any provider in tests."""
+
+    database_url: providers.Dependency[str] = providers.Dependency(instance_of=str)
+    listen_url: providers.Dependency[str] = providers.Dependency(
+        instance_of=str, default=database_url
+    )
+    schema: providers.Dependency[str] = providers.Dependency(
+        instance_of=str, default="taskscheduler"
+    )
+    pool_size: providers.Dependency[int] = providers.Dependency(instance_of=int, default=10)
+    unique_for: providers.Dependency[timedelta] = providers.Dependency(
+        instance_of=timedelta, default=UNIQUE_FOR_DEFAULT
+    )
+
+    clock: providers.Provider[SystemClock] = providers.Singleton(SystemClock)
+    database: providers.Provider[Database] = providers.Singleton(
+        Database, database_url, schema=schema, pool_size=pool_size
+    )
+    listening: providers.Provider[Database] = providers.Singleton(
+        Database, listen_url, schema=schema, pool_size=1
+    )
+    store: providers.Provider[Store] = providers.Singleton(
+        build_postgres_store,
+        database,
+        clock,
+        providers.Object(new_task_id),
+        listening=listening,
+        unique_for=unique_for,
+    )
+    scheduler: providers.Provider[Scheduler] = providers.Singleton(Scheduler, store)
+
+
+class MemoryContainer(containers.DeclarativeContainer):
+    """Everything in this process's memory."""
+
+    clock: providers.Provider[SystemClock] = providers.Singleton(SystemClock)
+    store: providers.Provider[Store] = providers.Singleton(
+        build_memory_store, clock, providers.Object(new_task_id)
+    )
+    scheduler: providers.Provider[Scheduler] = providers.Singleton(Scheduler, store)
+
+
+def embedded_postgres(data: Path) -> AbstractContextManager[EmbeddedPostgres]:
+    """Return an embedded PostgreSQL whose data lives in ``data``; entering it starts it.
+
+    Raises:
+        InvalidConfiguration: the extra ``embedded`` is not installed.
+    """
+    from taskscheduler.adapters.embedded import EmbeddedPostgres  # noqa: PLC0415 - an extra
+
+    return EmbeddedPostgres(data)
+
+
+__all__ = [
+    "Container",
+    "MemoryContainer",
+    "embedded_postgres",
+    "migrate_schema",
+    "pending_migrations",
+    "schema_script",
+]

@@ -1,0 +1,131 @@
+"""The one tree of errors. Facts are attributes; nothing here knows of HTTP or SQL.
+
+``entrypoints/http/errors.py`` holds the one map from this tree to HTTP statuses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+
+class TaskSchedulerError(Exception):
+    """The root: catching it catches everything that this package raises on purpose."""
+
+
+class InvalidTask(TaskSchedulerError):
+    """What was asked to be stored cannot be a task."""
+
+    def __init__(self, field: str, reason: str, *, index: int | None = None) -> None:
+        """Say which ``field`` is at fault and why; ``index`` is its place in a batch."""
+        self.field = field
+        self.reason = reason
+        self.index = index
+        super().__init__(field, reason)
+
+    def __str__(self) -> str:
+        """Name the place and the fault."""
+        where = self.field if self.index is None else f"[{self.index}].{self.field}"
+        return f"{where}: {self.reason}"
+
+
+class PayloadTooLarge(InvalidTask):
+    """The payload is larger than a task may carry."""
+
+    def __init__(self, bytes_max: int) -> None:
+        """Name the limit, in bytes of JSON."""
+        self.bytes_max = bytes_max
+        super().__init__("payload", f"must be at most {bytes_max} bytes of JSON")
+
+
+class UnknownKind(TaskSchedulerError):
+    """No worker or app has registered a handler for this kind on this database."""
+
+    def __init__(self, kind: str, known: Sequence[str]) -> None:
+        """Name the ``kind`` that was asked for and those that are ``known``."""
+        self.kind = kind
+        self.known = tuple(sorted(known))
+        super().__init__(f"unknown kind {kind!r}; known kinds: {', '.join(self.known) or 'none'}")
+
+
+class TaskNotFound(TaskSchedulerError):
+    """No task has this id."""
+
+    def __init__(self, task_id: UUID) -> None:
+        """Name the id that was looked for."""
+        self.task_id = task_id
+        super().__init__(f"no task has the id {task_id}")
+
+
+class TaskExists(TaskSchedulerError):
+    """The id belongs to another task, with other contents."""
+
+    def __init__(self, task_id: UUID) -> None:
+        """Name the id that is taken."""
+        self.task_id = task_id
+        super().__init__(f"the id {task_id} belongs to a task with other contents")
+
+
+class TaskChanged(TaskSchedulerError):
+    """The task is not what the caller believes that it is."""
+
+    def __init__(self, task_id: UUID) -> None:
+        """Name the task."""
+        self.task_id = task_id
+        super().__init__(f"the task {task_id} has changed since it was looked at")
+
+
+class IdempotencyConflict(TaskSchedulerError):
+    """The idempotency key was used before, with another request."""
+
+    def __init__(self, key: str) -> None:
+        """Name the key."""
+        self.key = key
+        super().__init__(f"the idempotency key {key!r} was used for another request")
+
+
+class IllegalTransition(TaskSchedulerError):
+    """The event cannot happen to a task in this status."""
+
+    def __init__(self, *, status: str, event: str) -> None:
+        """Name the ``status`` that the task is in and the ``event`` that was tried."""
+        self.status = status
+        self.event = event
+        super().__init__(f"cannot {event} a task that is {status}")
+
+
+class LeaseLost(TaskSchedulerError):
+    """The lease under which a handler ran no longer holds; nothing it settles counts."""
+
+    def __init__(self, task_id: UUID) -> None:
+        """Name the task whose lease was lost."""
+        self.task_id = task_id
+        super().__init__(f"the lease on task {task_id} was lost")
+
+
+class WorkerLost(TaskSchedulerError):
+    """The store no longer knows this worker: it was taken for dead and its tasks given away."""
+
+    def __init__(self, worker_id: int) -> None:
+        """Name the worker."""
+        self.worker_id = worker_id
+        super().__init__(f"worker {worker_id} is no longer registered")
+
+
+class StoreUnavailable(TaskSchedulerError):
+    """The store cannot be reached, or did not answer in time. Trying again may help."""
+
+
+class SchemaMismatch(TaskSchedulerError):
+    """The database's schema is missing, too old, or newer than this program knows."""
+
+
+class InvalidHandler(TaskSchedulerError):
+    """A function cannot be registered as a handler."""
+
+
+class InvalidConfiguration(TaskSchedulerError):
+    """A setting is missing or makes no sense."""

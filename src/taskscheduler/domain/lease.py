@@ -1,0 +1,84 @@
+"""A worker's right to run one attempt, and the word it sends back.
+
+Both are tuples, not dataclasses: a busy worker makes tens of thousands of them a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from taskscheduler.domain.status import Event
+from taskscheduler.domain.task import TaskId, WorkerId  # noqa: TC001
+
+SUSPECT_AFTER: Final = 2
+"""So many crashes in company are bad luck; after them a task runs alone, until one is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """What went wrong in an attempt: the exception's type, its message, a bounded traceback."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One line of a task's history.
+
+    ``number`` is 1-based. ``finished_at`` and ``outcome`` are None while the attempt runs;
+    ``outcome`` is the event that ended it.
+    """
+
+    number: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    outcome: Event | None
+    worker_id: WorkerId | None
+    error: AttemptError | None = None
+
+
+class Lease(NamedTuple):
+    """One claimed task, with what its handler needs.
+
+    ``token`` is unique to this claim and larger than that of any earlier claim of the task: it
+    must accompany whatever settles it. ``excused`` attempts do not count. ``expired`` says that
+    the task's time was up before it was claimed.
+    """
+
+    task_id: TaskId
+    token: int
+    kind: str
+    queue: str
+    priority: int
+    attempt: int
+    max_attempts: int | None
+    process_at: datetime
+    timeout: timedelta | None
+    payload: bytes
+    excused: int = 0
+    expired: bool = False
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it was there when several workers went down: then it had better run alone."""
+        return self.excused >= SUSPECT_AFTER
+
+
+class Settlement(NamedTuple):
+    """What became of one attempt. ``delay`` counts from the store's now (RETRY and SNOOZE)."""
+
+    task_id: TaskId
+    token: int
+    event: Event
+    delay: timedelta = timedelta(0)
+    error: AttemptError | None = None
+
+
+SETTLING = frozenset(
+    {Event.COMPLETE, Event.RETRY, Event.SNOOZE, Event.RELEASE, Event.FAIL, Event.CANCEL}
+)
+"""The events by which a worker may end its own lease."""

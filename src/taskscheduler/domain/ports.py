@@ -1,0 +1,286 @@
+"""What the core needs from the outside world. The docstrings are the specification.
+
+Every adapter is proved against them by the contract suites in ``taskscheduler.testing``. All
+methods may raise ``StoreUnavailable``; an operation that raised it may or may not have happened,
+and each docstring says why repeating it is safe.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import timedelta
+
+    from taskscheduler.domain.edit import TaskEdit
+    from taskscheduler.domain.lease import Attempt, Lease, Settlement
+    from taskscheduler.domain.query import TaskQuery
+    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
+    from taskscheduler.domain.worker import (
+        Cancellation,
+        Subscription,
+        WorkerProfile,
+        WorkerSighting,
+    )
+
+
+class TaskRepository(Protocol):
+    """Where tasks live. Its clock alone decides what is due."""
+
+    async def put(
+        self,
+        tasks: Sequence[NewTask],
+        *,
+        transaction: object | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Sequence[TaskId]:
+        """Store all ``tasks`` or none; return their ids in the same order.
+
+        * A task that is due in the past is due now.
+        * Storing the same id with the same contents again changes nothing, so repeating is safe.
+        * A task whose ``unique_key`` is held by an earlier task of its kind is not stored; the
+          holder's id is returned in its place. The key is held for the store's time to live,
+          beyond completion, and is let go when the task is deleted.
+        * With ``idempotency``, a request whose key was used before stores nothing: it returns the
+          ids of the first, for as long as unique keys live. Of concurrent ones, one is the first.
+        * With ``transaction``, everything happens within it and is seen by others at its commit.
+
+        Raises:
+            TaskExists: an id is taken by a task with other contents; nothing was stored.
+            IdempotencyConflict: the key was used with another fingerprint; nothing was stored.
+        """
+        ...
+
+    async def get(self, task_id: TaskId) -> Task:
+        """Return the task as it is now.
+
+        Raises:
+            TaskNotFound: there is none.
+        """
+        ...
+
+    async def claim(
+        self, worker_id: WorkerId, subscription: Subscription, limit: int
+    ) -> Sequence[Lease]:
+        """Lease up to ``limit`` tasks to ``worker_id``, each with a new, larger token.
+
+        A task is claimable when all of this holds:
+
+        * it is Pending and its ``process_at`` has passed on the store's clock;
+        * its kind and its queue are in ``subscription``;
+        * ``worker_id`` is registered.
+
+        More urgent priorities come first; within a kind, queue and priority the earliest
+        ``process_at`` does. No task is ever leased to two claims at once. A claim whose answer
+        was lost leaves leases that nobody knows of: ``reconcile`` gives them back.
+        """
+        ...
+
+    async def next_due(self, subscription: Subscription) -> timedelta | None:
+        """Return how long until a task of ``subscription`` is due, on the store's clock.
+
+        Zero or less when one is due already; None when there is none at all.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
+        """End leases; return the ids of those that no longer held.
+
+        A lease holds while the task is InProgress under exactly this token. Where it does not,
+        nothing changes: a stale worker cannot alter an outcome. Repeating is safe: what
+        was settled the first time is returned as not held the second time, and ``outcomes_of``
+        tells the two apart.
+        """
+        ...
+
+    def completing(self, lease: Lease) -> AbstractAsyncContextManager[object]:
+        """Open a transaction that completes ``lease`` when the block ends.
+
+        Yields the open transaction. What the block writes and the completion are one commit;
+        what the block raises rolls back both.
+
+        Raises:
+            LeaseLost: the lease no longer held at the end; both were rolled back.
+        """
+        ...
+
+    async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
+        """Return the ids of those ``settlements`` that are on record as made.
+
+        To be asked after a ``settle`` whose answer was lost.
+        """
+        ...
+
+    async def reconcile(self, worker_id: WorkerId, known: Collection[int]) -> int:
+        """Release every lease of ``worker_id`` whose token is not in ``known``; return how many.
+
+        The released attempts do not count: their handlers never began.
+        """
+        ...
+
+    async def cancel(self, task_id: TaskId) -> Task:
+        """Cancel a Pending or InProgress task and return it.
+
+        An InProgress task is Cancelled at once: its lease is lost, and its worker learns of it
+        with its next heartbeat, or sooner.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: the task has ended.
+        """
+        ...
+
+    async def retry(self, task_id: TaskId) -> Task:
+        """Make a Failed or Cancelled task Pending and due, with at least one more attempt.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: the task is in another status.
+        """
+        ...
+
+    async def run_now(self, task_id: TaskId) -> Task:
+        """Make a Pending task due now.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: the task is not Pending.
+        """
+        ...
+
+    async def edit(self, task_id: TaskId, edit: TaskEdit, *, expected: Task | None = None) -> Task:
+        """Change a Pending task and return it.
+
+        Either the change comes before any claim of the task, which then sees all of it, or it is
+        refused. Unless the time is changed, the task keeps its place in time. With ``expected``,
+        only a task that still equals it is changed; so after a lost answer a repeat is refused
+        with ``TaskChanged``, and without ``expected`` a repeat changes nothing more.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: the task is not Pending.
+            TaskChanged: it is not as ``expected``.
+        """
+        ...
+
+    async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
+        """Remove every trace of a task; with ``force`` even of one in progress, cancelling it.
+
+        Raises:
+            TaskNotFound: there is none.
+            IllegalTransition: the task is InProgress and ``force`` is not set.
+        """
+        ...
+
+
+class TaskBoard(Protocol):
+    """What may be read of tasks, beside a single one."""
+
+    async def list(self, query: TaskQuery) -> Sequence[Task]:
+        """Return up to ``query.limit`` tasks that match, newest id first."""
+        ...
+
+    async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
+        """Return the task's attempts, oldest first, the running one included.
+
+        Attempts that did not count (snoozed, released) are left out. Empty for an unknown task.
+        """
+        ...
+
+
+class WorkerRegistry(Protocol):
+    """Who is at work, and who has fallen silent."""
+
+    async def join(self, profile: WorkerProfile) -> WorkerId:
+        """Register a worker under a new id and make its kinds known."""
+        ...
+
+    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+        """Extend the worker's lease from the store's now; return leases taken away since.
+
+        Raises:
+            WorkerLost: the worker is not registered; its leases are void.
+        """
+        ...
+
+    async def leave(self, worker_id: WorkerId) -> None:
+        """Strike the worker out and release what it still holds; those attempts do not count."""
+        ...
+
+    async def sightings(self) -> Sequence[WorkerSighting]:
+        """Return every registered worker."""
+        ...
+
+    async def bury(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
+        """Strike out a silent worker and rescue its tasks; return their ids.
+
+        Only if it is expired on the store's clock and has not beaten since ``beats`` was seen;
+        otherwise nothing happens. A rescued task is Pending and due. If the worker held it alone,
+        the attempt counts: one that was its last makes the task Failed with the error
+        ``WorkerLost``. If it held several, any of them may be to blame, and all are excused.
+        """
+        ...
+
+
+class KindCatalogue(Protocol):
+    """Which kinds have a handler somewhere."""
+
+    async def register(self, kinds: Mapping[str, int]) -> None:
+        """Make ``kinds`` known, each with the attempts that its handler's policy grants."""
+        ...
+
+    async def known(self) -> frozenset[str]:
+        """Return every kind that was ever registered."""
+        ...
+
+
+class Upkeep(Protocol):
+    """What a store wants done from time to time. Any worker may do it, at any moment."""
+
+    async def turn(self) -> None:
+        """Do what is due: prepare storage for the days ahead, drop what has lived its time."""
+        ...
+
+
+class Listener(Protocol):
+    """One worker's ear for wake-ups."""
+
+    @property
+    def degraded(self) -> str | None:
+        """Why wake-ups may be missed at present, or None: then polling alone finds work."""
+        ...
+
+    async def wait(self, within_s: float) -> bool:
+        """Wait for a wake-up for at most ``within_s`` seconds; return whether one came.
+
+        One that came between two waits counts for the later one. Several may come as one.
+        """
+        ...
+
+
+class WakeUps(Protocol):
+    """Hints that work was stored. Losing, doubling or reordering them costs latency, no task."""
+
+    def ring(self, queues: Collection[str]) -> None:
+        """Hint, after the commit, that ``queues`` have new work. Never raises, never blocks."""
+        ...
+
+    def listen(
+        self, queues: Collection[str], *, on_cancellation: Callable[[], None]
+    ) -> AbstractAsyncContextManager[Listener]:
+        """Listen for hints about ``queues``.
+
+        ``on_cancellation`` is called when some worker's lease was taken away: the next heartbeat
+        tells whose.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """The process's own time, for waiting only: the store's clock decides what is due."""
+
+    def monotonic(self) -> float:
+        """Return seconds that only ever grow."""
+        ...

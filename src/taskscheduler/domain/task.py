@@ -1,0 +1,279 @@
+"""The task: what is stored, and the verbs that change it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NewType
+from uuid import UUID
+
+from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
+from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
+from taskscheduler.domain.status import Event, TaskStatus, after
+
+if TYPE_CHECKING:
+    from taskscheduler.domain.edit import TaskEdit
+
+TaskId = NewType("TaskId", UUID)
+WorkerId = NewType("WorkerId", int)
+
+NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+NAME_FORM: Final = "1 to 128 letters, digits, or _ . : -"
+QUEUE_DEFAULT: Final = "default"
+PRIORITY_DEFAULT: Final = 5
+PRIORITY_LOWEST: Final = 9
+UNIQUE_KEY_CHARACTERS_MAX: Final = 512
+TIMEOUT_MAX: Final = timedelta(days=366)
+EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+"""Within these, no store and no time zone overflows."""
+PAYLOAD_BYTES_MAX: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task as its producer asks for it.
+
+    ``payload`` is JSON text in UTF-8. ``execute_at`` is aware, or None for now. ``priority`` runs
+    from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
+    own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
+    again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
+
+    Raises:
+        InvalidTask: a field cannot be stored.
+    """
+
+    id: TaskId
+    kind: str
+    payload: bytes = b"null"
+    execute_at: datetime | None = None
+    queue: str = QUEUE_DEFAULT
+    priority: int = PRIORITY_DEFAULT
+    max_attempts: int | None = None
+    timeout: timedelta | None = None
+    unique_key: str | None = None
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Check each field, cheapest first."""
+        if NAME.fullmatch(self.kind) is None:
+            raise InvalidTask("kind", f"must be {NAME_FORM}")
+        if NAME.fullmatch(self.queue) is None:
+            raise InvalidTask("queue", f"must be {NAME_FORM}")
+        if not 0 <= self.priority <= PRIORITY_LOWEST:
+            raise InvalidTask("priority", "must be 0 (most urgent) to 9")
+        if self.max_attempts is not None and not 1 <= self.max_attempts <= MAX_ATTEMPTS_LIMIT:
+            raise InvalidTask("max_attempts", f"must be 1 to {MAX_ATTEMPTS_LIMIT}")
+        if self.timeout is not None and not timedelta(0) < self.timeout <= TIMEOUT_MAX:
+            raise InvalidTask("timeout_s", "must be above 0 and at most 366 days")
+        # Kept in UTC, whatever offset they came with: not every store takes every offset.
+        object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
+        object.__setattr__(self, "expires_at", in_utc("expires_at", self.expires_at))
+        if len(self.payload) > PAYLOAD_BYTES_MAX:
+            raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
+        if self.unique_key is not None and not (
+            1 <= len(self.unique_key) <= UNIQUE_KEY_CHARACTERS_MAX and "\0" not in self.unique_key
+        ):
+            raise InvalidTask(
+                "unique_key",
+                f"must be 1 to {UNIQUE_KEY_CHARACTERS_MAX} characters, none of them NUL",
+            )
+
+    def describes(self, task: Task) -> bool:
+        """Tell whether ``task`` is what storing this again would have stored.
+
+        A time left out fits any: at the second asking nobody knows what "now" was at the first.
+        """
+        return (
+            self.id == task.id
+            and self.kind == task.kind
+            and self.queue == task.queue
+            and self.payload == task.payload
+            and self.unique_key == task.unique_key
+            and (self.execute_at is None or self.execute_at == task.execute_at)
+        )
+
+
+def in_utc(field: str, moment: datetime | None) -> datetime | None:
+    """Return in UTC a time that a producer gave. Raises InvalidTask."""
+    if moment is None:
+        return None
+    if moment.utcoffset() is None:
+        raise InvalidTask(field, "must carry an offset from UTC, such as Z")
+    if not EARLIEST <= moment <= LATEST:
+        raise InvalidTask(field, "must be from the year 2 to 9000")
+    return moment.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A producer's name for one request, and a digest of what it asks for.
+
+    Raises:
+        InvalidTask: the key cannot be stored.
+    """
+
+    key: str
+    fingerprint: bytes
+
+    def __post_init__(self) -> None:
+        """Check the key."""
+        if not 1 <= len(self.key) <= UNIQUE_KEY_CHARACTERS_MAX or not self.key.isprintable():
+            raise InvalidTask(
+                "idempotency_key", f"must be 1 to {UNIQUE_KEY_CHARACTERS_MAX} printable characters"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A stored task. Each verb returns the next one; none changes this one.
+
+    ``execute_at`` is what was asked for; ``process_at`` is the earliest next run, which retries
+    and snoozes move. ``attempt`` counts the attempts begun; ``max_attempts`` is None where the
+    handler's retry policy holds. ``worker_id`` and ``token`` are there while the task is leased:
+    ``token`` fences, because every claim draws a new, larger one. ``excused`` counts attempts
+    that ended in a crash which another task may have caused.
+    """
+
+    id: TaskId
+    kind: str
+    queue: str
+    priority: int
+    payload: bytes
+    execute_at: datetime
+    process_at: datetime
+    created_at: datetime
+    status: TaskStatus
+    attempt: int = 0
+    max_attempts: int | None = None
+    timeout: timedelta | None = None
+    unique_key: str | None = None
+    expires_at: datetime | None = None
+    excused: int = 0
+    worker_id: WorkerId | None = None
+    token: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @classmethod
+    def store(cls, new: NewTask, *, now: datetime) -> Task:
+        """Return the pending task that ``new`` becomes; a time in the past means ``now``."""
+        execute_at = now if new.execute_at is None else new.execute_at
+        return cls(
+            id=new.id,
+            kind=new.kind,
+            queue=new.queue,
+            priority=new.priority,
+            payload=new.payload,
+            execute_at=execute_at,
+            process_at=max(execute_at, now),
+            created_at=now,
+            status=TaskStatus.PENDING,
+            max_attempts=new.max_attempts,
+            timeout=new.timeout,
+            unique_key=new.unique_key,
+            expires_at=new.expires_at,
+        )
+
+    def claim(self, *, worker_id: WorkerId, token: int, now: datetime) -> Task:
+        """Lease the task to ``worker_id`` for one attempt."""
+        return replace(
+            self,
+            status=after(self.status, Event.CLAIM),
+            worker_id=worker_id,
+            token=token,
+            started_at=now,
+            attempt=self.attempt + 1,
+        )
+
+    def complete(self, *, now: datetime) -> Task:
+        """Record that the handler returned."""
+        return self._end(Event.COMPLETE, now)
+
+    def fail(self, *, now: datetime) -> Task:
+        """Record that the task failed for good."""
+        return self._end(Event.FAIL, now)
+
+    def cancel(self, *, now: datetime) -> Task:
+        """Call the task off, before or while it runs."""
+        return self._end(Event.CANCEL, now)
+
+    def retry(self, *, now: datetime, delay: timedelta) -> Task:
+        """Put the task back for another attempt after ``delay``; this attempt counts."""
+        return self._back(Event.RETRY, process_at=now + delay, attempt=self.attempt)
+
+    def snooze(self, *, now: datetime, delay: timedelta) -> Task:
+        """Put the task back for ``delay``; this attempt does not count."""
+        return self._back(Event.SNOOZE, process_at=now + delay, attempt=self.attempt - 1)
+
+    def release(self, *, now: datetime) -> Task:
+        """Give the lease back unused; the task is due, and this attempt does not count."""
+        return self._back(Event.RELEASE, process_at=now, attempt=self.attempt - 1)
+
+    def rescue(self, *, now: datetime, max_attempts: int, alone: bool = True) -> Task:
+        """Take the task from a worker that is gone; fail it if that was its last attempt.
+
+        ``max_attempts`` is what holds where the task itself does not say. Unless the worker held
+        this task ``alone``, nobody knows which one brought it down: the attempt is excused.
+        """
+        if not alone:
+            back = self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
+            return replace(back, excused=self.excused + 1)
+        if self.attempt - self.excused >= (self.max_attempts or max_attempts):
+            return self.fail(now=now)
+        return self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
+
+    def revive(self, *, now: datetime, max_attempts: int) -> Task:
+        """Let a task that ended without success run once more, at least.
+
+        ``max_attempts`` is what holds where the task itself does not say.
+        """
+        used = self.attempt - self.excused
+        used_up = used >= (self.max_attempts or max_attempts)
+        return replace(
+            self,
+            status=after(self.status, Event.REVIVE),
+            process_at=now,
+            started_at=None,
+            finished_at=None,
+            max_attempts=used + 1 if used_up else self.max_attempts,
+        )
+
+    def run_now(self, *, now: datetime) -> Task:
+        """Make a pending task due."""
+        return replace(
+            self, status=after(self.status, Event.EDIT), process_at=min(self.process_at, now)
+        )
+
+    def edit(self, edit: TaskEdit, *, now: datetime) -> Task:
+        """Change what a pending task is to do, or when; a time in the past means ``now``."""
+        at = edit.execute_at
+        return replace(
+            self,
+            status=after(self.status, Event.EDIT),
+            execute_at=self.execute_at if at is None else at,
+            process_at=self.process_at if at is None else max(at, now),
+            payload=self.payload if edit.payload is None else edit.payload,
+            priority=self.priority if edit.priority is None else edit.priority,
+        )
+
+    def _back(self, event: Event, *, process_at: datetime, attempt: int) -> Task:
+        return replace(
+            self,
+            status=after(self.status, event),
+            process_at=process_at,
+            attempt=attempt,
+            worker_id=None,
+            token=None,
+            started_at=None,
+        )
+
+    def _end(self, event: Event, now: datetime) -> Task:
+        return replace(
+            self,
+            status=after(self.status, event),
+            finished_at=now,
+            worker_id=None,
+            token=None,
+        )

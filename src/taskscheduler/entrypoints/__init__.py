@@ -1,0 +1,1 @@
+"""The ways in: the library, the REST service, the worker, the command line."""

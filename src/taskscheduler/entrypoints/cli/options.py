@@ -1,0 +1,143 @@
+"""The options that several commands share. Each has its twin in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from taskscheduler.entrypoints.settings import LogFormat, LogLevel
+
+DATA_DEFAULT: Final = Path(".taskscheduler")
+DAY_S: Final = 86_400
+YEAR_S: Final = 366 * DAY_S
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar=["TASKSCHEDULER_DATABASE_URL", "DATABASE_URL"],
+        help="PostgreSQL, in any form that libpq takes; by default that of a running `dev`.",
+        show_default=False,
+    ),
+]
+Schema = Annotated[
+    str, typer.Option(envvar="TASKSCHEDULER_SCHEMA", help="The schema that holds the tables.")
+]
+ListenUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKSCHEDULER_LISTEN_URL",
+        help="A way past the pooler, for wake-ups, if the database URL leads through one.",
+        show_default=False,
+    ),
+]
+PoolSize = Annotated[
+    int,
+    typer.Option(envvar="TASKSCHEDULER_POOL_SIZE", min=2, max=1000, help="Connections at most."),
+]
+UniqueFor = Annotated[
+    float,
+    typer.Option(
+        envvar="TASKSCHEDULER_UNIQUE_FOR",
+        min=0.001,
+        max=YEAR_S,
+        help="Seconds for which unique keys live.",
+    ),
+]
+Host = Annotated[str, typer.Option(envvar="TASKSCHEDULER_HOST", help="The address to listen on.")]
+Port = Annotated[
+    int,
+    typer.Option(
+        envvar="TASKSCHEDULER_PORT", min=0, max=65_535, help="The port to listen on; 0 for any."
+    ),
+]
+AcceptUnknownKinds = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unknown-kinds",
+        envvar="TASKSCHEDULER_ACCEPT_UNKNOWN_KINDS",
+        help="Store tasks of kinds that no worker has registered yet.",
+    ),
+]
+BodyBytesMax = Annotated[
+    int,
+    typer.Option(
+        envvar="TASKSCHEDULER_BODY_BYTES_MAX", min=1024, help="The largest request body, in bytes."
+    ),
+]
+App = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKSCHEDULER_APP",
+        help="Your handlers, as module:attribute. Foo, Bar and Baz are always there.",
+        show_default=False,
+    ),
+]
+Queues = Annotated[
+    list[str], typer.Option("--queue", envvar="TASKSCHEDULER_QUEUE", help="A queue; repeatable.")
+]
+Concurrency = Annotated[
+    int,
+    typer.Option(
+        envvar="TASKSCHEDULER_CONCURRENCY", min=1, max=10_000, help="Handlers at once, a process."
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        envvar="TASKSCHEDULER_PROCESSES", min=1, max=256, help="Processes, one event loop each."
+    ),
+]
+Drain = Annotated[
+    bool,
+    typer.Option("--drain", envvar="TASKSCHEDULER_DRAIN", help="Stop when nothing is due."),
+]
+Lease = Annotated[
+    float,
+    typer.Option(
+        envvar="TASKSCHEDULER_LEASE",
+        min=1,
+        max=DAY_S,
+        help="Seconds of silence after which a worker's tasks are given to others.",
+    ),
+]
+PollInterval = Annotated[
+    float,
+    typer.Option(
+        envvar="TASKSCHEDULER_POLL_INTERVAL",
+        min=0.01,
+        max=DAY_S,
+        help="Seconds between looks for work that no wake-up announced.",
+    ),
+]
+ShutdownTimeout = Annotated[
+    float,
+    typer.Option(
+        envvar="TASKSCHEDULER_SHUTDOWN_TIMEOUT",
+        min=0,
+        max=DAY_S,
+        help="Seconds for running handlers to finish after SIGTERM.",
+    ),
+]
+BarUrl = Annotated[
+    str, typer.Option(envvar="TASKSCHEDULER_BAR_URL", help="What the kind Bar asks.")
+]
+Data = Annotated[
+    Path, typer.Option(envvar="TASKSCHEDULER_DATA", help="The folder of `dev`'s database.")
+]
+Level = Annotated[
+    LogLevel,
+    typer.Option(
+        "--log-level", envvar="TASKSCHEDULER_LOG_LEVEL", help="From which severity on to log."
+    ),
+]
+LogForm = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        envvar="TASKSCHEDULER_LOG_FORMAT",
+        help="json, text, or auto: text on a terminal.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]

@@ -1,0 +1,174 @@
+"""``dev``, ``api`` and ``worker``: the long-running commands."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli.store import store_settings
+from taskscheduler.entrypoints.settings import (
+    BAR_URL_DEFAULT,
+    BODY_BYTES_MAX_DEFAULT,
+    ApiSettings,
+    DevSettings,
+    LogFormat,
+    LogLevel,
+    WorkerSettings,
+)
+
+if TYPE_CHECKING:
+    from taskscheduler.application.handlers import Handlers
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(dev)
+    app.command()(api)
+    app.command()(worker)
+
+
+def dev(
+    host: o.Host = "127.0.0.1",
+    port: o.Port = 3000,
+    data: o.Data = o.DATA_DEFAULT,
+    schema: o.Schema = "taskscheduler",
+    app: o.App = None,
+    queue: o.Queues = ["default"],  # noqa: B006 - typer's own form; never changed
+    concurrency: o.Concurrency = 50,
+    lease: o.Lease = 10,
+    poll_interval: o.PollInterval = 1,
+    shutdown_timeout: o.ShutdownTimeout = 5,
+    accept_unknown_kinds: o.AcceptUnknownKinds = False,
+    body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
+    bar_url: o.BarUrl = BAR_URL_DEFAULT,
+    log_level: o.Level = LogLevel.INFO,
+    log_format: o.LogForm = LogFormat.AUTO,
+) -> None:
+    """Everything in one process, on an embedded PostgreSQL that keeps its data."""
+    _logs(log_level, log_format)
+    from taskscheduler.entrypoints.dev import run_dev
+
+    settings = DevSettings(
+        data=data,
+        schema=schema,
+        api=ApiSettings(
+            host=host,
+            port=port,
+            accept_unknown_kinds=accept_unknown_kinds,
+            body_bytes_max=body_bytes_max,
+        ),
+        worker=WorkerSettings(
+            app=app,
+            queues=_names(queue),
+            concurrency=concurrency,
+            lease=timedelta(seconds=lease),
+            poll_interval=timedelta(seconds=poll_interval),
+            shutdown_timeout=timedelta(seconds=shutdown_timeout),
+            drain=False,
+            bar_url=bar_url,
+        ),
+    )
+    run_dev(settings, _handlers(app, bar_url), _say)
+
+
+def api(
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    listen_url: o.ListenUrl = None,
+    pool_size: o.PoolSize = 10,
+    unique_for: o.UniqueFor = 86_400,
+    host: o.Host = "127.0.0.1",
+    port: o.Port = 3000,
+    accept_unknown_kinds: o.AcceptUnknownKinds = False,
+    body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
+    log_level: o.Level = LogLevel.INFO,
+    log_format: o.LogForm = LogFormat.AUTO,
+) -> None:
+    """The REST service; run as many as you like."""
+    _logs(log_level, log_format)
+    store = store_settings(database_url, schema, listen_url, pool_size, unique_for)
+    settings = ApiSettings(
+        host=host,
+        port=port,
+        accept_unknown_kinds=accept_unknown_kinds,
+        body_bytes_max=body_bytes_max,
+    )
+    from taskscheduler.entrypoints.http.main import run_api
+
+    run_api(store, settings, _handlers(None, BAR_URL_DEFAULT).attempts_by_kind, _say)
+
+
+def worker(
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    listen_url: o.ListenUrl = None,
+    pool_size: o.PoolSize = 10,
+    unique_for: o.UniqueFor = 86_400,
+    app: o.App = None,
+    queue: o.Queues = ["default"],  # noqa: B006 - typer's own form; never changed
+    concurrency: o.Concurrency = 50,
+    processes: o.Processes = 1,
+    drain: o.Drain = False,
+    lease: o.Lease = 30,
+    poll_interval: o.PollInterval = 1,
+    shutdown_timeout: o.ShutdownTimeout = 20,
+    bar_url: o.BarUrl = BAR_URL_DEFAULT,
+    log_level: o.Level = LogLevel.INFO,
+    log_format: o.LogForm = LogFormat.AUTO,
+) -> None:
+    """A worker; run as many as you like. SIGTERM: finish, give the rest back, end."""
+    _logs(log_level, log_format)
+    store = store_settings(database_url, schema, listen_url, pool_size, unique_for)
+    settings = WorkerSettings(
+        app=app,
+        queues=_names(queue),
+        concurrency=concurrency,
+        lease=timedelta(seconds=lease),
+        poll_interval=timedelta(seconds=poll_interval),
+        shutdown_timeout=timedelta(seconds=shutdown_timeout),
+        drain=drain,
+        bar_url=bar_url,
+    )
+    handlers = _handlers(app, bar_url)
+    if processes > 1:
+        from taskscheduler.entrypoints.worker.processes import supervise
+
+        raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes))
+    from taskscheduler.entrypoints.loop import run
+    from taskscheduler.entrypoints.worker.main import run_worker
+
+    run(run_worker(store.scheduler(), handlers, settings))
+
+
+def _handlers(app: str | None, bar_url: str) -> Handlers:
+    from taskscheduler.entrypoints.worker.app import load_handlers
+    from taskscheduler.entrypoints.worker.demonstration import (
+        demonstration_handlers,
+    )
+
+    handlers = demonstration_handlers(bar_url)
+    if app is None:
+        return handlers
+    own = load_handlers(app)
+    own.include(handlers)
+    return own
+
+
+def _names(queues: list[str]) -> tuple[str, ...]:
+    """Return the queues' names; one value may carry several, apart by commas or spaces."""
+    return tuple(name for each in queues for name in each.replace(",", " ").split())
+
+
+def _logs(level: LogLevel, form: LogFormat) -> None:
+    from taskscheduler.entrypoints.logs import configure_logs
+
+    configure_logs(level, form)
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()

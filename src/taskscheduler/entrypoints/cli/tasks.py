@@ -1,0 +1,200 @@
+"""``tasks``: the operator's verbs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from taskscheduler.domain.status import TaskStatus
+from taskscheduler.entrypoints.cli import changes
+from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli.work import (
+    at_text,
+    json_of,
+    line_of,
+    moment_of,
+    say,
+    with_scheduler,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.task import Task
+
+app = typer.Typer(help="Add, list, show and change tasks.")
+changes.add_to(app)
+
+TaskIds = Annotated[list[UUID], typer.Argument(metavar="ID...", help="One or more tasks.")]
+
+
+@app.command()
+def add(
+    kind: Annotated[str, typer.Argument(help="What is to be done, such as Foo.")],
+    payload: Annotated[str, typer.Option(help="JSON for the handler.")] = "null",
+    execute_at: Annotated[
+        str | None, typer.Option("--at", help="ISO 8601 with an offset; by default now.")
+    ] = None,
+    queue: Annotated[str, typer.Option(help="Where workers look for it.")] = "default",
+    priority: Annotated[int, typer.Option(min=0, max=9, help="0 is the most urgent.")] = 5,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, help="By default the handler's.")
+    ] = None,
+    unique_key: Annotated[
+        str | None, typer.Option(help="One task only while the key lives.")
+    ] = None,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Store a task and print its id."""
+    at = None if execute_at is None else moment_of(execute_at)
+    body = json_of(payload)
+
+    async def work(scheduler: Scheduler) -> None:
+        task_id = await scheduler.schedule(
+            kind,
+            body,
+            execute_at=at,
+            queue=queue,
+            priority=priority,
+            max_attempts=max_attempts,
+            unique_key=unique_key,
+        )
+        say({"id": task_id}, as_json=json, text=str(task_id))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command("list")
+def list_(
+    status: Annotated[TaskStatus | None, typer.Option(help="Only these.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only these.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Only these.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 100,
+    before: Annotated[UUID | None, typer.Option(help="Only those older than this task.")] = None,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """List tasks, newest first."""
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.domain.query import TaskQuery
+
+        query = TaskQuery(status=status, kind=kind, queue=queue, before=before, limit=limit)
+        tasks = await scheduler.list(query)
+        if json:
+            from taskscheduler.entrypoints.http.messages import TaskMessage
+
+            say([TaskMessage.of(task) for task in tasks], as_json=True, text="")
+        else:
+            for task in tasks:
+                typer.echo(line_of(task))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def show(
+    task_id: Annotated[UUID, typer.Argument(metavar="ID", help="A task.")],
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Show one task with its attempts and their errors."""
+
+    async def work(scheduler: Scheduler) -> None:
+        task = await scheduler.get(task_id)
+        attempts = await scheduler.store.board.attempts(task.id)
+        if json:
+            from taskscheduler.entrypoints.http.messages import TaskWithAttempts
+
+            say(TaskWithAttempts.with_attempts(task, attempts), as_json=True, text="")
+            return
+        typer.echo(line_of(task))
+        typer.echo(f"  payload: {task.payload.decode()}")
+        for attempt in attempts:
+            outcome = attempt.outcome or "running"
+            error = attempt.error
+            typer.echo(
+                f"  attempt {attempt.number}: {outcome} {at_text(attempt.started_at)} to "
+                f"{at_text(attempt.finished_at)}"
+                + (f" {error.type}: {error.message}" if error else "")
+            )
+            # The last one's traceback is what a reader is after; --json has them all.
+            if error is not None and error.traceback and attempt is attempts[-1]:
+                typer.echo("    " + error.traceback.strip().replace("\n", "\n    "))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def cancel(
+    task_ids: TaskIds,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Cancel tasks that have not ended; running handlers are told to stop."""
+    _for_each(task_ids, database_url, schema, lambda s: s.cancel, as_json=json)
+
+
+@app.command()
+def retry(
+    task_ids: TaskIds,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Run Failed or Cancelled tasks again."""
+    _for_each(task_ids, database_url, schema, lambda s: s.retry, as_json=json)
+
+
+@app.command()
+def run(
+    task_ids: TaskIds,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Make Pending tasks due now."""
+    _for_each(task_ids, database_url, schema, lambda s: s.run_now, as_json=json)
+
+
+@app.command()
+def delete(
+    task_ids: TaskIds,
+    force: Annotated[bool, typer.Option("--force", help="Even while in progress.")] = False,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+) -> None:
+    """Delete tasks and their histories."""
+
+    async def work(scheduler: Scheduler) -> None:
+        for task_id in task_ids:
+            await scheduler.delete(task_id, force=force)
+            typer.echo(f"deleted {task_id}")
+
+    with_scheduler(database_url, schema, work)
+
+
+def _for_each(
+    task_ids: list[UUID],
+    database_url: str | None,
+    schema: str,
+    verb: Callable[[Scheduler], Callable[[UUID], Coroutine[Any, Any, Task]]],
+    *,
+    as_json: bool,
+) -> None:
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.messages import TaskMessage
+
+        for task_id in task_ids:
+            task = await verb(scheduler)(task_id)
+            say(TaskMessage.of(task), as_json=as_json, text=line_of(task))
+
+    with_scheduler(database_url, schema, work)

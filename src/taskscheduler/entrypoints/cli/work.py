@@ -1,0 +1,81 @@
+"""What the operator's commands do alike: open the store, read values, print answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.entrypoints.cli.store import store_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.task import Task
+
+
+def with_scheduler(
+    database_url: str | None, schema: str, work: Callable[[Scheduler], Coroutine[Any, Any, None]]
+) -> None:
+    """Do ``work`` with the scheduler of that database."""
+    from taskscheduler.entrypoints.logs import no_logs
+    from taskscheduler.entrypoints.loop import run as run_loop
+
+    no_logs()
+    settings = store_settings(database_url, schema, pool_size=2)
+
+    async def within() -> None:
+        async with settings.scheduler() as scheduler:
+            await work(scheduler)
+
+    run_loop(within())
+
+
+def moment_of(text: str) -> datetime:
+    """Return the time that ``--at`` names. Raises InvalidConfiguration."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"--at {text!r} is not a time in ISO 8601"
+        raise InvalidConfiguration(message) from None
+    if moment.tzinfo is None:
+        message = f"--at {text!r} has no offset from UTC; add Z, say"
+        raise InvalidConfiguration(message)
+    return moment
+
+
+def json_of(text: str) -> Any:
+    """Return the value that ``--payload`` is. Raises InvalidConfiguration."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        message = f"--payload is not JSON: {error}"
+        raise InvalidConfiguration(message) from None
+
+
+def say(value: Any, *, as_json: bool, text: str) -> None:
+    """Print ``value`` as JSON, or else ``text``."""
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(value).decode())
+    else:
+        typer.echo(text)
+
+
+def line_of(task: Task) -> str:
+    """Return ``task`` in one line."""
+    return (
+        f"{task.id}  {task.status.value:<10}  {task.kind:<20}  {task.queue:<12}  "
+        f"{at_text(task.process_at)}  attempt {task.attempt}"
+    )
+
+
+def at_text(moment: datetime | None) -> str:
+    """Return a time as it is printed."""
+    return "-" if moment is None else moment.isoformat().replace("+00:00", "Z")

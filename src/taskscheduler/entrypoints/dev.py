@@ -1,0 +1,80 @@
+"""Everything in one process: an embedded PostgreSQL, the REST service and a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from taskscheduler.container import Container, embedded_postgres, migrate_schema
+from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
+from taskscheduler.entrypoints.http.tasks import TaskRules
+from taskscheduler.entrypoints.loop import run
+from taskscheduler.entrypoints.settings import URL_FILE
+from taskscheduler.entrypoints.signals import on_signals
+from taskscheduler.entrypoints.worker.main import build_worker
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from taskscheduler.application.handlers import Handlers
+    from taskscheduler.entrypoints.settings import DevSettings
+
+
+def run_dev(settings: DevSettings, handlers: Handlers, say: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT. What is stored stays in ``settings.data`` for the next time."""
+    with bind(settings.api.host, settings.api.port) as listening:
+        make_folder(settings.data)
+        with embedded_postgres(settings.data / "postgres") as database:
+            url_file = settings.data / URL_FILE
+            url_file.write_text(database.url + "\n", "utf-8")
+            try:
+                run(_run(settings, handlers, database.url, listening, say))
+            finally:
+                url_file.unlink(missing_ok=True)
+
+
+def make_folder(data: Path) -> None:
+    """Make the folder ``data`` unless it is there. Raises InvalidConfiguration."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"--data: cannot make the folder {data}: {error.strerror}"
+        raise InvalidConfiguration(message) from None
+
+
+async def _run(
+    settings: DevSettings,
+    handlers: Handlers,
+    url: str,
+    listening: socket.socket,
+    say: Callable[[str], None],
+) -> None:
+    await migrate_schema(url, settings.schema)
+    scheduler = Container(database_url=url, schema=settings.schema).scheduler()
+    async with scheduler:
+        app = create_app(
+            scheduler,
+            kinds=handlers.attempts_by_kind,
+            rules=TaskRules(accept_unknown_kinds=settings.api.accept_unknown_kinds),
+            body_bytes_max=settings.api.body_bytes_max,
+            open_scheduler=False,
+        )
+        server = build_server(app)
+        worker = build_worker(scheduler, handlers, settings.worker)
+
+        def stop() -> None:
+            server.stop()
+            worker.stop()
+
+        on_signals(stop)
+        address = address_of(listening)
+        say(f"taskscheduler is at {address}")
+        say(f"  API documentation  {address}/schema")
+        say(f"  database           {url}")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve(server, listening))
+            group.create_task(worker.run())

@@ -1,0 +1,48 @@
+"""Answers, encoded here: it is several times faster than the framework's general way."""
+
+from __future__ import annotations
+
+import hashlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Response
+
+from taskscheduler.entrypoints.http.messages import TaskWithAttempts
+
+if TYPE_CHECKING:
+    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.task import Task
+
+JSON: Final = "application/json"
+
+encode = msgspec.json.Encoder().encode
+
+
+def answer(
+    message: Any, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response[Any]:
+    """Return ``message`` as an answer."""
+    return Response(encode(message), status_code=status, media_type=JSON, headers=headers)
+
+
+async def whole(scheduler: Scheduler, task: Task) -> Response[Any]:
+    """Return ``task`` with its attempts, under the tag of exactly this state."""
+    body = await _shown(scheduler, task)
+    return Response(body, media_type=JSON, headers={"ETag": _tag(body)})
+
+
+async def tag_of(scheduler: Scheduler, task: Task) -> str:
+    """Return the tag under which ``whole`` would answer."""
+    return _tag(await _shown(scheduler, task))
+
+
+async def _shown(scheduler: Scheduler, task: Task) -> bytes:
+    attempts = await scheduler.store.board.attempts(task.id)
+    return encode(TaskWithAttempts.with_attempts(task, attempts))
+
+
+def _tag(body: bytes) -> str:
+    # A digest of all that is shown: there is no counter that every change would have to raise.
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -1,0 +1,112 @@
+"""The REST service as a Litestar application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from litestar import Litestar, Response, get
+from litestar.di import NamedDependency, Provide
+
+from taskscheduler.application.backoff import Backoff
+from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
+from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.errors import HANDLERS
+from taskscheduler.entrypoints.http.messages import Health
+from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
+from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+ANNOUNCE_S: Final = 2.0
+
+log = logging.getLogger("taskscheduler.http")
+
+
+@get("/healthz", summary="Is the process alive?", tags=["service"])
+async def healthz() -> Health:
+    """Answer as long as the process answers anything."""
+    return Health("ok")
+
+
+@get("/readyz", responses=docs.AWAY, summary="Can it work?", tags=["service"])
+async def readyz(scheduler: NamedDependency[Scheduler]) -> Response[Health]:
+    """Answer 200 when the database answers, 503 when it does not."""
+    try:
+        async with asyncio.timeout(2):
+            await scheduler.store.kinds.known()
+    except (StoreUnavailable, TimeoutError):
+        away = Health("unavailable", "the database cannot be reached at present")
+        return Response(away, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+    return Response(Health("ok"))
+
+
+def create_app(
+    scheduler: Scheduler,
+    *,
+    kinds: Mapping[str, int] | None = None,
+    rules: TaskRules | None = None,
+    body_bytes_max: int = BODY_BYTES_MAX_DEFAULT,
+    open_scheduler: bool = True,
+) -> Litestar:
+    """Return the service over ``scheduler``.
+
+    ``kinds`` are made known at the start, each with the attempts that its handler grants.
+    ``open_scheduler`` is False where somebody else keeps the scheduler open.
+    """
+    return Litestar(
+        route_handlers=[healthz, readyz, task_router(scheduler, rules)],
+        dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
+        exception_handlers=dict(HANDLERS),
+        lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
+        openapi_config=docs.openapi_config(version("taskscheduler")),
+        request_max_body_size=body_bytes_max,
+        logging_config=None,
+    )
+
+
+def _lifespan(
+    scheduler: Scheduler, kinds: Mapping[str, int], *, open_scheduler: bool
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def announced() -> AsyncGenerator[None]:
+        task = asyncio.create_task(_announce(scheduler, kinds))
+        # The first request should find them known, unless the database is away.
+        await asyncio.wait([task], timeout=ANNOUNCE_S)
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncGenerator[None]:
+        if open_scheduler:
+            async with scheduler, announced():
+                yield
+        else:
+            async with announced():
+                yield
+
+    return lifespan
+
+
+async def _announce(scheduler: Scheduler, kinds: Mapping[str, Any]) -> None:
+    """Make ``kinds`` known, as soon as the database and its schema are there."""
+    backoff = Backoff()
+    while kinds:
+        try:
+            await scheduler.store.kinds.register(kinds)
+        except (StoreUnavailable, SchemaMismatch) as error:
+            log.warning("waiting for the database: %s", error)
+            await backoff.sleep()
+        else:
+            return

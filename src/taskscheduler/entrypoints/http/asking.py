@@ -1,0 +1,133 @@
+"""Reading requests by hand: what is wrong in them is answered in one way everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+from litestar.params import PathParameter, QueryParameter
+
+from taskscheduler.domain.errors import UnknownKind
+from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.status import TaskStatus
+from taskscheduler.domain.task import NAME, NAME_FORM, Idempotency
+from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from litestar import Request
+
+    from taskscheduler.application.scheduler import Scheduler
+
+FILTERS: Final = "status:<status>, kind:<kind> or queue:<queue>"
+TAG: Final = re.compile(r'\s*(?:(W/)?"([^"]*)"\s*)?(?:,|$)')
+
+TaskIdText = Annotated[str, PathParameter(schema_extra=docs.UUID_TEXT)]
+Filters = Annotated[
+    list[str] | None,
+    QueryParameter(
+        name="filter",
+        description=f"{FILTERS}; repeated, all must hold",
+        schema_extra=docs.FILTER_LIST,
+    ),
+]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        description="from the Link header of the page before", schema_extra=docs.ONE_UUID
+    ),
+]
+
+
+def uuid_of(text: str, path: str = "id") -> UUID:
+    """Return the UUID in ``text``. Raises BadRequest."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadRequest(path, f"{text!r} is not a UUID") from None
+
+
+def only_known(request: Request[Any, Any, Any], known: Collection[str]) -> None:
+    """Refuse query parameters other than ``known``. Raises BadRequest."""
+    if unknown := request.query_params.keys() - set(known):
+        *most, last = known
+        raise BadRequest(min(unknown), f"unknown parameter; known are {', '.join(most)} and {last}")
+
+
+def query_of(filters: Sequence[str] | None, cursor: str | None, limit: int) -> TaskQuery | None:
+    """Return what the parameters ask for; None if two filters exclude each other.
+
+    Raises:
+        BadRequest: one of them cannot be understood.
+    """
+    wanted = wanted_by(filters or ())
+    before = None if cursor is None else uuid_of(cursor, "cursor")
+    if wanted is None:
+        return None
+    status = wanted.get("status")
+    return TaskQuery(
+        status=None if status is None else TaskStatus(status),
+        kind=wanted.get("kind"),
+        queue=wanted.get("queue"),
+        before=before,
+        limit=limit,
+    )
+
+
+def wanted_by(filters: Sequence[str]) -> dict[str, str] | None:
+    """Return the filters by field; None if two of them exclude each other. Raises BadRequest."""
+    wanted: dict[str, str] = {}
+    contradicting = False
+    for each in filters:
+        field, found, value = each.partition(":")
+        if not found or field not in {"status", "kind", "queue"}:
+            raise BadRequest("filter", f"{each!r} is no filter; expected {FILTERS}")
+        if field == "status" and value not in set(TaskStatus):
+            expected = ", ".join(TaskStatus)
+            raise BadRequest("filter", f"{value!r} is no status; expected one of {expected}")
+        if field != "status" and NAME.fullmatch(value) is None:
+            raise BadRequest("filter", f"{value!r} is no {field}: {NAME_FORM}")
+        contradicting |= wanted.setdefault(field, value) != value
+    return None if contradicting else wanted
+
+
+async def require_known(scheduler: Scheduler, places: Mapping[str, str]) -> None:
+    """Check the kinds in ``places``, each of which was named at its place in the request.
+
+    Raises:
+        BadRequest: nobody has registered one of them.
+    """
+    try:
+        await scheduler.require_known(places)
+    except UnknownKind as error:
+        raise BadRequest(places[error.kind], str(error), known_kinds=list(error.known)) from None
+
+
+def idempotency_of(request: Request[Any, Any, Any], body: bytes) -> Idempotency | None:
+    """Return the name that the client gave its request; the same call and body must follow it."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    digest = hashlib.sha256(request.url.path.encode() + b"\0" + body).digest()
+    return Idempotency(key, digest)
+
+
+def tags_of(request: Request[Any, Any, Any]) -> frozenset[str] | None:
+    """Return the strong tags that ``If-Match`` names; None if it is absent, or any will do.
+
+    A weak tag is left out, because it promises less than is asked for here; so is all that is no
+    tag. What is left may be nothing, which nothing matches.
+    """
+    given = request.headers.getall("if-match", [])
+    if not given or any(each.strip() == "*" for each in given):
+        return None
+    return frozenset(
+        f'"{found[2]}"'
+        for each in given
+        for found in TAG.finditer(each)
+        if found[2] is not None and found[1] is None
+    )

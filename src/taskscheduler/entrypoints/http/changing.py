@@ -1,0 +1,98 @@
+"""The calls that change one task."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Request, Response, patch, post
+from litestar.di import NamedDependency
+
+from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.domain.errors import TaskChanged
+from taskscheduler.domain.status import Event, after
+from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.answering import tag_of, whole
+from taskscheduler.entrypoints.http.asking import TaskIdText, tags_of, uuid_of
+from taskscheduler.entrypoints.http.errors import BadRequest, decoded
+from taskscheduler.entrypoints.http.messages import TaskEditMessage, TaskWithAttempts
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from litestar.handlers import HTTPRouteHandler
+
+    from taskscheduler.domain.task import Task
+
+EDITABLE: Final = "execute_at, payload, priority"
+
+decode_edit = msgspec.json.Decoder(TaskEditMessage)
+
+
+@patch(
+    "/tasks/{task_id:str}",
+    operation_class=docs.EditTask,
+    responses=docs.EDIT_ERRORS,
+    summary="Change a task that waits",
+)
+async def edit_task(
+    request: Request[Any, Any, Any], task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
+) -> Response[TaskWithAttempts]:
+    """Change the time, payload or priority of a Pending task.
+
+    With `If-Match`, only if the task is still what it was under that `ETag`.
+    """
+    message: TaskEditMessage = decoded(decode_edit, await request.body())
+    changes = message.changes()
+    if not changes:
+        raise BadRequest("$", f"give at least one of {EDITABLE}")
+    expected: Task | None = None
+    if (tags := tags_of(request)) is not None:
+        expected = await scheduler.get(uuid_of(task_id))
+        after(expected.status, Event.EDIT)
+        if await tag_of(scheduler, expected) not in tags:
+            raise TaskChanged(expected.id)
+    changed = await scheduler.edit(uuid_of(task_id), expected=expected, **changes)
+    return await whole(scheduler, changed)
+
+
+def changing(
+    name: str, verb: Callable[[Scheduler, UUID], Awaitable[Task]], summary: str, description: str
+) -> HTTPRouteHandler:
+    """Return the call that does ``verb`` to one task and answers with what it is then."""
+
+    async def change_task(
+        task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
+    ) -> Response[TaskWithAttempts]:
+        return await whole(scheduler, await verb(scheduler, uuid_of(task_id)))
+
+    return post(
+        f"/tasks/{{task_id:str}}/{name}",
+        name=f"{name}_task",
+        status_code=HTTPStatus.OK,
+        responses=docs.CHANGE_ERRORS,
+        summary=summary,
+        description=description,
+    )(change_task)
+
+
+cancel_task = changing(
+    "cancel",
+    Scheduler.cancel,
+    "Cancel a task",
+    "Cancel a task that is Pending or InProgress; a running handler is told to stop.",
+)
+retry_task = changing(
+    "retry",
+    Scheduler.retry,
+    "Retry a task",
+    "Run a Failed or Cancelled task again, with at least one more attempt.",
+)
+run_task = changing(
+    "run",
+    Scheduler.run_now,
+    "Run a task now",
+    "Make a Pending task due now, whatever its time was.",
+)

@@ -1,0 +1,163 @@
+"""The one map from errors to HTTP: ``application/problem+json`` as RFC 9457 has it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+from litestar import Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from taskscheduler.domain.errors import (
+    IdempotencyConflict,
+    IllegalTransition,
+    InvalidTask,
+    LeaseLost,
+    PayloadTooLarge,
+    SchemaMismatch,
+    StoreUnavailable,
+    TaskChanged,
+    TaskExists,
+    TaskNotFound,
+    TaskSchedulerError,
+    UnknownKind,
+)
+from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar import Request
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 2
+
+STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
+    PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    InvalidTask: HTTPStatus.BAD_REQUEST,
+    UnknownKind: HTTPStatus.BAD_REQUEST,
+    TaskNotFound: HTTPStatus.NOT_FOUND,
+    TaskExists: HTTPStatus.CONFLICT,
+    TaskChanged: HTTPStatus.PRECONDITION_FAILED,
+    IdempotencyConflict: HTTPStatus.CONFLICT,
+    IllegalTransition: HTTPStatus.CONFLICT,
+    LeaseLost: HTTPStatus.CONFLICT,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+NAMED_FIELD: Final = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`")
+
+log = logging.getLogger("taskscheduler.http")
+
+encode = msgspec.json.Encoder().encode
+
+
+class BadRequest(TaskSchedulerError):
+    """The request cannot be understood: ``path`` says where, ``reason`` what was expected."""
+
+    def __init__(self, path: str, reason: str, *, known_kinds: list[str] | None = None) -> None:
+        """Name the place and the fault; ``known_kinds`` if it was a kind."""
+        self.path = path
+        self.reason = reason
+        self.known_kinds = known_kinds
+        super().__init__(f"{path}: {reason}")
+
+
+def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """Return ``body`` decoded.
+
+    Raises:
+        BadRequest: it is not JSON, or not what was expected.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        reason, found, place = str(error).rpartition(" - at `")
+        path, reason = (place.rstrip("`"), reason) if found else ("$", str(error))
+        if (field := NAMED_FIELD.search(reason)) is not None:
+            path = f"{path}.{field[1]}"
+        raise BadRequest(path, reason) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest("$", f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("$", "the body is nested too deeply") from None
+
+
+def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
+    """Return the answer that reports a problem."""
+    body = Problem(
+        type=f"urn:taskscheduler:problem:{status.name.lower().replace('_', '-')}",
+        title=status.phrase,
+        status=int(status),
+        detail=detail,
+        **more,
+    )
+    headers = (
+        {"Retry-After": str(RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
+    )
+    return Response(encode(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[bytes]:
+    """Report a request that cannot be understood."""
+    fault = FieldProblem(error.path, error.reason)
+    return problem(
+        HTTPStatus.BAD_REQUEST, str(error), errors=[fault], known_kinds=error.known_kinds
+    )
+
+
+def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[bytes]:
+    """Report an error of this package."""
+    status = next(
+        (status for kind, status in STATUS.items() if isinstance(error, kind)),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+    match error:
+        case InvalidTask():
+            place = "$" if error.index is None else f"$[{error.index}]"
+            fault = FieldProblem(f"{place}.{error.field}", error.reason)
+            return problem(status, str(error), errors=[fault])
+        case StoreUnavailable():
+            log.warning("answered 503: %s", error)
+            return problem(status, "the database cannot be reached at present; try again")
+        case _:
+            return problem(status, str(error))
+
+
+def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Report what the framework refuses: unknown routes, wrong methods, bodies over the limit."""
+    status = HTTPStatus(error.status_code)
+    faults = _faults(error)
+    detail = "; ".join(f"{fault.path}: {fault.reason}" for fault in faults)
+    answer = problem(status, detail or error.detail or status.phrase, errors=faults)
+    for name, value in (error.headers or {}).items():
+        answer.headers.setdefault(name, value)
+    return answer
+
+
+def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Report a fault of ours, without its particulars: those are in the log."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says why")
+
+
+def _faults(error: HTTPException) -> list[FieldProblem]:
+    if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
+        return []
+    facts = cast("list[Mapping[str, Any]]", error.extra)
+    return [
+        FieldProblem(str(each.get("key", "$")), str(each.get("message", "invalid")))
+        for each in facts
+    ]
+
+
+HANDLERS: Final[Mapping[Any, Any]] = {
+    BadRequest: on_bad_request,
+    TaskSchedulerError: on_error,
+    HTTPException: on_http_exception,
+    Exception: on_exception,
+}

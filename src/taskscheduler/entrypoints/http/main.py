@@ -1,0 +1,49 @@
+"""The REST service as a process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
+from taskscheduler.entrypoints.http.tasks import TaskRules
+from taskscheduler.entrypoints.loop import run
+from taskscheduler.entrypoints.signals import on_signals
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from taskscheduler.entrypoints.settings import ApiSettings, StoreSettings
+
+
+def run_api(
+    store: StoreSettings,
+    settings: ApiSettings,
+    kinds: Mapping[str, int],
+    say: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``kinds`` are made known at the start."""
+    with bind(settings.host, settings.port) as listening:
+        run(_serve(store, settings, kinds, listening, say))
+
+
+async def _serve(
+    store: StoreSettings,
+    settings: ApiSettings,
+    kinds: Mapping[str, int],
+    listening: socket.socket,
+    say: Callable[[str], None],
+) -> None:
+    async with store.scheduler() as scheduler:
+        app = create_app(
+            scheduler,
+            kinds=kinds,
+            rules=TaskRules(accept_unknown_kinds=settings.accept_unknown_kinds),
+            body_bytes_max=settings.body_bytes_max,
+            open_scheduler=False,
+        )
+        server = build_server(app)
+        on_signals(server.stop)
+        say(f"taskscheduler is at {address_of(listening)}")
+        await serve(server, listening)

@@ -1,0 +1,231 @@
+"""What goes over the wire."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from taskscheduler.domain.lease import Attempt
+from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.task import (
+    NAME,
+    NAME_FORM,
+    PRIORITY_DEFAULT,
+    PRIORITY_LOWEST,
+    QUEUE_DEFAULT,
+    TIMEOUT_MAX,
+    UNIQUE_KEY_CHARACTERS_MAX,
+    Task,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taskscheduler.application.scheduler import TaskChanges
+
+BATCH_MAX: Final = 10_000
+
+Name = Annotated[
+    str, Meta(pattern=f"^{NAME.pattern}$", min_length=1, max_length=128, description=NAME_FORM)
+]
+YEARS: Final = {"pattern": "^(?!000[01])[0-8]"}
+"""What ``check_moment`` lets through, but for the first instant of the year 9000."""
+Moment = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="ISO 8601 with an offset; a time in the past means now",
+        examples=["2024-03-30T23:17:10.790146Z"],
+        extra_json_schema=YEARS,
+    ),
+]
+Deadline = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="no attempt begins at or after this time",
+        extra_json_schema=YEARS,
+    ),
+]
+UniqueKey = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=UNIQUE_KEY_CHARACTERS_MAX,
+        extra_json_schema={"pattern": r"^[^\u0000]*$"},
+    ),
+]
+
+
+class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
+    """A task to be stored."""
+
+    kind: Annotated[Name, Meta(examples=["Foo"])]
+    execute_at: Moment | None = None
+    payload: Annotated[Any, Meta(description="any JSON value, handed to the handler")] = None
+    queue: Name = QUEUE_DEFAULT
+    priority: Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")] = (
+        PRIORITY_DEFAULT
+    )
+    max_attempts: Annotated[int, Meta(ge=1, le=32_767)] | None = None
+    timeout_s: Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())] | None = None
+    unique_key: UniqueKey | None = None
+    expires_at: Deadline | None = None
+    id: (
+        Annotated[UUID, Meta(description="made by the caller, so that a repeat is harmless")] | None
+    ) = None
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """``timeout_s`` as a span."""
+        return None if self.timeout_s is None else timedelta(seconds=self.timeout_s)
+
+
+class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
+    """New values for a task that waits; what is left out stays as it is."""
+
+    execute_at: Moment | UnsetType = UNSET
+    payload: Annotated[Any, Meta(description="any JSON value, handed to the handler")] = UNSET
+    priority: (
+        Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
+        | UnsetType
+    ) = UNSET
+
+    def changes(self) -> TaskChanges:
+        """Return what is not left out."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        return cast(
+            "TaskChanges", {name: value for name, value in given.items() if value is not UNSET}
+        )
+
+
+class Stored(Struct):
+    """The answer to storing one task."""
+
+    id: UUID
+
+
+class StoredMany(Struct):
+    """The answer to storing a batch, in its order."""
+
+    ids: list[UUID]
+
+
+class ErrorMessage(Struct):
+    """What went wrong in an attempt."""
+
+    type: str
+    message: str
+    traceback: str | None
+
+
+class AttemptMessage(Struct):
+    """One attempt."""
+
+    number: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    outcome: Event | None
+    worker_id: int | None
+    error: ErrorMessage | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> AttemptMessage:
+        """Return ``attempt`` as it is sent."""
+        error = attempt.error
+        return cls(
+            number=attempt.number,
+            started_at=attempt.started_at,
+            finished_at=attempt.finished_at,
+            outcome=attempt.outcome,
+            worker_id=attempt.worker_id,
+            error=error and ErrorMessage(error.type, error.message, error.traceback),
+        )
+
+
+class TaskMessage(Struct, kw_only=True):
+    """A task as it is now."""
+
+    id: UUID
+    kind: str
+    queue: str
+    priority: int
+    status: TaskStatus
+    execute_at: datetime
+    process_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    max_attempts: int | None
+    timeout_s: float | None
+    unique_key: str | None
+    expires_at: datetime | None
+    payload: Any
+
+    @classmethod
+    def of(cls, task: Task) -> TaskMessage:
+        """Return ``task`` as it is sent."""
+        return cls(**_fields(task))
+
+
+class TaskWithAttempts(TaskMessage, kw_only=True):
+    """A task and its history, the oldest attempt first."""
+
+    attempts: list[AttemptMessage]
+
+    @classmethod
+    def with_attempts(cls, task: Task, attempts: Sequence[Attempt]) -> TaskWithAttempts:
+        """Return ``task`` and its ``attempts`` as they are sent."""
+        return cls(**_fields(task), attempts=[AttemptMessage.of(each) for each in attempts])
+
+
+def _fields(task: Task) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "kind": task.kind,
+        "queue": task.queue,
+        "priority": task.priority,
+        "status": task.status,
+        "execute_at": task.execute_at,
+        "process_at": task.process_at,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "timeout_s": None if task.timeout is None else task.timeout.total_seconds(),
+        "unique_key": task.unique_key,
+        "expires_at": task.expires_at,
+        # It is JSON text already, and is sent as it was stored.
+        "payload": msgspec.Raw(task.payload),
+    }
+
+
+class FieldProblem(Struct):
+    """One field at fault."""
+
+    path: str
+    reason: str
+
+
+class Problem(Struct, omit_defaults=True, kw_only=True):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
+    known_kinds: list[str] | None = None
+
+
+class Health(Struct):
+    """How the service is."""
+
+    status: str
+    detail: str | None = None

@@ -1,0 +1,86 @@
+"""Serving the application: a socket bound first, so that a taken port is one clear line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from taskscheduler.domain.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from litestar import Litestar
+
+GRACE_S: Final = 10
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: whoever runs it decides when it stops."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
+
+    def stop(self) -> None:
+        """Take no more requests and finish those under way; called again, stop at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def build_server(app: Litestar) -> Server:
+    """Return a server for ``app``; its output is left to our logs."""
+    return Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        InvalidConfiguration: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        message = f"cannot listen on {host}:{port}: {error}"
+        raise InvalidConfiguration(message) from None
+    listening.setblocking(False)  # noqa: FBT003 - the standard library's own form
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return the URL under which ``listening`` is reached."""
+    host, port, *_ = listening.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(server: Server, listening: socket.socket) -> None:
+    """Serve until the server is stopped.
+
+    Raises:
+        InvalidConfiguration: the application could not start; the log says why.
+    """
+    await server.serve(sockets=[listening])
+    if not server.started:
+        message = "the service could not start"
+        raise InvalidConfiguration(message)
+    await asyncio.sleep(0)

@@ -1,0 +1,230 @@
+"""The calls on tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, post, route
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter
+
+from taskscheduler.application.scheduler import Scheduler, encode_payload
+from taskscheduler.domain.errors import InvalidTask
+from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
+from taskscheduler.domain.task import NewTask, TaskId
+from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.answering import answer, whole
+from taskscheduler.entrypoints.http.asking import TaskIdText, uuid_of
+from taskscheduler.entrypoints.http.changing import cancel_task, edit_task, retry_task, run_task
+from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, decoded
+from taskscheduler.entrypoints.http.messages import (
+    BATCH_MAX,
+    NewTaskMessage,
+    Stored,
+    StoredMany,
+    TaskMessage,
+    TaskWithAttempts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+decode_one = msgspec.json.Decoder(NewTaskMessage)
+decode_many = msgspec.json.Decoder(list[NewTaskMessage])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRules:
+    """What the service accepts. ``accept_unknown_kinds`` lets producers go before workers."""
+
+    accept_unknown_kinds: bool = False
+
+
+@route(
+    "/tasks",
+    http_method=["PUT", "POST"],
+    status_code=HTTPStatus.CREATED,
+    operation_class=docs.StoreTask,
+    responses=docs.STORE_ERRORS,
+    summary="Store a task",
+)
+async def store_task(
+    request: Request[Any, Any, Any],
+    scheduler: NamedDependency[Scheduler],
+    rules: NamedDependency[TaskRules],
+) -> Response[Stored]:
+    """Store a task, to be run at or after ``execute_at``; left out, that is now.
+
+    Storing the same ``id`` or ``unique_key`` again answers with the task that is there.
+    """
+    body = await request.body()
+    message: NewTaskMessage = decoded(decode_one, body)
+    task = new_task(scheduler, message)
+    await _require_known(scheduler, rules, {task.kind: "$.kind"})
+    if (idempotency := asking.idempotency_of(request, body)) is None:
+        task_id = await scheduler.put(task)
+    else:
+        (task_id,) = await scheduler.put_many([task], idempotency=idempotency)
+    return answer(
+        Stored(task_id),
+        HTTPStatus.CREATED,
+        {"Location": f"{request.url.path.rstrip('/')}/{task_id}"},
+    )
+
+
+@post(
+    "/tasks/batch",
+    operation_class=docs.StoreTasks,
+    responses=docs.STORE_ERRORS,
+    summary="Store many tasks, all or none",
+)
+async def store_tasks(
+    request: Request[Any, Any, Any],
+    scheduler: NamedDependency[Scheduler],
+    rules: NamedDependency[TaskRules],
+) -> Response[StoredMany]:
+    """Store up to 10,000 tasks in one transaction. The ids come in the order of the tasks."""
+    body = await request.body()
+    messages: list[NewTaskMessage] = decoded(decode_many, body)
+    if not 1 <= len(messages) <= BATCH_MAX:
+        raise BadRequest("$", f"a batch has 1 to {BATCH_MAX} tasks, not {len(messages)}")
+    tasks: list[NewTask] = []
+    first: dict[str, int] = {}
+    for index, message in enumerate(messages):
+        first.setdefault(message.kind, index)
+        try:
+            tasks.append(new_task(scheduler, message))
+        except InvalidTask as error:
+            error.index = index
+            raise
+    places = {kind: f"$[{index}].kind" for kind, index in first.items()}
+    await _require_known(scheduler, rules, places)
+    ids = await scheduler.put_many(tasks, idempotency=asking.idempotency_of(request, body))
+    return answer(StoredMany(list(ids)), HTTPStatus.CREATED)
+
+
+@get("/tasks", responses=docs.BAD_REQUEST, summary="List tasks, newest first")
+async def list_tasks(
+    request: Request[Any, Any, Any],
+    scheduler: NamedDependency[Scheduler],
+    rules: NamedDependency[TaskRules],
+    filters: asking.Filters = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
+    cursor: asking.Cursor = None,
+) -> Response[list[TaskMessage]]:
+    """List tasks. While there are more, the Link header names the next page.
+
+    Pages neither skip nor repeat a task, whatever is stored meanwhile.
+    """
+    asking.only_known(request, ("filter", "limit", "cursor"))
+    query = asking.query_of(filters, cursor, limit + 1)
+    if query is None:
+        return answer([])
+    if query.kind is not None:
+        await _require_known(scheduler, rules, {query.kind: "filter"})
+    found = await scheduler.list(query)
+    page = found[:limit]
+    headers: dict[str, str] = {}
+    if len(found) > limit:
+        following = [
+            *(("filter", each) for each in filters or []),
+            ("limit", limit),
+            ("cursor", page[-1].id),
+        ]
+        address = request.url.with_replacements(query=urlencode(following))
+        headers["Link"] = f'<{address}>; rel="next"'
+    return answer([TaskMessage.of(task) for task in page], headers=headers)
+
+
+@get("/tasks/{task_id:str}", responses=docs.ONE_ERRORS, summary="Look at one task")
+async def get_task(
+    task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
+) -> Response[TaskWithAttempts]:
+    """Return a task as it is now, with its attempts and their errors, the oldest first."""
+    return await whole(scheduler, await scheduler.get(uuid_of(task_id)))
+
+
+@delete(
+    "/tasks/{task_id:str}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=docs.CHANGE_ERRORS,
+    summary="Delete a task",
+)
+async def delete_task(
+    task_id: TaskIdText,
+    scheduler: NamedDependency[Scheduler],
+    force: Annotated[
+        bool, QueryParameter(description="cancel and delete a task even while it is in progress")
+    ] = False,
+) -> None:
+    """Remove a task and its history."""
+    await scheduler.delete(uuid_of(task_id), force=force)
+
+
+@route(
+    ["/tasks", "/tasks/{task_id:str}"],
+    http_method="OPTIONS",
+    status_code=HTTPStatus.NO_CONTENT,
+    include_in_schema=False,
+)
+async def options(request: Request[Any, Any, Any]) -> Response[None]:
+    """Name the methods; the framework's own answer knows one handler of a path, not all."""
+    path = request.scope["path_template"]
+    methods = {each for one in request.app.routes if one.path == path for each in one.methods}
+    return Response(None, headers={"Allow": ", ".join(sorted(methods))})
+
+
+def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
+    """Return the calls on tasks, errors included, to be mounted in any Litestar application.
+
+    ``scheduler`` must be open while the application serves.
+    """
+    return Router(
+        path="/",
+        dependencies={
+            "scheduler": Provide(lambda: scheduler, sync_to_thread=False),
+            "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
+        },
+        exception_handlers=dict(HANDLERS),
+        route_handlers=[
+            options,  # first: who comes later finds it there, and adds no other
+            store_task,
+            store_tasks,
+            list_tasks,
+            get_task,
+            edit_task,
+            delete_task,
+            cancel_task,
+            retry_task,
+            run_task,
+        ],
+        tags=["tasks"],
+    )
+
+
+def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
+    """Return the task that ``message`` asks for. Raises InvalidTask."""
+    return NewTask(
+        id=scheduler.store.new_task_id() if message.id is None else TaskId(message.id),
+        kind=message.kind,
+        payload=encode_payload(message.payload),
+        execute_at=message.execute_at,
+        queue=message.queue,
+        priority=message.priority,
+        max_attempts=message.max_attempts,
+        timeout=message.timeout,
+        unique_key=message.unique_key,
+        expires_at=message.expires_at,
+    )
+
+
+async def _require_known(scheduler: Scheduler, rules: TaskRules, places: Mapping[str, str]) -> None:
+    """Check the kinds in ``places``, each of which was named at its place in the request."""
+    if rules.accept_unknown_kinds:
+        return
+    await asking.require_known(scheduler, places)

@@ -1,0 +1,50 @@
+"""The library: a scheduler that finds its own store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from taskscheduler.application.scheduler import Scheduler as StoreScheduler
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class Scheduler(StoreScheduler):
+    """Stores tasks and looks after them; see ``taskscheduler.application.scheduler``.
+
+    The adapters are imported when a store is chosen, so that importing this package stays cheap.
+    """
+
+    @classmethod
+    def postgres(
+        cls,
+        url: str,
+        *,
+        schema: str = "taskscheduler",
+        listen_url: str | None = None,
+        pool_size: int = 10,
+        unique_for: timedelta | None = None,
+    ) -> Self:
+        """Return a scheduler on PostgreSQL; nothing is connected before ``async with``.
+
+        ``url`` is anything that libpq takes. ``schema`` must have been made by
+        ``taskscheduler migrate``. ``listen_url`` is a way past the pooler, if ``url`` leads through
+        one: wake-ups need it, or else workers find work by polling. ``unique_for`` is how long
+        unique keys live (one day).
+        """
+        from taskscheduler.container import Container  # noqa: PLC0415 - see above
+
+        chosen: dict[str, Any] = {"database_url": url, "schema": schema, "pool_size": pool_size}
+        if listen_url is not None:
+            chosen["listen_url"] = listen_url
+        if unique_for is not None:
+            chosen["unique_for"] = unique_for
+        return cls(Container(**chosen).store())
+
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Return a scheduler whose tasks live in this process's memory and end with it."""
+        from taskscheduler.container import MemoryContainer  # noqa: PLC0415 - see above
+
+        return cls(MemoryContainer().store())

@@ -1,0 +1,62 @@
+"""Logs: standard library records, rendered by structlog, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from taskscheduler.application.context import CURRENT
+from taskscheduler.entrypoints.settings import LogFormat, LogLevel
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+def configure_logs(level: LogLevel, form: LogFormat) -> None:
+    """Render every record of this process: JSON unless a human is looking at a terminal."""
+    human = form is LogFormat.TEXT or (form is LogFormat.AUTO and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.ExtraAdder(),
+        _add_task,
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if human
+        else structlog.processors.JSONRenderer()
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=level.value.upper(), handlers=[handler], force=True)
+    # Others' lines are worth reading when something is wrong; of the pool's we say it ourselves.
+    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def no_logs() -> None:
+    """Log nothing: a command that ends says itself what went wrong, in one line."""
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Say for which attempt a handler's line was written."""
+    context = CURRENT.get()
+    if context is not None:
+        event.setdefault("task_id", str(context.id))
+        event.setdefault("kind", context.kind)
+        event.setdefault("queue", context.queue)
+        event.setdefault("attempt", context.attempt)
+        event.setdefault("worker_id", context.worker_id)
+    return event

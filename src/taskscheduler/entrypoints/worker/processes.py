@@ -1,0 +1,74 @@
+"""Several worker processes under one: each with its own event loop, so that all cores work."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESTART_AFTER_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.2
+
+log = logging.getLogger("taskscheduler.processes")
+
+
+def supervise(arguments: Sequence[str], count: int) -> int:
+    """Keep ``count`` processes of ``taskscheduler`` with ``arguments`` alive; return an exit code.
+
+    Signals are passed on. A process that crashed is replaced; one that ended by itself (drained)
+    is not. The call returns when all have ended.
+    """
+    return _Supervisor([sys.executable, "-m", "taskscheduler", *arguments], count).run()
+
+
+class _Supervisor:
+    def __init__(self, command: Sequence[str], count: int) -> None:
+        self._command = command
+        self._count = count
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._stopping = False
+        self._code = 0
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._pass_on)
+        self._children = [self._start() for _ in range(self._count)]
+        while self._children:
+            time.sleep(LOOK_EVERY_S)
+            self._children = [kept for child in self._children if (kept := self._look(child))]
+        return self._code
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # A session of its own, so that a terminal's Ctrl-C arrives once, from here.
+        return subprocess.Popen(self._command, start_new_session=True)  # noqa: S603 - ourselves
+
+    def _look(self, child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes] | None:
+        code = child.poll()
+        if code is None:
+            return child
+        if code == 0 or self._stopping:
+            self._code = self._code or max(code, 0)
+            return None
+        if code == 2:  # noqa: PLR2004 - bad configuration; trying again cannot help
+            self._code = code
+            self._stop()
+            return None
+        log.error("a worker process ended with code %d; another takes its place", code)
+        time.sleep(RESTART_AFTER_S)
+        return None if self._stopping else self._start()
+
+    def _pass_on(self, number: int, _: Any) -> None:
+        self._stopping = True
+        for child in self._children:
+            child.send_signal(number)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for child in self._children:
+            child.terminate()

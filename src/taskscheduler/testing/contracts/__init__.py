@@ -1,0 +1,53 @@
+"""The contract suites: what proves an adapter against the ports' docstrings.
+
+Subclass each in a test module, with two fixtures beside or in the subclass::
+
+    class TestTasks(TaskRepositoryContract):
+        @pytest.fixture
+        def clock(self) -> ManualClock: ...
+
+        @pytest.fixture
+        async def store(self, clock: ManualClock) -> AsyncGenerator[Store]: ...
+
+``store`` is opened and empty, and its time is ``clock``'s. Unique keys live one day in it.
+"""
+
+from __future__ import annotations
+
+from taskscheduler.testing.contracts.board import TaskBoardContract
+from taskscheduler.testing.contracts.changing import ChangingContract
+from taskscheduler.testing.contracts.claiming import ClaimingContract
+from taskscheduler.testing.contracts.editing import EditingContract
+from taskscheduler.testing.contracts.idempotency import IdempotencyContract
+from taskscheduler.testing.contracts.kinds import KindCatalogueContract
+from taskscheduler.testing.contracts.settling import SettlingContract
+from taskscheduler.testing.contracts.storing import StoringContract
+from taskscheduler.testing.contracts.transactions import TransactionContract
+from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
+from taskscheduler.testing.contracts.wakeups import WakeUpsContract
+from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
+
+__all__ = [
+    "KindCatalogueContract",
+    "TaskBoardContract",
+    "TaskRepositoryContract",
+    "TransactionContract",
+    "WakeUpsContract",
+    "WorkerRegistryContract",
+]
+
+
+class TaskRepositoryContract(
+    StoringContract,
+    UniqueKeyContract,
+    IdempotencyContract,
+    ClaimingContract,
+    SettlingContract,
+    ChangingContract,
+    EditingContract,
+):
+    """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
+
+
+class WorkerRegistryContract(MembershipContract, BurialContract):
+    """Proves a ``WorkerRegistry``."""

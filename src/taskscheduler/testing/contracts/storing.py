@@ -1,0 +1,212 @@
+"""What ``TaskRepository.put`` and ``get`` promise."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from taskscheduler.domain.errors import TaskExists, TaskNotFound
+from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.status import TaskStatus
+from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task, TaskId
+from taskscheduler.testing.contracts.steps import (
+    Contract,
+    bring,
+    claim,
+    join,
+    new,
+    put,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from taskscheduler.application.store import Store
+    from taskscheduler.testing.clock import ManualClock
+
+PAYLOADS = [
+    b"null",
+    b'{"b": 1,  "a": [1.50, true]}',
+    '{"to": "Zoë ✉ \U0001f4ec"}'.encode(),
+    b'"\\u0000"',
+    b"123456789012345678901234567890",
+    b'{"a": 1, "a": 2}',
+    b'"' + b"x" * (PAYLOAD_BYTES_MAX - 2) + b'"',
+]
+
+
+class StoringContract(Contract):
+    """Tasks are stored as they were asked for, all or none, and once however often asked."""
+
+    async def test_a_stored_task_is_what_was_asked_for(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Every field comes back as the domain says it is stored."""
+        asked = new(
+            store,
+            "mail.send:now-1_x",
+            payload=b'{"to": "zoe"}',
+            execute_at=clock.now() + timedelta(days=3, microseconds=7),
+            queue="letters",
+            priority=2,
+            max_attempts=7,
+            timeout=timedelta(minutes=3, microseconds=5),
+            unique_key="zoe's",
+        )
+        assert await store.tasks.put([asked]) == [asked.id]
+        assert await store.tasks.get(asked.id) == Task.store(asked, now=clock.now())
+
+    async def test_what_is_left_out_stays_out(self, store: Store, clock: ManualClock) -> None:
+        """A task of which only the kind is given is due now."""
+        asked = new(store)
+        await store.tasks.put([asked])
+        task = await store.tasks.get(asked.id)
+        assert task == Task.store(asked, now=clock.now())
+        assert task.process_at == task.execute_at == task.created_at == clock.now()
+
+    @pytest.mark.parametrize("payload", PAYLOADS, ids=lambda text: ascii(text[:20]))
+    async def test_the_payload_is_kept_to_the_letter(self, store: Store, payload: bytes) -> None:
+        """Its spelling is the producer's, in a task and in a lease."""
+        worker_id = await join(store)
+        task_id = await put(store, payload=payload)
+        assert (await store.tasks.get(task_id)).payload == payload
+        assert [lease.payload for lease in await claim(store, worker_id)] == [payload]
+
+    async def test_ids_come_back_in_the_order_of_the_tasks(self, store: Store) -> None:
+        """The order is the caller's, not that of ids or times."""
+        tasks = [new(store, kind) for kind in ("mail", "fax", "mail", "pigeon")][::-1]
+        assert await store.tasks.put(tasks) == [task.id for task in tasks]
+
+    async def test_nothing_to_store_is_stored(self, store: Store) -> None:
+        """An empty batch is no error."""
+        assert list(await store.tasks.put([])) == []
+
+    async def test_a_thousand_tasks_are_stored_at_once(self, store: Store) -> None:
+        """A batch has no small limit."""
+        tasks = [new(store) for _ in range(1000)]
+        await store.tasks.put(tasks)
+        listed = await store.board.list(TaskQuery(limit=1000))
+        assert {task.id for task in listed} == {task.id for task in tasks}
+
+    async def test_the_past_means_now(self, store: Store, clock: ManualClock) -> None:
+        """What was asked for is remembered; what counts is now."""
+        asked = new(store, execute_at=datetime(1999, 12, 31, 23, 59, tzinfo=UTC))
+        await store.tasks.put([asked])
+        task = await store.tasks.get(asked.id)
+        assert task.execute_at == asked.execute_at
+        assert task.process_at == clock.now()
+
+    async def test_a_time_is_an_instant_whatever_its_offset(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """An offset says when, and is not kept."""
+        moment = clock.now() + timedelta(days=1, microseconds=123_456)
+        away = moment.astimezone(timezone(timedelta(hours=5, minutes=45)))
+        task = await store.tasks.get(await put(store, execute_at=away))
+        assert task.process_at == moment
+        assert task.process_at.utcoffset() == timedelta(0)
+
+    async def test_an_id_of_any_version_will_do(self, store: Store) -> None:
+        """The library makes version 7; a caller may bring another."""
+        for text in ("00000000-0000-0000-0000-000000000001", "f" * 32):
+            asked = NewTask(id=TaskId(UUID(text)), kind="mail")
+            await store.tasks.put([asked])
+            assert (await store.tasks.get(asked.id)).id == asked.id
+
+    @pytest.mark.parametrize("status", list(TaskStatus))
+    async def test_storing_again_changes_nothing(
+        self, store: Store, clock: ManualClock, status: TaskStatus
+    ) -> None:
+        """However far the task has come: a completed task is not run again."""
+        asked = new(store, payload=b"[1]", priority=3, unique_key="only")
+        if status is TaskStatus.PENDING:
+            await store.tasks.put([asked])
+        else:
+            await bring(store, status, payload=b"[1]", priority=3, unique_key="only")
+            (stored,) = await store.board.list(TaskQuery())
+            asked = NewTask(
+                id=stored.id, kind="mail", payload=b"[1]", priority=3, unique_key="only"
+            )
+        before = await store.tasks.get(asked.id)
+        clock.advance(hours=1)
+        assert await store.tasks.put([asked]) == [asked.id]
+        assert await store.tasks.put([asked, asked]) == [asked.id, asked.id]
+        assert await store.tasks.get(asked.id) == before
+
+    async def test_the_same_task_twice_in_a_batch_is_stored_once(self, store: Store) -> None:
+        """A batch may repeat itself."""
+        asked, other = new(store), new(store)
+        ids = await store.tasks.put([asked, other, asked])
+        assert ids == [asked.id, other.id, asked.id]
+        assert len(await store.board.list(TaskQuery())) == 2  # noqa: PLR2004
+
+    async def test_the_same_task_at_once_is_stored_once(self, store: Store) -> None:
+        """Two callers who store the same task both succeed."""
+        asked = new(store)
+        for ids in await asyncio.gather(*(store.tasks.put([asked]) for _ in range(5))):
+            assert ids == [asked.id]
+        assert len(await store.board.list(TaskQuery())) == 1
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"kind": "fax"},
+            {"queue": "letters"},
+            {"payload": b"[2]"},
+            {"unique_key": "other"},
+            {"unique_key": None},
+            {"execute_at": datetime(2030, 1, 1, tzinfo=UTC)},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    async def test_an_id_with_other_contents_is_refused(
+        self, store: Store, clock: ManualClock, change: dict[str, Any]
+    ) -> None:
+        """And of its batch nothing is stored."""
+        moment = clock.now() + timedelta(hours=1)
+        fields: dict[str, Any] = {"kind": "mail", "payload": b"[1]", "unique_key": "key"}
+        fields["execute_at"] = moment
+        asked = new(store, **fields)
+        await store.tasks.put([asked])
+        before = await store.tasks.get(asked.id)
+        bystanders = [new(store), new(store, unique_key="bystander")]
+        changed = replace(asked, **change)
+        with pytest.raises(TaskExists) as refused:
+            await store.tasks.put([bystanders[0], changed, bystanders[1]])
+        assert refused.value.task_id == asked.id
+        with pytest.raises(TaskExists):
+            await store.tasks.put([changed])
+        assert await store.board.list(TaskQuery()) == [before]
+        # Nor is a key held by what was not stored.
+        again = new(store, unique_key="bystander")
+        assert await store.tasks.put([again]) == [again.id]
+
+    async def test_a_batch_that_contradicts_itself_is_refused(self, store: Store) -> None:
+        """One id, two contents: neither is stored."""
+        asked = new(store, payload=b"1")
+        other = NewTask(id=asked.id, kind="mail", payload=b"2")
+        with pytest.raises(TaskExists):
+            await store.tasks.put([asked, other])
+        assert list(await store.board.list(TaskQuery())) == []
+
+    async def test_a_task_that_is_not_there_is_not_found(self, store: Store) -> None:
+        """The error says which."""
+        task_id = store.new_task_id()
+        with pytest.raises(TaskNotFound) as missing:
+            await store.tasks.get(task_id)
+        assert missing.value.task_id == task_id
+
+    async def test_new_ids_differ(self, store: Store) -> None:
+        """And are version 7, so that they sort by age."""
+        ids = [store.new_task_id() for _ in range(1000)]
+        assert len(set(ids)) == len(ids)
+        assert ids == sorted(ids)
+        assert {each.version for each in ids} == {7}
+
+    async def test_a_stored_task_waits(self, store: Store) -> None:
+        """It is Pending."""
+        assert await status_of(store, await put(store)) is TaskStatus.PENDING

@@ -1,0 +1,112 @@
+"""What ``WakeUps`` and ``Listener`` promise. These tests run in real time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taskscheduler.testing.contracts.steps import (
+    PATIENCE_S,
+    Contract,
+    lease_one,
+    put,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from taskscheduler.application.store import Store
+    from taskscheduler.domain.ports import Listener
+
+SILENCE_S = 0.2
+"""How long to listen for what should not be said."""
+
+
+class Ear:
+    """A listener, and how many cancellations it heard of."""
+
+    def __init__(self) -> None:
+        """Hear nothing yet."""
+        self.cancellations = 0
+        self.listener: Listener
+
+    def on_cancellation(self) -> None:
+        """Count."""
+        self.cancellations += 1
+
+
+@asynccontextmanager
+async def listening(store: Store, *queues: str) -> AsyncGenerator[Ear]:
+    """Listen, and wait until wake-ups are heard."""
+    ear = Ear()
+    async with store.wakeups.listen(
+        queues or ("default",), on_cancellation=ear.on_cancellation
+    ) as ear.listener:
+        await until(lambda: ear.listener.degraded is None)
+        await ear.listener.wait(0)
+        yield ear
+
+
+class WakeUpsContract(Contract):
+    """Hints are heard by those whom they concern."""
+
+    async def test_a_ring_is_heard(self, store: Store) -> None:
+        """By everyone who listens for the queue."""
+        async with listening(store) as one, listening(store, "letters", "default") as two:
+            waits = [asyncio.create_task(ear.listener.wait(PATIENCE_S)) for ear in (one, two)]
+            await asyncio.sleep(0)
+            store.wakeups.ring({"default"})
+            assert await asyncio.gather(*waits) == [True, True]
+
+    async def test_a_ring_between_two_waits_is_heard_by_the_next(self, store: Store) -> None:
+        """Several may come as one."""
+        async with listening(store) as ear:
+            assert await ear.listener.wait(0) is False
+            for _ in range(3):
+                store.wakeups.ring({"default"})
+            assert await ear.listener.wait(PATIENCE_S) is True
+
+    async def test_other_queues_are_not_heard(self, store: Store) -> None:
+        """Waiting ends with its time."""
+        async with listening(store) as ear:
+            store.wakeups.ring({"letters"})
+            store.wakeups.ring(set())
+            assert await ear.listener.wait(SILENCE_S) is False
+
+    async def test_any_number_of_queues_may_ring(self, store: Store) -> None:
+        """However long their names."""
+        queues = {f"{number:0128d}" for number in range(200)}
+        async with listening(store, min(queues)) as ear:
+            store.wakeups.ring(queues)
+            assert await ear.listener.wait(PATIENCE_S) is True
+
+    async def test_ringing_needs_no_listener(self, store: Store) -> None:
+        """It never raises."""
+        store.wakeups.ring({"default"})
+        async with listening(store):
+            pass
+        store.wakeups.ring({"default"})
+
+    @pytest.mark.parametrize("verb", ["cancel", "delete"])
+    async def test_a_lease_taken_away_is_told(self, store: Store, verb: str) -> None:
+        """The worker need not wait for its next beat."""
+        lease = await lease_one(store)
+        async with listening(store) as ear:
+            if verb == "cancel":
+                await store.tasks.cancel(lease.task_id)
+            else:
+                await store.tasks.delete(lease.task_id, force=True)
+            await until(lambda: ear.cancellations > 0)
+
+    async def test_cancelling_what_nobody_runs_is_not_told(self, store: Store) -> None:
+        """There is nobody to stop."""
+        task_id = await put(store)
+        async with listening(store) as ear:
+            await store.tasks.cancel(task_id)
+            store.wakeups.ring({"default"})
+            assert await ear.listener.wait(PATIENCE_S) is True
+            assert ear.cancellations == 0

@@ -1,0 +1,189 @@
+"""Help, options, their twins in the environment and in ``.env``, and refusals in one line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.cli.conftest import Call, Called
+    from tests.integration.processes import Programs
+
+COMMANDS = (
+    "dev",
+    "api",
+    "worker",
+    "migrate",
+    "tasks",
+    "tasks add",
+    "tasks list",
+    "tasks show",
+    "tasks cancel",
+    "tasks retry",
+    "tasks run",
+    "tasks delete",
+)
+URL = "postgresql://127.0.0.1:1/nowhere"
+
+
+def refused(called: Called) -> str:
+    """Check that a call was refused in one line; return that line."""
+    assert (called.code, called.out) == (2, "")
+    (line,) = called.err.splitlines()
+    assert line.startswith("taskscheduler: ")
+    return line
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_explains_itself(call: Call, command: str):
+    called = call(f"{command} --help")
+    assert (called.code, called.err) == (0, "")
+    assert called.out.startswith("Usage: ")
+    for name in COMMANDS:
+        outer, _, inner = name.rpartition(" ")
+        if outer == command:
+            assert re.search(rf"^  {inner} +\S", called.out, re.MULTILINE), called.out
+
+
+@pytest.mark.parametrize("command", ["dev", "api", "worker"])
+def test_every_option_of_a_service_has_a_twin_in_the_environment(call: Call, command: str):
+    blocks = re.split(r"\n  --", call(f"{command} --help").out)[1:]
+    assert len(blocks) > 10
+    for block in blocks:
+        option, _, text = " ".join(block.split()).partition(" ")
+        if option != "help":
+            twin = f"TASKSCHEDULER_{option.upper().replace('-', '_')}"
+            assert re.search(rf"env var: [^\]]*\b{twin}\b", text), (option, text)
+
+
+def test_without_a_command_it_explains_itself_and_fails(call: Call):
+    called = call("")
+    assert called.code == 2
+    assert "Usage: " in called.out + called.err
+
+
+def test_as_a_process(bare: Programs):
+    assert bare.good("--help").startswith("Usage: taskscheduler")
+    assert "concurrency" in bare.refused("worker", "--concurrency", "x")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "nonsense",
+        "tasks",
+        "tasks nonsense",
+        "worker --nonsense",
+        "worker extra",
+        "worker --concurrency x",
+        "worker --concurrency 0",
+        "worker --processes 0",
+        "worker --lease 0",
+        "worker --lease nan",
+        "worker --lease inf",
+        "worker --lease 1e300",
+        "worker --poll-interval 0",
+        "worker --poll-interval inf",
+        "worker --shutdown-timeout -1",
+        "worker --shutdown-timeout inf",
+        "worker --unique-for 1e300",
+        "worker --queue a/b",
+        "worker --queue=",
+        "worker --schema=",
+        "worker --schema pg_mine",
+        "worker --app nonsense",
+        "worker --app nonsense:handlers",
+        "worker --app json:nonsense",
+        "worker --app json:loads",
+        "worker --app json:decoder",
+        "worker --log-level nonsense",
+        "worker --log-format nonsense",
+        "worker --database-url mysql://127.0.0.1/x",
+        "api --port x",
+        "api --port 65536",
+        "api --host 256.0.0.1",
+        "api --pool-size 0",
+        "api --body-bytes-max 1",
+        "api --log-level nonsense",
+        "dev --port -1",
+        "dev --data a-file",
+        "dev --app nonsense:handlers",
+        "migrate --schema=",
+        "tasks show",
+        "tasks show 7",
+        "tasks list --status completed",
+        "tasks list --limit 0",
+        "tasks list --limit 1001",
+        "tasks list --before x",
+        "tasks add",
+        "tasks add Foo --at tomorrow",
+        "tasks add Foo --at 2093-01-01T00:00:00",
+        "tasks add Foo --payload {",
+        "tasks add Foo --priority 10",
+        "tasks add Foo --max-attempts 0",
+    ],
+)
+def test_a_bad_call_is_refused_in_one_line(call: Call, tmp_path: Path, command: str):
+    (tmp_path / "a-file").touch()
+    refused(call(command, DATABASE_URL=URL))
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["Fo/o", "Foo --queue a/b", "Foo --at 9999-12-31T00:00:00Z", "Foo --unique-key="],
+)
+def test_what_cannot_be_a_task_is_refused_in_one_line(call: Call, programs: Programs, command: str):
+    refused(call(f"tasks add {command}", **programs.env))
+    assert programs.good("tasks", "list") == ""
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "migrate", "tasks list"])
+def test_no_database_at_all_is_refused(call: Call, command: str):
+    assert "DATABASE_URL" in refused(call(command))
+
+
+@pytest.mark.parametrize(
+    "name", ["LEASE", "CONCURRENCY", "PROCESSES", "POLL_INTERVAL", "SHUTDOWN_TIMEOUT", "LOG_LEVEL"]
+)
+def test_a_bad_twin_is_refused_by_its_name(call: Call, name: str):
+    twin = f"TASKSCHEDULER_{name}"
+    assert twin in refused(call("worker", **{twin: "nonsense", "DATABASE_URL": URL}))
+
+
+def test_a_bad_line_of_the_file_is_refused_by_its_name(bare: Programs):
+    bare.write(".env", "TASKSCHEDULER_PORT=nonsense\n")
+    assert "TASKSCHEDULER_PORT" in bare.refused("dev")
+    assert "TASKSCHEDULER_PORT" in bare.refused("api", DATABASE_URL=URL)
+
+
+def test_a_file_that_is_not_text_is_refused(bare: Programs):
+    (bare.folder / ".env").write_bytes(b"\xff\xfe=\0\n")
+    assert ".env" in bare.refused("migrate", "--print")
+
+
+def test_option_then_environment_then_file(bare: Programs):
+    def schema(*arguments: str, **env: str) -> str:
+        found = re.search(r"from_\w+", bare.good("migrate", "--print", *arguments, **env))
+        assert found is not None
+        return found[0]
+
+    bare.write(".env", "TASKSCHEDULER_SCHEMA=from_file\n")
+    assert schema() == "from_file"
+    assert schema(TASKSCHEDULER_SCHEMA="from_environment") == "from_environment"
+    both = {"TASKSCHEDULER_SCHEMA": "from_environment"}
+    assert schema("--schema", "from_option", **both) == "from_option"
+
+
+def test_the_database_is_found_in_the_file_too(programs: Programs):
+    url, schema = programs.env["DATABASE_URL"], programs.env["TASKSCHEDULER_SCHEMA"]
+    programs.write(".env", f"DATABASE_URL={url}\nTASKSCHEDULER_SCHEMA={schema}\n")
+    del programs.env["DATABASE_URL"], programs.env["TASKSCHEDULER_SCHEMA"]
+    assert programs.good("migrate", "--check") == "up to date\n"
+    programs.refused("migrate", "--check", code=1, DATABASE_URL=URL)
+    programs.refused("migrate", "--check", code=1, TASKSCHEDULER_DATABASE_URL=URL)
+    here = {"DATABASE_URL": URL, "TASKSCHEDULER_DATABASE_URL": url}
+    assert programs.good("migrate", "--check", **here) == "up to date\n"

@@ -1,0 +1,138 @@
+"""``tasks``: the operator's verbs, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.cli.conftest import Call
+    from tests.integration.processes import Programs
+
+FAR = "2093-05-06T07:08:09.123456Z"
+
+
+class Operator:
+    """Somebody who works on one database with ``taskscheduler tasks``."""
+
+    def __init__(self, call: Call, programs: Programs) -> None:
+        """Work on the database of ``programs``."""
+        self._call = call
+        self.programs = programs
+
+    def good(self, command: str) -> str:
+        """Give a command that must succeed; return what it prints."""
+        called = self._call(f"tasks {command}", **self.programs.env)
+        assert (called.code, called.err) == (0, "")
+        return called.out
+
+    def asks(self, command: str) -> Any:
+        """Return the JSON that a command answers."""
+        return json.loads(self.good(f"{command} --json"))
+
+    def refused(self, command: str, code: int = 1) -> str:
+        """Give a command that must be refused in one line; return that line."""
+        called = self._call(f"tasks {command}", **self.programs.env)
+        assert (called.code, called.out) == (code, "")
+        (line,) = called.err.splitlines()
+        return line
+
+
+@pytest.fixture
+def operator(call: Call, programs: Programs) -> Operator:
+    """Give somebody to give commands."""
+    return Operator(call, programs)
+
+
+def test_as_a_process(programs: Programs):
+    task_id = programs.good("tasks", "add", "Baz", "--payload", '{"a": "b c"}').strip()
+    assert json.loads(programs.good("tasks", "show", task_id, "--json"))["payload"] == {"a": "b c"}
+    assert task_id in programs.good("tasks", "list")
+    assert "Pending" in programs.refused("tasks", "retry", task_id, code=1)
+
+
+def test_a_task_from_its_adding_to_its_deletion(operator: Operator):
+    task_id = operator.good(f"add Baz --at {FAR}").strip()
+    assert UUID(task_id).version == 7
+    shown = operator.good(f"show {task_id}")
+    assert all(text in shown for text in (task_id, "Pending", "Baz", "default", FAR))
+    assert operator.good("list").count("\n") == 1
+    assert "Cancelled" in operator.good(f"cancel {task_id}")
+    assert "Pending" in operator.good(f"retry {task_id}")
+    assert "Pending" in operator.good(f"run {task_id}")
+    assert task_id in operator.good(f"delete {task_id}")
+    assert operator.good("list") == ""
+    assert task_id in operator.refused(f"show {task_id}")
+
+
+def test_for_machines(operator: Operator):
+    added = operator.asks(
+        "add Baz --at 2093-05-06T09:08:09.123456+02:00 --queue mail --priority 0"
+        ' --max-attempts 3 --unique-key k --payload {"a":[1]}'
+    )
+    assert list(added) == ["id"]
+    task = operator.asks(f"show {added['id']}")
+    asked = {"kind": "Baz", "execute_at": FAR, "queue": "mail", "priority": 0, "max_attempts": 3}
+    assert asked.items() <= task.items()
+    assert (task["payload"], task["unique_key"], task["attempts"]) == ({"a": [1]}, "k", [])
+    assert operator.asks("add Baz --unique-key k") == added
+    assert [one["id"] for one in operator.asks("list")] == [added["id"]]
+    assert operator.asks(f"cancel {added['id']}")["status"] == "Cancelled"
+    assert operator.asks(f"retry {added['id']}")["status"] == "Pending"
+    assert operator.asks(f"run {added['id']}")["process_at"] < FAR
+
+
+def test_tasks_that_wait_are_changed(operator: Operator):
+    ids = [operator.good(f"add Baz --at {FAR}").strip() for _ in range(2)]
+    assert operator.good(f"update {' '.join(ids)} --priority 1").count("Pending") == 2
+    task = operator.asks(f"update {ids[0]} --at 2094-01-01T00:00:00Z --payload [1]")
+    assert (task["process_at"], task["payload"]) == ("2094-01-01T00:00:00Z", [1])
+    assert (task["priority"], operator.asks(f"show {ids[1]}")["payload"]) == (1, None)
+    operator.good(f"cancel {ids[0]}")
+    assert "Cancelled" in operator.refused(f"update {ids[0]} --priority 2")
+    assert "--priority" in operator.refused(f"update {ids[0]}", code=2)
+
+
+def test_lists_are_filtered_and_bounded(operator: Operator):
+    ids = [operator.good(f"add {kind}").strip() for kind in ("Foo", "Baz", "Baz")]
+    operator.good(f"cancel {ids[2]}")
+
+    def found(arguments: str = "") -> list[str]:
+        return [task["id"] for task in operator.asks(f"list {arguments}")]
+
+    assert found() == ids[::-1]
+    assert found("--kind Baz") == [ids[2], ids[1]]
+    assert found("--kind Baz --status Pending") == [ids[1]]
+    assert found("--queue other") == []
+    assert found("--limit 1") == [ids[2]]
+    assert found(f"--limit 1 --before {ids[2]}") == [ids[1]]
+
+
+def test_a_failure_is_shown_with_its_traceback(operator: Operator):
+    task_id = operator.good("add Raise --max-attempts 1").strip()
+    operator.programs.good("worker", "--app", "jobs:handlers", "--drain")
+    shown = operator.good(f"show {task_id}")
+    assert "Failed" in shown
+    assert "RuntimeError: it did not work" in shown
+    assert "Traceback" in shown
+    (attempt,) = operator.asks(f"show {task_id}")["attempts"]
+    assert attempt["error"]["type"] == "RuntimeError"
+
+
+def test_several_at_once(operator: Operator):
+    ids = " ".join(operator.good("add Baz").strip() for _ in range(2))
+    assert operator.good(f"cancel {ids}").count("Cancelled") == 2
+    assert operator.good(f"delete {ids}").count("deleted") == 2
+
+
+def test_what_is_not_allowed_is_one_line(operator: Operator):
+    task_id = operator.good("add Baz").strip()
+    operator.programs.good("worker", "--drain")
+    for verb in ("cancel", "retry", "run"):
+        assert "Completed" in operator.refused(f"{verb} {task_id}")
+    unknown = str(uuid4())
+    for verb in ("show", "cancel", "retry", "run", "delete"):
+        assert unknown in operator.refused(f"{verb} {unknown}")

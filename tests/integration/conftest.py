@@ -1,0 +1,229 @@
+"""Real databases for the integration tests.
+
+A container's where a Docker engine answers, the embedded one's where none does: no test is ever
+skipped, and the report says which of them it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import shutil
+import socket
+import subprocess
+import time
+import warnings
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import docker
+import docker.errors
+import psycopg
+import pytest
+from psycopg import sql
+from testcontainers.community.postgres import PostgresContainer
+
+from taskscheduler.adapters.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+IMAGE_VARIABLE: Final = "TASKSCHEDULER_TEST_POSTGRES_IMAGE"
+DEFAULT_IMAGE: Final = "postgres:18"
+SERVER_SETTINGS: Final = {"max_connections": "300"}
+READY_SECONDS: Final = 30.0
+
+
+class Choice(NamedTuple):
+    """What ``postgres_url`` is: a container of ``image``, or else, ``reason`` why not."""
+
+    image: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Say it to whoever reads the report."""
+        if self.reason:
+            return f"postgres_url: EMBEDDED PostgreSQL, NOT a container: {self.reason}"
+        return f"postgres_url: a container of {self.image}"
+
+
+@functools.cache
+def choice() -> Choice:
+    """Choose once. Where there is an engine, an image asked for by name is insisted on."""
+    image = os.environ.get(IMAGE_VARIABLE, DEFAULT_IMAGE)
+    with warnings.catch_warnings():
+        # A client that finds no engine leaves its socket to the collector, which complains.
+        warnings.simplefilter("ignore", ResourceWarning)
+        engine = docker_engine()
+        gc.collect()
+    if engine is None:
+        return Choice(image, "no Docker engine answers")
+    try:
+        if not engine.images.list(name=image):
+            engine.images.pull(image)
+    except docker.errors.DockerException:
+        if IMAGE_VARIABLE not in os.environ:
+            return Choice(image, f"{image} is not here and cannot be pulled")
+    finally:
+        engine.close()
+    return Choice(image)
+
+
+def docker_engine() -> docker.DockerClient | None:
+    """Return the Docker engine, where one answers."""
+    try:
+        return docker.from_env(timeout=600)
+    except docker.errors.DockerException:
+        return None
+
+
+def pytest_report_header() -> str:
+    """Announce the database before the tests."""
+    return str(choice())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Repeat after the tests what they ran on, for the header is far away by then."""
+    chosen = choice()
+    terminalreporter.write_line(str(chosen), yellow=bool(chosen.reason), bold=bool(chosen.reason))
+
+
+@pytest.fixture(scope="session")
+def started_urls() -> set[str]:
+    """Collect the databases that this session brings up."""
+    return set()
+
+
+class EmbeddedUrls(NamedTuple):
+    """The two roads to the embedded server."""
+
+    socket: str
+    tcp: str
+
+
+@pytest.fixture(scope="session")
+def embedded(
+    tmp_path_factory: pytest.TempPathFactory, started_urls: set[str]
+) -> Iterator[EmbeddedUrls]:
+    """Run one embedded server for all tests, over TCP too, where it asks for a password."""
+    port = free_port()
+    settings = SERVER_SETTINGS | {"listen_addresses": "127.0.0.1", "port": str(port)}
+    data = tmp_path_factory.mktemp("embedded")
+    with EmbeddedPostgres(data, settings=settings) as postgres:
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE test SUPERUSER LOGIN PASSWORD 'test'")
+            connection.execute("CREATE DATABASE test OWNER test")
+        url = postgres.url.replace("/postgres?", "/test?")
+        started_urls.add(url)
+        yield EmbeddedUrls(url, f"postgresql://test:test@127.0.0.1:{port}/test")
+
+
+@pytest.fixture(scope="session")
+def embedded_url(embedded: EmbeddedUrls) -> str:
+    """Give a superuser's URL of an embedded PostgreSQL, over its Unix socket."""
+    return embedded.socket
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest, started_urls: set[str]) -> Iterator[str]:
+    """Give a superuser's URL, over TCP, of a container where that can be had."""
+    chosen = choice()
+    if chosen.reason:
+        urls: EmbeddedUrls = request.getfixturevalue("embedded")
+        yield urls.tcp
+        return
+    arguments = [f"--{name}={value}" for name, value in SERVER_SETTINGS.items()]
+    container = PostgresContainer(chosen.image, driver=None).with_command(arguments)
+    with container:
+        url = container.get_connection_url()
+        started_urls.add(url)
+        yield url
+
+
+@pytest.fixture(params=["container", "embedded"])
+def any_postgres_url(request: pytest.FixtureRequest) -> str:
+    """Give each of the two databases in turn, to test on two major versions."""
+    name = "postgres_url" if request.param == "container" else "embedded_url"
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def schema(started_urls: set[str]) -> Iterator[str]:
+    """Name a schema that is in no database; drop it from all of them afterwards."""
+    name = f"test_{uuid4().hex[:16]}"
+    yield name
+    drop = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name))
+    for url in started_urls:
+        # A test that leaves a transaction open is found out here, and not by a hang.
+        options = "-c lock_timeout=10s -c client_min_messages=warning"
+        with psycopg.connect(url, autocommit=True, options=options) as connection:
+            connection.execute(drop)
+
+
+PGBOUNCER: Final = """\
+[databases]
+{database} = host={server.hostname} port={server.port}
+
+[pgbouncer]
+auth_file = {folder}/users
+auth_type = scram-sha-256
+default_pool_size = 20
+listen_addr = 127.0.0.1
+listen_port = {port}
+max_client_conn = 500
+pool_mode = transaction
+unix_socket_dir =
+"""
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Put a PgBouncer that pools by transaction in front of ``postgres_url``."""
+    cache = os.environ.get("XDG_CACHE_HOME") or f"{os.environ['HOME']}/.cache"
+    places = os.environ["PATH"], "/usr/sbin", "/usr/local/sbin", f"{cache}/taskscheduler/pgbouncer"
+    program = shutil.which("pgbouncer", path=os.pathsep.join(places))
+    if program is None:
+        pytest.fail("there is no pgbouncer: `make setup-test` brings it on Debian and Ubuntu")
+    server, port = urlsplit(postgres_url), free_port()
+    folder = tmp_path_factory.mktemp("pgbouncer")
+    database = server.path.removeprefix("/")
+    (folder / "ini").write_text(
+        PGBOUNCER.format(database=database, server=server, folder=folder, port=port)
+    )
+    (folder / "users").write_text(f'"{server.username}" "{server.password}"\n')
+    command = [program, "--quiet", str(folder / "ini")]
+    if os.geteuid() == 0:  # which it refuses to be
+        command.insert(1, "--user=nobody")
+    url = server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{port}").geturl()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until_ready(url, process, folder / "log")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(READY_SECONDS)
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for a server to let us in; show its log when it does not."""
+    deadline = time.monotonic() + READY_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail(f"{process.args!r} does not answer:\n{log.read_text()}")
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

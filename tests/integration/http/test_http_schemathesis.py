@@ -1,0 +1,69 @@
+"""What the service says of itself in its OpenAPI document is what it does."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, settings
+
+from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.testing import in_memory
+
+if TYPE_CHECKING:
+    from schemathesis import Case, HookContext
+
+ANSWER_S: Final = 10
+
+# The document is known before any service runs, so that each operation is a test of its own.
+DOCUMENT: Final = create_app(in_memory()).openapi_schema.to_schema()
+
+
+def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, Any]:
+    """Return ``document`` with what no document can know: the kinds for which workers are there."""
+    document = deepcopy(document)
+    store, batch = (
+        document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        for path in ("/tasks", "/tasks/batch")
+    )
+    put = document["paths"]["/tasks"]["put"]["requestBody"]["content"]["application/json"]["schema"]
+    for task in (store, put, batch["items"]):
+        task["properties"]["kind"] = {"enum": ["Baz"]}
+    parameters = document["paths"]["/tasks"]["get"]["parameters"]
+    (filters,) = (each["schema"] for each in parameters if each["name"] == "filter")
+    filters["items"]["pattern"] = filters["items"]["pattern"].replace("(kind|queue):", "queue:")
+    return document
+
+
+schema = schemathesis.openapi.from_dict(with_what_depends_on_the_deployment(DOCUMENT))
+
+
+@schema.hook
+def map_body(_: HookContext, body: Any) -> Any:
+    """Write 7.0 as 7 where an integer belongs: JSON Schema calls both integers, the service one."""
+    tasks = cast("list[Any]", body if isinstance(body, list) else [body])
+    for task in tasks:
+        for name in ("priority", "max_attempts"):
+            if isinstance(task, dict):
+                fields = cast("dict[str, Any]", task)
+                if isinstance(value := fields.get(name), float) and value.is_integer():
+                    fields[name] = int(value)
+    return tasks if isinstance(body, list) else body
+
+
+def test_the_running_service_describes_itself_so(service: str):
+    assert httpx.get(f"{service}/schema/openapi.json").json() == DOCUMENT
+
+
+@schema.parametrize()  # pyright: ignore[reportUntypedFunctionDecorator]
+@settings(
+    database=None,
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+def test_keeps_to_its_description(case: Case[Any], service: str):
+    case.call_and_validate(base_url=service, timeout=ANSWER_S)

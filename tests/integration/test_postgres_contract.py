@@ -1,0 +1,56 @@
+"""The PostgreSQL store keeps the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from taskscheduler.testing.contracts import (
+    KindCatalogueContract,
+    TaskBoardContract,
+    TaskRepositoryContract,
+    TransactionContract,
+    WakeUpsContract,
+    WorkerRegistryContract,
+)
+from taskscheduler.testing.postgres import PostgresClock, postgres_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from taskscheduler.application.store import Store
+
+
+@pytest.fixture
+def clock(any_postgres_url: str, schema: str) -> Iterator[PostgresClock]:
+    """A clock that the schema obeys."""
+    with PostgresClock(any_postgres_url, schema) as clock:
+        yield clock
+
+
+@pytest.fixture
+async def store(any_postgres_url: str, schema: str, clock: PostgresClock) -> AsyncGenerator[Store]:
+    """A store in a schema of its own."""
+    async with postgres_store(any_postgres_url, schema, clock) as store:
+        yield store
+
+
+class TestTasks(TaskRepositoryContract, TransactionContract):
+    """``PostgresTaskRepository``."""
+
+
+class TestBoard(TaskBoardContract):
+    """``PostgresTaskBoard``."""
+
+
+class TestWorkers(WorkerRegistryContract):
+    """``PostgresWorkerRegistry``."""
+
+
+class TestKinds(KindCatalogueContract):
+    """``PostgresKindCatalogue``."""
+
+
+class TestWakeUps(WakeUpsContract):
+    """``PostgresWakeUps``."""

@@ -1,0 +1,135 @@
+"""A page of a list, and one task, cost what their own rows cost, however many others there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from taskscheduler.adapters.postgres import statements
+from taskscheduler.adapters.postgres.board import page
+from taskscheduler.adapters.postgres.migrate import migrate
+from taskscheduler.domain.status import TaskStatus
+
+if TYPE_CHECKING:
+    Connection = psycopg.Connection[Any]
+
+pytestmark = pytest.mark.anyio
+
+MANY: Final = 30_000
+LANES: Final = 4
+LIMIT: Final = 101  # a page of a hundred, and one more to know whether there is a next
+TOUCHED_MAX: Final = LIMIT * 8
+"""Outcome, body and lane of each row of the page, in two partitions, and of a second source."""
+BUFFERS_MAX: Final = LIMIT * 12 + 100
+BUFFERS_OF_ONE_MAX: Final = 20
+LOOKED_AT_FOR_ONE_MAX: Final = 6
+
+# Ids of today, as the library makes them; one in ten has not ended, one in a hundred has failed.
+FILL: Final[tuple[LiteralString, ...]] = (
+    """
+INSERT INTO {schema}.lane (queue, kind, priority)
+SELECT 'default', 'kind' || n, 5 FROM generate_series(1, 4) n""",
+    """
+INSERT INTO {schema}.task (id, execute_at, created_at, payload)
+SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+        || '7000800' || lpad(to_hex(n), 13, '0'))::uuid, now(), now(), 'null'
+FROM generate_series(1, %(many)s::integer) n""",
+    """
+INSERT INTO {schema}.live (id, process_at, lane)
+SELECT id, now() + interval '1 day', 1 + n %% 4
+FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM {schema}.task) AS t WHERE n %% 10 = 0""",
+    """
+INSERT INTO {schema}.finished
+    (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
+SELECT id, now(), now(), now(), n, 1, 1 + n %% 4, 1, 0, CASE WHEN n %% 100 = 1 THEN 3 ELSE 2 END
+FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM {schema}.task) AS t WHERE n %% 10 > 0""",
+)
+
+PAGES: Final = {
+    "all": (None, False),
+    "Pending": (TaskStatus.PENDING, False),
+    "Completed": (TaskStatus.COMPLETED, False),
+    "Failed": (TaskStatus.FAILED, False),
+    "Completed of a kind": (TaskStatus.COMPLETED, True),
+}
+NUMBERS: Final = {TaskStatus.COMPLETED: 2, TaskStatus.FAILED: 3}
+
+
+class Reader:
+    """A schema with many tasks in it, and what it costs to look at them."""
+
+    def __init__(self, connection: Connection, schema: str) -> None:
+        self._connection = connection
+        self._schema = sql.Identifier(schema)
+        for statement in FILL:
+            self.run(statement, many=MANY)
+        self.ids: list[UUID] = [
+            row[0] for row in self.run("SELECT id FROM {schema}.task ORDER BY id").fetchall()
+        ]
+        self.lanes: list[int] = [
+            row[0] for row in self.run("SELECT id FROM {schema}.lane").fetchall()
+        ]
+
+    def run(self, statement: LiteralString, **values: Any) -> psycopg.Cursor[Any]:
+        text = sql.SQL(statement).format(schema=self._schema)
+        return self._connection.execute(text, values or None, prepare=False)
+
+    def analyze(self) -> None:
+        self.run("VACUUM ANALYZE {schema}.task, {schema}.live, {schema}.finished, {schema}.lane")
+
+    def cost(self, statement: LiteralString, **values: Any) -> tuple[int, int, int, str]:
+        """Return how many rows come, how many were touched and in how many buffers; the plan."""
+        found = self.run("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement, **values)
+        row = found.fetchone()
+        assert row is not None
+        plan = row[0][0]["Plan"]
+        buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        return round(plan["Actual Rows"]), round(touched(plan)), buffers, plan
+
+
+def touched(node: dict[str, Any]) -> float:
+    """Add up the rows that were looked at in tables and indexes, wanted or not."""
+    seen = 0.0
+    if "Relation Name" in node or "Index Name" in node:
+        refused = sum(value for key, value in node.items() if key.startswith("Rows Removed by"))
+        seen = (node["Actual Rows"] + refused) * node["Actual Loops"]
+    return seen + sum(touched(child) for child in node.get("Plans", ()))
+
+
+@pytest.fixture
+async def reader(postgres_url: str, schema: str):
+    await migrate(postgres_url, schema)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        reader = Reader(connection, schema)
+        reader.analyze()
+        yield reader
+
+
+async def test_a_page_reads_its_own_rows(reader: Reader) -> None:
+    for name, (status, by_lane) in PAGES.items():
+        number = NUMBERS.get(status) if status is not None else None
+        for before in (reader.ids[-1], reader.ids[MANY // 2]):
+            rows, looked_at, buffers, plan = reader.cost(
+                page(status, by_lane=by_lane),
+                before=before,
+                limit=LIMIT,
+                status=number,
+                statuses=[2, 3, 4] if number is None else [number],
+                lanes=reader.lanes[1:2],  # that of all the failed
+            )
+            assert rows == LIMIT, name
+            assert looked_at <= TOUCHED_MAX, (name, looked_at, plan)
+            assert buffers <= BUFFERS_MAX, (name, buffers, plan)
+
+
+async def test_one_task_is_found_by_its_id(reader: Reader) -> None:
+    for task_id in reader.ids[:: MANY // 20]:
+        rows, looked_at, buffers, plan = reader.cost(statements.GET, ids=[task_id])
+        assert rows == 1
+        assert looked_at <= LOOKED_AT_FOR_ONE_MAX, (looked_at, plan)
+        # Both tables' indexes, a partition's default one, and the lane.
+        assert buffers <= BUFFERS_OF_ONE_MAX, (buffers, plan)

@@ -1,0 +1,68 @@
+"""An upgrade under way: the workers of before go on, those that start anew must be new."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from taskscheduler import (
+    Context,
+    Handlers,
+    Scheduler,
+    SchemaMismatch,
+    TaskQuery,
+    TaskStatus,
+    Worker,
+)
+from taskscheduler.adapters.postgres import migrate as module
+from taskscheduler.adapters.postgres.migrate import Migration, migrate, migrations
+
+pytestmark = pytest.mark.anyio
+
+TASKS = 400
+COMPLETED = TaskQuery(status=TaskStatus.COMPLETED, limit=1000)
+PATIENCE_S = 60
+
+# What a later release may do: columns that may be empty, and functions beside those of before.
+LATER = """
+ALTER TABLE {schema}.task ADD COLUMN flavour text;
+ALTER TABLE {schema}.live ADD COLUMN mood smallint NOT NULL DEFAULT 0;
+ALTER TABLE {schema}.finished ADD COLUMN mood smallint NOT NULL DEFAULT 0;
+CREATE FUNCTION {schema}.claim_2() RETURNS void LANGUAGE sql AS 'SELECT';
+"""
+
+
+async def test_a_worker_of_before_goes_on_while_the_schema_moves_on(
+    any_postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(any_postgres_url, schema)
+    ran: list[object] = []
+    handlers = Handlers()
+
+    @handlers.register("mail")
+    async def mail(context: Context) -> None:
+        ran.append(context.id)
+        await asyncio.sleep(0.005)
+
+    known = migrations()
+    later = Migration(known[-1].version + 1, "9999_later", LATER)
+    async with Scheduler.postgres(any_postgres_url, schema=schema, pool_size=4) as scheduler:
+        worker = Worker(scheduler, handlers, concurrency=4)
+        running = asyncio.create_task(worker.run())
+        for _ in range(TASKS // 2):
+            await scheduler.schedule("mail")
+        monkeypatch.setattr(module, "migrations", lambda: [*known, later])
+        assert await migrate(any_postgres_url, schema) == ["9999_later"]
+        monkeypatch.undo()
+        for _ in range(TASKS // 2):
+            await scheduler.schedule("mail")
+        async with asyncio.timeout(PATIENCE_S):
+            while len(await scheduler.list(COMPLETED)) < TASKS:
+                await asyncio.sleep(0.02)
+        worker.stop()
+        await running
+        assert len(set(ran)) == len(ran) == TASKS
+    with pytest.raises(SchemaMismatch, match="newer than this program"):
+        async with Scheduler.postgres(any_postgres_url, schema=schema):
+            pass

@@ -1,0 +1,49 @@
+"""The in-memory store keeps the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskscheduler.adapters.memory.store import memory_store
+from taskscheduler.adapters.system import new_task_id
+from taskscheduler.application.store import Store
+from taskscheduler.testing import ManualClock
+from taskscheduler.testing.contracts import (
+    KindCatalogueContract,
+    TaskBoardContract,
+    TaskRepositoryContract,
+    WakeUpsContract,
+    WorkerRegistryContract,
+)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock in the test's hands."""
+    return ManualClock()
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> Store:
+    """A new store in memory."""
+    return memory_store(clock, new_task_id)
+
+
+class TestTasks(TaskRepositoryContract):
+    """``MemoryTaskRepository``; its transactions are none."""
+
+
+class TestBoard(TaskBoardContract):
+    """``MemoryTaskBoard``."""
+
+
+class TestWorkers(WorkerRegistryContract):
+    """``MemoryWorkerRegistry``."""
+
+
+class TestKinds(KindCatalogueContract):
+    """``MemoryKindCatalogue``."""
+
+
+class TestWakeUps(WakeUpsContract):
+    """``MemoryWakeUps``."""

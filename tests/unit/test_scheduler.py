@@ -1,0 +1,172 @@
+"""What embedders call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from taskscheduler import (
+    InvalidTask,
+    Scheduler,
+    TaskExists,
+    TaskNotFound,
+    TaskQuery,
+    TaskStatus,
+    UnknownKind,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from taskscheduler.testing import ManualClock
+
+pytestmark = pytest.mark.anyio
+
+
+class Bell:
+    """Wake-ups that are only counted."""
+
+    def __init__(self) -> None:
+        self.rung: list[set[str]] = []
+
+    def ring(self, queues: Collection[str]) -> None:
+        self.rung.append(set(queues))
+
+
+class Receipt(msgspec.Struct):
+    to: str
+    at: datetime
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def scheduler(scheduler_in_memory: Scheduler, bell: Bell) -> Scheduler:
+    store = replace(scheduler_in_memory.store, wakeups=bell)  # pyright: ignore[reportArgumentType]
+    return Scheduler(store)
+
+
+async def test_one_task_is_stored_with_its_options(scheduler: Scheduler) -> None:
+    at = datetime(2027, 1, 1, tzinfo=UTC)
+    task_id = await scheduler.schedule(
+        "mail",
+        Receipt("zoe", at),
+        execute_at=at,
+        queue="letters",
+        priority=1,
+        max_attempts=2,
+        timeout=timedelta(seconds=3),
+        unique_key="k",
+        id=UUID(int=7),
+    )
+    task = await scheduler.get(task_id)
+    assert task_id == task.id == UUID(int=7)
+    assert task.payload == b'{"to":"zoe","at":"2027-01-01T00:00:00Z"}'
+    assert (task.execute_at, task.queue, task.priority) == (at, "letters", 1)
+    assert (task.max_attempts, task.timeout, task.unique_key) == (2, timedelta(seconds=3), "k")
+    assert [found.id for found in await scheduler.list(TaskQuery(kind="mail"))] == [task_id]
+    assert list(await scheduler.attempts(task_id)) == []
+
+
+async def test_many_are_stored_in_any_form(scheduler: Scheduler) -> None:
+    at = datetime(2027, 1, 1, tzinfo=UTC)
+    prepared = scheduler.prepare("a", 1)
+    ids = await scheduler.schedule_many([prepared, ("b", 2), ("c", 3, at)])
+    tasks = [await scheduler.get(task_id) for task_id in ids]
+    assert [(task.kind, task.payload) for task in tasks] == [("a", b"1"), ("b", b"2"), ("c", b"3")]
+    assert tasks[0].id == prepared.id
+    assert tasks[2].execute_at == at
+    assert list(await scheduler.schedule_many([])) == []
+
+
+async def test_the_faulty_one_of_many_is_named(scheduler: Scheduler) -> None:
+    with pytest.raises(InvalidTask) as refused:
+        await scheduler.schedule_many([("a", 1), ("b c", 2)])
+    assert (refused.value.index, refused.value.field) == (1, "kind")
+    assert list(await scheduler.list()) == []
+
+
+async def test_a_delay_counts_from_now(scheduler: Scheduler) -> None:
+    before = datetime.now(UTC)
+    task = scheduler.prepare("a", delay=timedelta(hours=1))
+    assert task.execute_at is not None
+    assert timedelta(hours=1) <= task.execute_at - before < timedelta(hours=2)
+    with pytest.raises(InvalidTask, match="either"):
+        scheduler.prepare("a", delay=timedelta(1), execute_at=before)
+
+
+@pytest.mark.parametrize("payload", [object(), {1j}, {"a": object()}, "\ud800"], ids=ascii)
+def test_a_payload_without_a_json_form_is_refused(scheduler: Scheduler, payload: object) -> None:
+    with pytest.raises(InvalidTask, match="JSON"):
+        scheduler.prepare("a", payload)
+
+
+def test_a_payload_within_itself_is_refused(scheduler: Scheduler) -> None:
+    payload: list[Any] = []
+    payload.append(payload)
+    with pytest.raises(InvalidTask, match="JSON"):
+        scheduler.prepare("a", payload)
+
+
+async def test_known_kinds_are_required(scheduler: Scheduler) -> None:
+    with pytest.raises(UnknownKind) as refused:
+        await scheduler.require_known(["mail"])
+    assert (refused.value.kind, refused.value.known) == ("mail", ())
+    await scheduler.store.kinds.register({"mail": 1, "fax": 1})
+    await scheduler.require_known(["mail", "fax"])
+    with pytest.raises(UnknownKind, match="fax, mail"):
+        await scheduler.require_known(["mail", "pigeon"])
+
+
+async def test_the_bell_rings_for_what_is_due_soon(
+    scheduler: Scheduler, bell: Bell, manual_clock: ManualClock
+) -> None:
+    await scheduler.schedule("a", queue="one")
+    await scheduler.schedule("a", queue="late", delay=timedelta(days=1))
+    await scheduler.schedule_many(
+        [
+            scheduler.prepare("a", queue="late", delay=timedelta(days=1)),
+            scheduler.prepare("a", queue="two"),
+            scheduler.prepare("a", queue="two"),
+            scheduler.prepare("a", queue="three", execute_at=datetime(2020, 1, 1, tzinfo=UTC)),
+        ]
+    )
+    await scheduler.schedule("a", connection=object(), queue="theirs")
+    assert bell.rung == [{"one"}, {"two", "three"}]
+
+
+async def test_changes_by_hand_ring_too(scheduler: Scheduler, bell: Bell) -> None:
+    task_id = await scheduler.schedule("a", queue="q", delay=timedelta(days=1))
+    await scheduler.run_now(task_id)
+    await scheduler.cancel(task_id)
+    await scheduler.retry(task_id)
+    assert bell.rung == [{"q"}, {"q"}]
+    assert (await scheduler.get(task_id)).status is TaskStatus.PENDING
+    await scheduler.delete(task_id)
+    with pytest.raises(TaskNotFound):
+        await scheduler.attempts(task_id)
+
+
+async def test_an_edit_rings_for_what_is_due_soon(scheduler: Scheduler, bell: Bell) -> None:
+    task_id = await scheduler.schedule("a", {"b": 1}, queue="q", delay=timedelta(days=1))
+    assert (await scheduler.edit(task_id, payload=None, priority=1)).payload == b"null"
+    assert bell.rung == []
+    await scheduler.edit(task_id, execute_at=datetime(2020, 1, 1, tzinfo=UTC))
+    assert bell.rung == [{"q"}]
+    with pytest.raises(InvalidTask, match="at least one"):
+        await scheduler.edit(task_id)
+
+
+async def test_an_id_is_taken_once(scheduler: Scheduler) -> None:
+    task_id = await scheduler.schedule("a", 1)
+    assert await scheduler.schedule("a", 1, id=task_id) == task_id
+    with pytest.raises(TaskExists):
+        await scheduler.schedule("a", 2, id=task_id)

@@ -1,0 +1,234 @@
+"""What a task must be to be stored, and what its verbs make of it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import FrozenInstanceError, replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from taskscheduler.domain.errors import IllegalTransition, InvalidTask
+from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
+from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task, TaskId, WorkerId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
+DELAY = timedelta(seconds=90)
+ID = TaskId(UUID(int=1))
+
+VERBS: dict[Event, Callable[[Task], Task]] = {
+    Event.CLAIM: lambda task: task.claim(worker_id=WorkerId(7), token=8, now=LATER),
+    Event.COMPLETE: lambda task: task.complete(now=LATER),
+    Event.FAIL: lambda task: task.fail(now=LATER),
+    Event.CANCEL: lambda task: task.cancel(now=LATER),
+    Event.RETRY: lambda task: task.retry(now=LATER, delay=DELAY),
+    Event.SNOOZE: lambda task: task.snooze(now=LATER, delay=DELAY),
+    Event.RELEASE: lambda task: task.release(now=LATER),
+    Event.RESCUE: lambda task: task.rescue(now=LATER, max_attempts=5),
+    Event.REVIVE: lambda task: task.revive(now=LATER, max_attempts=5),
+    Event.EDIT: lambda task: task.run_now(now=LATER),
+}
+
+
+def stored(**fields: Any) -> Task:
+    """Return a pending task."""
+    return Task.store(NewTask(id=ID, kind="mail", **fields), now=NOW)
+
+
+def task_in(status: TaskStatus, **fields: Any) -> Task:
+    """Return a task in ``status``, which was reached by its verbs."""
+    task = stored(**fields)
+    if status is TaskStatus.PENDING:
+        return task
+    task = task.claim(worker_id=WorkerId(3), token=4, now=NOW)
+    match status:
+        case TaskStatus.COMPLETED:
+            return task.complete(now=NOW)
+        case TaskStatus.FAILED:
+            return task.fail(now=NOW)
+        case TaskStatus.CANCELLED:
+            return task.cancel(now=NOW)
+        case _:
+            return task
+
+
+# -- what can be stored ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("kind", ""),
+        ("kind", "a b"),
+        ("kind", "ä"),
+        ("kind", "mail\n"),
+        ("kind", "a" * 129),
+        ("queue", ""),
+        ("queue", "a,b"),
+        ("queue", "*"),
+        ("queue", "q" * 129),
+        ("priority", -1),
+        ("priority", 10),
+        ("max_attempts", 0),
+        ("max_attempts", 32_768),
+        ("timeout", timedelta(0)),
+        ("timeout", timedelta(seconds=-1)),
+        ("timeout", timedelta(days=366, microseconds=1)),
+        ("execute_at", datetime(2026, 1, 1)),  # noqa: DTZ001 - that is the point
+        ("execute_at", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))),
+        ("execute_at", datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=5)))),
+        ("payload", b"x" * (PAYLOAD_BYTES_MAX + 1)),
+        ("unique_key", ""),
+        ("unique_key", "k" * 513),
+        ("unique_key", "a\0b"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_what_cannot_be_stored_is_refused(field: str, value: object) -> None:
+    """The error names the field, as the wire spells it."""
+    fields: dict[str, Any] = {"id": ID, "kind": "mail", field: value}
+    with pytest.raises(InvalidTask) as refused:
+        NewTask(**fields)
+    assert refused.value.field == ("timeout_s" if field == "timeout" else field)
+    assert str(refused.value).startswith(refused.value.field)
+    assert refused.value.index is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("kind", "A-z_0.9:x"),
+        ("kind", "a" * 128),
+        ("queue", "q" * 128),
+        ("priority", 0),
+        ("priority", 9),
+        ("max_attempts", 1),
+        ("max_attempts", 32_767),
+        ("timeout", timedelta(microseconds=1)),
+        ("timeout", timedelta(days=366)),
+        ("execute_at", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("payload", b"x" * PAYLOAD_BYTES_MAX),
+        ("unique_key", "k" * 512),
+        ("unique_key", " "),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_the_outermost_values_can_be_stored(field: str, value: object) -> None:
+    """A bound is inside."""
+    fields: dict[str, Any] = {"id": ID, "kind": "mail", field: value}
+    assert getattr(NewTask(**fields), field) == value
+
+
+# -- storing -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("execute_at", "process_at"),
+    [(None, NOW), (NOW - DELAY, NOW), (NOW, NOW), (NOW + DELAY, NOW + DELAY)],
+)
+def test_a_time_in_the_past_means_now(execute_at: datetime | None, process_at: datetime) -> None:
+    """What was asked for is remembered all the same."""
+    task = stored(execute_at=execute_at)
+    assert task.process_at == process_at
+    assert task.execute_at == (execute_at or NOW)
+    assert (task.status, task.attempt, task.created_at) == (TaskStatus.PENDING, 0, NOW)
+
+
+def test_a_task_is_described_by_what_stored_it() -> None:
+    """And by nothing else; a time left out fits any."""
+    new = NewTask(id=ID, kind="mail", execute_at=LATER, unique_key="k", payload=b"1")
+    task = Task.store(new, now=NOW)
+    assert new.describes(task)
+    assert replace(new, execute_at=None).describes(task)
+    assert new.describes(task.claim(worker_id=WorkerId(1), token=1, now=LATER).complete(now=LATER))
+    changes: list[dict[str, Any]] = [
+        {"id": TaskId(UUID(int=2))},
+        {"kind": "fax"},
+        {"queue": "letters"},
+        {"payload": b"2"},
+        {"unique_key": None},
+        {"execute_at": NOW},
+    ]
+    for change in changes:
+        assert not replace(new, **change).describes(task), change
+
+
+# -- verbs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "event"), list(itertools.product(TaskStatus, Event)))
+def test_a_verb_follows_the_table(status: TaskStatus, event: Event) -> None:
+    """It leads where the table says, or is refused; the task itself never changes."""
+    task = task_in(status)
+    before = replace(task)
+    if (status, event) in TRANSITIONS:
+        assert VERBS[event](task).status is TRANSITIONS[status, event]
+    else:
+        with pytest.raises(IllegalTransition):
+            VERBS[event](task)
+    assert task == before
+
+
+@pytest.mark.parametrize(
+    ("event", "attempt", "process_at"),
+    [
+        (Event.RETRY, 1, LATER + DELAY),
+        (Event.SNOOZE, 0, LATER + DELAY),
+        (Event.RELEASE, 0, LATER),
+        (Event.RESCUE, 1, LATER),
+    ],
+)
+def test_a_task_put_back_waits(event: Event, attempt: int, process_at: datetime) -> None:
+    """It is nobody's; some attempts count and some do not."""
+    task = VERBS[event](task_in(TaskStatus.IN_PROGRESS))
+    assert (task.attempt, task.process_at) == (attempt, process_at)
+    assert (task.worker_id, task.token, task.started_at) == (None, None, None)
+
+
+@pytest.mark.parametrize("event", [Event.COMPLETE, Event.FAIL, Event.CANCEL])
+def test_a_task_that_ended_is_nobodys(event: Event) -> None:
+    """When it began and ended is remembered."""
+    task = VERBS[event](task_in(TaskStatus.IN_PROGRESS))
+    assert (task.started_at, task.finished_at) == (NOW, LATER)
+    assert (task.worker_id, task.token) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("own", "granted", "final"), [(None, 1, True), (None, 2, False), (1, 9, True), (2, 1, False)]
+)
+def test_a_rescue_of_the_last_attempt_fails(own: int | None, granted: int, *, final: bool) -> None:
+    """The task's own number holds before the one granted."""
+    task = task_in(TaskStatus.IN_PROGRESS, max_attempts=own)
+    status = task.rescue(now=LATER, max_attempts=granted).status
+    assert status is (TaskStatus.FAILED if final else TaskStatus.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("own", "granted", "expected"), [(None, 1, 2), (None, 2, None), (1, 9, 2), (2, 1, 2)]
+)
+def test_a_revived_task_has_at_least_one_more_attempt(
+    own: int | None, granted: int, expected: int | None
+) -> None:
+    """It starts from a clean slate otherwise."""
+    task = task_in(TaskStatus.FAILED, max_attempts=own).revive(now=LATER, max_attempts=granted)
+    assert task.max_attempts == expected
+    assert (task.attempt, task.process_at) == (1, LATER)
+    assert (task.started_at, task.finished_at) == (None, None)
+
+
+def test_running_now_never_delays() -> None:
+    """A task that is due keeps its place."""
+    assert stored(execute_at=LATER + DELAY).run_now(now=LATER).process_at == LATER
+    assert stored().run_now(now=LATER).process_at == NOW
+
+
+def test_entities_are_frozen() -> None:
+    """A verb returns the next one."""
+    with pytest.raises(FrozenInstanceError):
+        stored().attempt = 3  # pyright: ignore[reportAttributeAccessIssue]
