@@ -85,9 +85,15 @@ def pytest_report_header() -> str:
     return str(choice())
 
 
+#: Why the container that was chosen was not used after all.
+unreachable = pytest.StashKey[str]()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Repeat after the tests what they ran on, for the header is far away by then."""
     chosen = choice()
+    if (reason := terminalreporter.config.stash.get(unreachable, "")) and not chosen.reason:
+        chosen = chosen._replace(reason=reason)
     terminalreporter.write_line(str(chosen), yellow=bool(chosen.reason), bold=bool(chosen.reason))
 
 
@@ -139,8 +145,32 @@ def postgres_url(request: pytest.FixtureRequest, started_urls: set[str]) -> Iter
     container = PostgresContainer(chosen.image, driver=None).with_command(arguments)
     with container:
         url = container.get_connection_url()
+        reason = refusal(url)
+        if reason:
+            request.config.stash[unreachable] = f"its port cannot be reached: {reason}"
+            tcp: EmbeddedUrls = request.getfixturevalue("embedded")
+            yield tcp.tcp
+            return
         started_urls.add(url)
         yield url
+        wrapped = container.get_wrapped_container()
+        wrapped.reload()
+        if wrapped.status != "running":
+            pytest.fail(f"the container is {wrapped.status}:\n{wrapped.logs(tail=50).decode()}")
+
+
+def refusal(url: str) -> str:
+    """Say why a server that is up inside its container cannot be reached from here, if so."""
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError as error:
+            if time.monotonic() > deadline:
+                return str(error).splitlines()[0]
+            time.sleep(0.1)
+        else:
+            return ""
 
 
 @pytest.fixture(params=["container", "embedded"])
