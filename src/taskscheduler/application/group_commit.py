@@ -1,7 +1,9 @@
 """Callers who store tasks at the same moment share one commit.
 
 While one commit is under way, those who come gather for the next. A lone caller never waits:
-there is no timer, only the commit before. PostgreSQL's own ``commit_delay`` groups the flushes of
+there is no timer, only the commit before. Where several shared the last commit, the first who comes
+back lets the event loop turn once, so that the others, who were told in the same turn, come along.
+PostgreSQL's own ``commit_delay`` groups the flushes of
 many connections; this groups the statements and round trips of one process as well.
 """
 
@@ -27,11 +29,12 @@ class GroupCommit:
         self._tasks = tasks
         self._gathered: list[tuple[NewTask, asyncio.Future[TaskId]]] = []
         self._busy = False
+        self._in_company = False
         self._rounds: set[asyncio.Task[None]] = set()
 
     async def put(self, task: NewTask) -> TaskId:
         """Store ``task`` and return its id once that is committed. Raises what the port raises."""
-        if not self._busy:
+        if not self._busy and not self._in_company:
             self._busy = True
             try:
                 return (await self._tasks.put([task]))[0]
@@ -39,6 +42,9 @@ class GroupCommit:
                 self._next()
         committed: asyncio.Future[TaskId] = asyncio.get_running_loop().create_future()
         self._gathered.append((task, committed))
+        if not self._busy:
+            self._busy = True
+            self._start_round()
         return await committed
 
     async def finish(self) -> None:
@@ -47,15 +53,23 @@ class GroupCommit:
             await asyncio.wait(self._rounds)
 
     def _next(self) -> None:
-        batch = [(task, waiter) for task, waiter in self._gathered if not waiter.done()]
-        self._busy = bool(batch)
+        self._busy = bool(self._gathered)
+        if self._busy:
+            self._start_round()
+
+    def _start_round(self) -> None:
+        round_ = asyncio.create_task(self._run_round())
+        self._rounds.add(round_)
+        round_.add_done_callback(self._rounds.discard)
+
+    async def _run_round(self) -> None:
+        waiting = [(task, waiter) for task, waiter in self._gathered if not waiter.done()]
+        batch, self._gathered = waiting[:BATCH_MAX], waiting[BATCH_MAX:]
+        self._in_company = len(batch) > 1
         if batch:
-            self._gathered = batch[BATCH_MAX:]
-            round_ = asyncio.create_task(self._commit(batch[:BATCH_MAX]))
-            self._rounds.add(round_)
-            round_.add_done_callback(self._rounds.discard)
+            await self._commit(batch)
         else:
-            self._gathered = []
+            self._next()
 
     async def _commit(self, batch: list[tuple[NewTask, asyncio.Future[TaskId]]]) -> None:
         try:

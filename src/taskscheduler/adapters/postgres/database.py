@@ -74,9 +74,13 @@ class Database:
             name="taskscheduler",
         )
 
-    def sql(self, text: LiteralString) -> sql.Composed:
-        """Return the statement ``text`` with the schema's name in place of ``{schema}``."""
-        return sql.SQL(text).format(schema=sql.Identifier(self.schema))
+    def sql(self, text: LiteralString) -> bytes:
+        """Return the statement ``text`` with the schema's name in place of ``{schema}``.
+
+        As bytes, which the driver takes as they are: a composed statement is put together anew at
+        every execution.
+        """
+        return sql.SQL(text).format(schema=sql.Identifier(self.schema)).as_bytes(None)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -95,7 +99,10 @@ class Database:
             StoreUnavailable: there is none, or it broke, or did not answer in time.
         """
         with translated():
-            async with asyncio.timeout(ANSWER_TIMEOUT_S), self._pool.connection() as connection:
+            # Not by the pool's own context manager, which commits: these connections commit by
+            # themselves, and the pool rolls back what comes back half done.
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                connection = await self._pool.getconn()
                 try:
                     yield connection
                 except psycopg.errors.ReadOnlySqlTransaction:
@@ -103,6 +110,8 @@ class Database:
                     # primary; an open one would stay with the old for ever.
                     await connection.close()
                     raise
+                finally:
+                    await self._pool.putconn(connection)
 
     @asynccontextmanager
     async def lent(self) -> AsyncGenerator[Connection]:

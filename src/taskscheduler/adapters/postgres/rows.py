@@ -11,8 +11,6 @@ from taskscheduler.domain.task import Task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from psycopg import sql
-
     from taskscheduler.adapters.postgres.database import Connection
     from taskscheduler.domain.task import TaskId
 
@@ -57,7 +55,7 @@ def utc(moment: datetime | None) -> datetime | None:
 
 
 async def read(
-    connection: Connection, statement: sql.Composed, task_ids: Sequence[TaskId]
+    connection: Connection, statement: bytes, task_ids: Sequence[TaskId]
 ) -> list[Task]:
     """Return those of the tasks that are there; ``statement`` is ``statements.GET``."""
     # Unprepared, so that the plan is made for these ids and opens only their days.

@@ -25,6 +25,7 @@ class Inserts:
         self._unique_for = unique_for
         sql = database.sql
         self._put = sql(s.PUT)
+        self._put_one = sql(s.PUT_ONE)
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
         self._take_keys = sql(s.TAKE_KEYS)
@@ -59,6 +60,23 @@ class Inserts:
         if answered is None or answered[0] != idempotency.fingerprint:
             raise IdempotencyConflict(idempotency.key)
         return answered[1]
+
+    async def insert_new(self, connection: Connection, task: NewTask, lane: int) -> None:
+        """Insert one task without a unique key.
+
+        Raises:
+            psycopg.errors.UniqueViolation: its id is taken; nothing was written.
+        """
+        values = {
+            "id": task.id,
+            "lane": lane,
+            "execute_at": task.execute_at,
+            "max_attempts": task.max_attempts,
+            "timeout": task.timeout,
+            "expires_at": task.expires_at,
+            "payload": task.payload.decode(),
+        }
+        await connection.execute(self._put_one, values)
 
     async def insert(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]

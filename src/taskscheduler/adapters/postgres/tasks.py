@@ -92,7 +92,14 @@ class PostgresTaskRepository:
 
         async def work(connection: Connection) -> Sequence[TaskId]:
             if len(tasks) == 1 and tasks[0].unique_key is None and idempotency is None:
-                return await self._inserts.insert(connection, tasks, lanes)
+                (task,) = tasks
+                try:
+                    (lane,) = lanes.values()
+                    await self._inserts.insert_new(connection, task, lane)
+                except psycopg.errors.UniqueViolation:
+                    # Asked for before, perhaps by ourselves and in vain for the answer.
+                    return await self._inserts.insert(connection, tasks, lanes)
+                return [task.id]
             async with connection.transaction():
                 return await self._inserts.insert_once(connection, tasks, lanes, idempotency)
 
