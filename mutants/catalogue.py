@@ -162,8 +162,8 @@ TASKS = [
         MEMBERSHIP,
         "membership",
         "the lease counts from the answer",
-        "self._renewed_at = asked_at\n        if",
-        "self._renewed_at = self._clock.monotonic()\n        if",
+        "self._trusted_until = asked_at + self._trusted_for_s\n        if",
+        "self._trusted_until = self._clock.monotonic() + self._trusted_for_s\n        if",
     ),
     unit(
         OUTBOX,

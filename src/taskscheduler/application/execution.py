@@ -85,7 +85,15 @@ class Execution:
             return self._end(lease, Event.FAIL, said("InvalidPayload", str(error)))
         try:
             timeout = lease.timeout or handler.timeout
-            if timeout is None:
+            if timeout is None and handler.is_async:
+                # What most attempts are, without a coroutine around the handler's own.
+                result = await (
+                    handler.function(context)
+                    if handler.decode is None
+                    else handler.function(context, payload)
+                )
+                verdict = result if isinstance(result, Verdict) else None
+            elif timeout is None:
                 verdict = await self._call(handler, context, payload)
             else:
                 verdict = await self._call_within(timeout, handler, context, payload)

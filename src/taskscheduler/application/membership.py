@@ -44,7 +44,8 @@ class Membership:
         self._on_cancelled = on_cancelled
         self._on_fenced = on_fenced
         self._on_trusted = on_trusted
-        self._renewed_at = 0.0
+        self._trusted_for_s = profile.lease.total_seconds() * 2 / 3
+        self._trusted_until = 0.0
         self._fenced = False
         self.worker_id: WorkerId | None = None
 
@@ -68,7 +69,7 @@ class Membership:
         if self.worker_id is None:
             asked_at = self._clock.monotonic()
             self.worker_id = await self._workers.join(self._profile)
-            self._renewed_at = asked_at
+            self._trusted_until = asked_at + self._trusted_for_s
             self._fenced = False
         return self.worker_id
 
@@ -101,7 +102,7 @@ class Membership:
             return
         # A renewal that comes late ends the leases all the same: somebody may have waited for them.
         self.check()
-        self._renewed_at = asked_at
+        self._trusted_until = asked_at + self._trusted_for_s
         if self._fenced:
             self._fenced = False
             self._on_trusted()
@@ -119,15 +120,12 @@ class Membership:
 
     def check(self) -> None:
         """Fence the worker if its lease was last renewed too long ago."""
-        if self.worker_id is not None and not self._is_fresh():
+        if self.worker_id is not None and self._clock.monotonic() > self._trusted_until:
             self._fence()
 
     def holds_its_leases(self) -> bool:
         """Tell whether attempts may begin, and do no more: callable from any thread."""
-        return not self._fenced and self._is_fresh()
-
-    def _is_fresh(self) -> bool:
-        return self._clock.monotonic() - self._renewed_at <= self.lease_s * 2 / 3
+        return not self._fenced and self._clock.monotonic() <= self._trusted_until
 
     def trusts_its_leases(self) -> bool:
         """Tell whether attempts may begin; fence the worker first if it is time."""

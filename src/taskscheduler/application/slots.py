@@ -155,7 +155,8 @@ class Slots:
         while self._may_begin() and self._waiting and self._worker_id is not None:
             lease = self._waiting.popleft()
             # Should this attempt wait for something, the next slot takes the next lease.
-            self._open_slot()
+            if not self._spare:
+                self._open_slot()
             if not await self._run_attempt(lease, slot, self._worker_id):
                 return
             begun += 1

@@ -72,33 +72,46 @@ class Claims:
         order: Sequence[int],
         floors: Floors,
     ) -> Sequence[Lease]:
-        place = {number: index for index, number in enumerate(order)}
-        newest: dict[int, datetime] = {}
-        leases: list[tuple[int, datetime, TaskId, Lease]] = []
-        for task_id, token, number, attempt, max_attempts, process_at, *rest in rows:
-            timeout, payload, excused, expired = rest
-            lane = lanes[number]
-            if process_at > newest.get(number, BEGINNING):
-                newest[number] = process_at
-            lease = Lease(
-                task_id,
-                token,
-                lane.kind,
-                lane.queue,
-                lane.priority,
-                attempt,
-                max_attempts,
-                process_at.astimezone(UTC),
-                timeout,
-                payload.encode(),
-                excused,
-                expired,
-            )
-            leases.append((place[number], process_at, task_id, lease))
-        for number, process_at in newest.items():
-            floors.raise_to(number, process_at)
-        leases.sort()
-        return [lease for _, _, _, lease in leases]
+        of_lane: dict[int, list[tuple[Any, ...]]] = {}
+        for row in rows:
+            of_lane.setdefault(row[2], []).append(row)
+        leases: list[Lease] = []
+        for number in order:
+            if number in of_lane:
+                here = of_lane[number]
+                # By the number in the id: two UUIDs are compared by Python code, two ints are not.
+                here.sort(key=lambda row: (row[5], row[0].int))
+                floors.raise_to(number, here[-1][5])
+                queue, kind, priority = lanes[number]
+                leases += [
+                    Lease(
+                        task_id,
+                        token,
+                        kind,
+                        queue,
+                        priority,
+                        attempt,
+                        max_attempts,
+                        process_at.astimezone(UTC),
+                        timeout,
+                        payload.encode(),
+                        excused,
+                        expired,
+                    )
+                    for (
+                        task_id,
+                        token,
+                        _,
+                        attempt,
+                        max_attempts,
+                        process_at,
+                        timeout,
+                        payload,
+                        excused,
+                        expired,
+                    ) in here
+                ]
+        return leases
 
     async def next_due(self, subscription: Subscription) -> timedelta | None:
         """See ``TaskRepository.next_due``."""

@@ -12,7 +12,7 @@ from taskscheduler.adapters.postgres.claiming import Claims
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
 from taskscheduler.adapters.postgres.lanes import Lane, Lanes
-from taskscheduler.adapters.postgres.rows import read
+from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
 from taskscheduler.domain.errors import (
     IllegalTransition,
@@ -145,8 +145,8 @@ class PostgresTaskRepository:
         self, connection: Connection, completed: Sequence[Settlement]
     ) -> set[TaskId]:
         values = {
-            "ids": [each.task_id for each in completed],
-            "tokens": [each.token for each in completed],
+            "ids": uuids([each.task_id for each in completed]),
+            "tokens": bigints([each.token for each in completed]),
         }
         cursor = await connection.execute(self._complete, values, binary=True)
         return {row[0] for row in await cursor.fetchall()}
