@@ -11,12 +11,12 @@ from taskscheduler.domain.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lane, Lanes
     from taskscheduler.domain.ports import Clock
-    from taskscheduler.domain.task import TaskId, WorkerId
+    from taskscheduler.domain.task import WorkerId
     from taskscheduler.domain.worker import Subscription
 
 
