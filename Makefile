@@ -22,15 +22,16 @@ $(STAMP): pyproject.toml uv.lock
 	elif [ -n "$(PYTHON)" ]; then \
 		$(PYTHON) -m venv .venv && \
 		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-		$(BIN)/python -m pip install --quiet --group dev --editable '.[embedded,testing]'; \
+		$(BIN)/python -m pip install --quiet --group dev --editable '.[embedded,rabbitmq,sqs,testing]'; \
 	else \
 		echo 'Python 3.11 or newer is needed, and none is on the PATH' >&2; exit 1; \
 	fi
 	@touch $@
 
 .PHONY: setup-test
-setup-test: setup ## Also provide PgBouncer, which the tests talk through
-	@.ci/pgbouncer
+setup-test: setup ## Also provide PgBouncer and RabbitMQ, which the tests talk to
+	@.ci/unpack pgbouncer
+	@.ci/unpack rabbitmq-server
 
 .PHONY: run
 run: setup ## Run the whole of it on one machine: `taskscheduler dev`

@@ -419,9 +419,11 @@ def pgbouncer(options: Options, tasks: int, over_s: float) -> Row | None:
     """Everybody goes through PgBouncer, which is killed and started again."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     places = os.environ["PATH"], "/usr/sbin", "/usr/local/sbin", f"{cache}/taskscheduler/pgbouncer"
-    program = shutil.which("pgbouncer", path=os.pathsep.join(places))
+    program = shutil.which("pgbouncer", path=os.pathsep.join(places)) or shutil.which(
+        "run", path=places[-1]
+    )
     if program is None:
-        note("LEFT OUT: PgBouncer restarted: there is no pgbouncer; `.ci/pgbouncer` brings it")
+        note("LEFT OUT: PgBouncer restarted: `.ci/unpack pgbouncer` brings it")
         return None
     poolers: list[PgBouncer] = []
 

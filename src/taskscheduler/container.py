@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 from dependency_injector import containers, providers
 
 from taskscheduler.adapters.memory.store import memory_store as build_memory_store
+from taskscheduler.adapters.polling import PollingWakeUps
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.migrate import check as pending_migrations
 from taskscheduler.adapters.postgres.migrate import migrate as migrate_schema
 from taskscheduler.adapters.postgres.migrate import script as schema_script
 from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT
 from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
+from taskscheduler.adapters.postgres.wakeups import channel_of
 from taskscheduler.adapters.system import SystemClock, new_task_id
 from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -27,6 +30,36 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.embedded import EmbeddedPostgres
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.ports import WakeUps
+
+
+def choose_wakeups(
+    by: str, *, schema: str, rabbitmq_url: str, sqs_queue_url: str, sqs_endpoint_url: str
+) -> WakeUps | None:
+    """Return the wake-ups that ``by`` names, or None for PostgreSQL's own.
+
+    Raises:
+        InvalidConfiguration: there is no such way, something is missing for it, or its extra is not
+            installed.
+    """
+    if by == "postgres":
+        return None
+    if by == "poll":
+        return PollingWakeUps()
+    if by not in {"rabbitmq", "sqs"}:
+        message = f"wake-ups {by!r}: expected postgres, rabbitmq, sqs or poll"
+        raise InvalidConfiguration(message)
+    try:
+        if by == "rabbitmq":
+            from taskscheduler.adapters.rabbitmq import RabbitWakeUps  # noqa: PLC0415 - an extra
+
+            return RabbitWakeUps(rabbitmq_url, exchange=channel_of(schema))
+        from taskscheduler.adapters.sqs import SqsWakeUps  # noqa: PLC0415 - an extra
+
+        return SqsWakeUps(sqs_queue_url, endpoint_url=sqs_endpoint_url or None)
+    except ModuleNotFoundError as error:
+        message = f"wake-ups over {by} need: pip install 'taskscheduler[{by}]'"
+        raise InvalidConfiguration(message) from error
 
 
 class Container(containers.DeclarativeContainer):
@@ -44,12 +77,27 @@ class Container(containers.DeclarativeContainer):
         instance_of=timedelta, default=UNIQUE_FOR_DEFAULT
     )
 
+    wakeups_by: providers.Dependency[str] = providers.Dependency(
+        instance_of=str, default="postgres"
+    )
+    rabbitmq_url: providers.Dependency[str] = providers.Dependency(instance_of=str, default="")
+    sqs_queue_url: providers.Dependency[str] = providers.Dependency(instance_of=str, default="")
+    sqs_endpoint_url: providers.Dependency[str] = providers.Dependency(instance_of=str, default="")
+
     clock: providers.Provider[SystemClock] = providers.Singleton(SystemClock)
     database: providers.Provider[Database] = providers.Singleton(
         Database, database_url, schema=schema, pool_size=pool_size
     )
     listening: providers.Provider[Database] = providers.Singleton(
         Database, listen_url, schema=schema, pool_size=1
+    )
+    wakeups: providers.Provider[WakeUps | None] = providers.Singleton(
+        choose_wakeups,
+        wakeups_by,
+        schema=schema,
+        rabbitmq_url=rabbitmq_url,
+        sqs_queue_url=sqs_queue_url,
+        sqs_endpoint_url=sqs_endpoint_url,
     )
     store: providers.Provider[Store] = providers.Singleton(
         build_postgres_store,
@@ -58,6 +106,7 @@ class Container(containers.DeclarativeContainer):
         providers.Object(new_task_id),
         listening=listening,
         unique_for=unique_for,
+        wakeups=wakeups,
     )
     scheduler: providers.Provider[Scheduler] = providers.Singleton(Scheduler, store)
 

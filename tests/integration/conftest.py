@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -54,11 +55,7 @@ class Choice(NamedTuple):
 def choice() -> Choice:
     """Choose once. Where there is an engine, an image asked for by name is insisted on."""
     image = os.environ.get(IMAGE_VARIABLE, DEFAULT_IMAGE)
-    with warnings.catch_warnings():
-        # A client that finds no engine leaves its socket to the collector, which complains.
-        warnings.simplefilter("ignore", ResourceWarning)
-        engine = docker_engine()
-        gc.collect()
+    engine = docker_engine()
     if engine is None:
         return Choice(image, "no Docker engine answers")
     try:
@@ -74,9 +71,12 @@ def choice() -> Choice:
 
 def docker_engine() -> docker.DockerClient | None:
     """Return the Docker engine, where one answers."""
-    try:
-        return docker.from_env(timeout=600)
-    except docker.errors.DockerException:
+    with warnings.catch_warnings():
+        # A client that finds no engine leaves its socket to the collector, which complains.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with suppress(docker.errors.DockerException):
+            return docker.from_env(timeout=600)
+        gc.collect()
         return None
 
 
@@ -213,11 +213,7 @@ unix_socket_dir =
 @pytest.fixture(scope="session")
 def pgbouncer_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Put a PgBouncer that pools by transaction in front of ``postgres_url``."""
-    cache = os.environ.get("XDG_CACHE_HOME") or f"{os.environ['HOME']}/.cache"
-    places = os.environ["PATH"], "/usr/sbin", "/usr/local/sbin", f"{cache}/taskscheduler/pgbouncer"
-    program = shutil.which("pgbouncer", path=os.pathsep.join(places))
-    if program is None:
-        pytest.fail("there is no pgbouncer: `make setup-test` brings it on Debian and Ubuntu")
+    program = provided("pgbouncer")
     server, port = urlsplit(postgres_url), free_port()
     folder = tmp_path_factory.mktemp("pgbouncer")
     database = server.path.removeprefix("/")
@@ -237,6 +233,18 @@ def pgbouncer_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -
     finally:
         process.terminate()
         process.wait(READY_SECONDS)
+
+
+def provided(program: str) -> str:
+    """Return the path of a program that is installed, or that ``.ci/unpack`` brought."""
+    places = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"))
+    if (found := shutil.which(program, path=places)) is not None:
+        return found
+    cache = os.environ.get("XDG_CACHE_HOME") or f"{os.environ['HOME']}/.cache"
+    unpacked = f"{cache}/taskscheduler/{program}/run"
+    if not os.access(unpacked, os.X_OK):
+        pytest.fail(f"there is no {program}: `make setup-test` brings it on Debian and Ubuntu")
+    return unpacked
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

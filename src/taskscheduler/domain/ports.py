@@ -261,10 +261,28 @@ class Listener(Protocol):
 
 
 class WakeUps(Protocol):
-    """Hints that work was stored. Losing, doubling or reordering them costs latency, no task."""
+    """Hints that work was stored. Losing, doubling or reordering them costs latency, no task.
+
+    There are four ways: PostgreSQL's own notices, RabbitMQ, SQS, and none at all. SQS hands a hint
+    to one listener, the others to all. None carries more than the names of queues: what is to be
+    done, and when, is asked of the repository.
+    """
+
+    @property
+    def degraded(self) -> str | None:
+        """Why hints cannot be given at present, or None. Workers find work by polling then."""
+        ...
+
+    def opened(self) -> AbstractAsyncContextManager[None]:
+        """Return the context within which hints are given. Leaving it takes seconds at most."""
+        ...
 
     def ring(self, queues: Collection[str]) -> None:
         """Hint, after the commit, that ``queues`` have new work. Never raises, never blocks."""
+        ...
+
+    def ring_cancellation(self) -> None:
+        """Hint that some worker's lease was taken away. Never raises, never blocks."""
         ...
 
     def listen(

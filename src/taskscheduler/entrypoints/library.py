@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from taskscheduler.application.scheduler import Scheduler as StoreScheduler
 
@@ -25,17 +25,33 @@ class Scheduler(StoreScheduler):
         listen_url: str | None = None,
         pool_size: int = 10,
         unique_for: timedelta | None = None,
+        wakeups: Literal["postgres", "rabbitmq", "sqs", "poll"] = "postgres",
+        rabbitmq_url: str = "",
+        sqs_queue_url: str = "",
+        sqs_endpoint_url: str = "",
     ) -> Self:
         """Return a scheduler on PostgreSQL; nothing is connected before ``async with``.
 
         ``url`` is anything that libpq takes. ``schema`` must have been made by
         ``taskscheduler migrate``. ``listen_url`` is a way past the pooler, if ``url`` leads through
         one: wake-ups need it, or else workers find work by polling. ``unique_for`` is how long
-        unique keys live (one day).
+        unique keys live (one day). ``wakeups`` is how workers are told of new work; the URLs are
+        for those ways that need one.
+
+        Raises:
+            InvalidConfiguration: a value makes no sense, or an extra is not installed.
         """
         from taskscheduler.container import Container  # noqa: PLC0415 - see above
 
-        chosen: dict[str, Any] = {"database_url": url, "schema": schema, "pool_size": pool_size}
+        chosen: dict[str, Any] = {
+            "database_url": url,
+            "schema": schema,
+            "pool_size": pool_size,
+            "wakeups_by": wakeups,
+            "rabbitmq_url": rabbitmq_url,
+            "sqs_queue_url": sqs_queue_url,
+            "sqs_endpoint_url": sqs_endpoint_url,
+        }
         if listen_url is not None:
             chosen["listen_url"] = listen_url
         if unique_for is not None:

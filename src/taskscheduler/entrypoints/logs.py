@@ -42,7 +42,11 @@ def configure_logs(level: LogLevel, form: LogFormat) -> None:
     # Others' lines are worth reading when something is wrong; of the pool's we say it ourselves.
     for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("aiobotocore", "botocore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # Which says "error" for every try to reach a broker that is away, and names its URL.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
 
 def no_logs() -> None:

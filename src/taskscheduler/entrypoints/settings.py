@@ -35,6 +35,25 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class WakeUpsBy(StrEnum):
+    """How workers are told of new work."""
+
+    POSTGRES = "postgres"
+    RABBITMQ = "rabbitmq"
+    SQS = "sqs"
+    POLL = "poll"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeUpSettings:
+    """How workers are told of new work, and over which broker."""
+
+    by: WakeUpsBy = WakeUpsBy.POSTGRES
+    rabbitmq_url: str = ""
+    sqs_queue_url: str = ""
+    sqs_endpoint_url: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
     """Where the tasks are. ``listen_url`` leads past a pooler, if ``url`` leads through one."""
@@ -44,6 +63,7 @@ class StoreSettings:
     listen_url: str | None
     pool_size: int
     unique_for: timedelta
+    wakeups: WakeUpSettings
 
     def scheduler(self) -> Scheduler:
         """Return a scheduler on this store, not yet open."""
@@ -55,6 +75,10 @@ class StoreSettings:
             schema=self.schema,
             pool_size=self.pool_size,
             unique_for=self.unique_for,
+            wakeups_by=self.wakeups.by.value,
+            rabbitmq_url=self.wakeups.rabbitmq_url,
+            sqs_queue_url=self.wakeups.sqs_queue_url,
+            sqs_endpoint_url=self.wakeups.sqs_endpoint_url,
         ).scheduler()
 
 

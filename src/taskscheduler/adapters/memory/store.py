@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
 
-    from taskscheduler.domain.ports import WorkerRegistry
+    from taskscheduler.domain.ports import WakeUps, WorkerRegistry
     from taskscheduler.domain.task import TaskId
 
 
@@ -38,10 +38,11 @@ def memory_store(
     new_task_id: Callable[[], TaskId],
     *,
     unique_for: timedelta = timedelta(days=1),
+    wakeups: WakeUps | None = None,
 ) -> Store:
-    """Return a new, empty store whose time is ``clock``'s."""
+    """Return a new, empty store whose time is ``clock``'s; ``wakeups`` by default its own."""
     state = State(clock.now, unique_for)
-    wakeups = MemoryWakeUps()
+    bell = wakeups or MemoryWakeUps()
     workers = MemoryWorkerRegistry(state)
 
     @asynccontextmanager
@@ -50,19 +51,14 @@ def memory_store(
         yield workers
 
     return Store(
-        tasks=MemoryTaskRepository(state, on_cancellation=wakeups.ring_cancellation),
+        tasks=MemoryTaskRepository(state, on_cancellation=bell.ring_cancellation),
         board=MemoryTaskBoard(state),
         workers=workers,
         own_registry=own_registry,
         kinds=MemoryKindCatalogue(state),
         upkeep=MemoryUpkeep(state),
-        wakeups=wakeups,
+        wakeups=bell,
         clock=clock,
         new_task_id=new_task_id,
-        opened=_opened,
+        opened=bell.opened,
     )
-
-
-@asynccontextmanager
-async def _opened() -> AsyncGenerator[None]:
-    yield

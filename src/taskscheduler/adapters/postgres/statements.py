@@ -192,8 +192,6 @@ WITH gone AS (
 )
 SELECT leased FROM known"""
 
-RING_CANCELLATION: Final = "SELECT pg_notify(%(channel)s, 'c')"
-
 ATTEMPTS: Final = """
 SELECT number, started_at, finished_at, outcome, worker_id, error_type, error_message,
        error_traceback

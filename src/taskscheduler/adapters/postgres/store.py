@@ -24,7 +24,7 @@ from taskscheduler.domain.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from taskscheduler.domain.ports import Clock, WorkerRegistry
+    from taskscheduler.domain.ports import Clock, WakeUps, WorkerRegistry
     from taskscheduler.domain.task import TaskId
 
 UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
@@ -39,19 +39,23 @@ def postgres_store(
     *,
     listening: Database | None = None,
     unique_for: timedelta = UNIQUE_FOR_DEFAULT,
+    wakeups: WakeUps | None = None,
 ) -> Store:
-    """Return the store in ``database``; listen through ``listening`` where that is another way."""
+    """Return the store in ``database``.
+
+    Workers are woken by ``wakeups``, or else by PostgreSQL's own notices, which are heard through
+    ``listening`` where that is another way.
+    """
     lanes = Lanes(database, clock)
-    wakeups = PostgresWakeUps(database, listening or database)
+    channel = channel_of(database.schema) if wakeups is None else None
+    bell = wakeups or PostgresWakeUps(database, listening or database)
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[None]:
         async with database.opened():
             await check_schema(database)
-            try:
+            async with bell.opened():
                 yield
-            finally:
-                await wakeups.finish()
 
     @asynccontextmanager
     async def own_registry() -> AsyncGenerator[WorkerRegistry]:
@@ -62,14 +66,19 @@ def postgres_store(
 
     return Store(
         tasks=PostgresTaskRepository(
-            database, lanes, clock, channel=channel_of(database.schema), unique_for=unique_for
+            database,
+            lanes,
+            clock,
+            channel=channel,
+            on_cancellation=bell.ring_cancellation,
+            unique_for=unique_for,
         ),
         board=PostgresTaskBoard(database, lanes),
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
         upkeep=PostgresUpkeep(database, clock),
-        wakeups=wakeups,
+        wakeups=bell,
         clock=clock,
         new_task_id=new_task_id,
         opened=opened,

@@ -14,6 +14,8 @@ from taskscheduler.adapters.postgres.editing import Edits
 from taskscheduler.adapters.postgres.lanes import Lane, Lanes
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
+from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
+from taskscheduler.application.ear import hint_of
 from taskscheduler.domain.errors import (
     IllegalTransition,
     LeaseLost,
@@ -26,7 +28,7 @@ from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
@@ -43,12 +45,24 @@ class PostgresTaskRepository:
     """``TaskRepository`` on PostgreSQL. A ``transaction`` is a ``psycopg.AsyncConnection``."""
 
     def __init__(
-        self, database: Database, lanes: Lanes, clock: Clock, *, channel: str, unique_for: timedelta
+        self,
+        database: Database,
+        lanes: Lanes,
+        clock: Clock,
+        *,
+        channel: str | None,
+        on_cancellation: Callable[[], None],
+        unique_for: timedelta,
     ) -> None:
-        """``channel`` is where cancellations are told; ``unique_for`` how long unique keys live."""
+        """``channel`` is where tasks of a caller's own transaction are told of, at its commit.
+
+        ``on_cancellation`` is called after a lease was taken away; ``unique_for`` is how long
+        unique keys live.
+        """
         self._database = database
         self._lanes = lanes
         self._channel = channel
+        self._on_cancellation = on_cancellation
         self._inserts = Inserts(database, unique_for)
         self._edits = Edits(database, lanes)
         self._claims = Claims(database, lanes, clock)
@@ -83,11 +97,10 @@ class PostgresTaskRepository:
             with translated():
                 async with connection.transaction():
                     ids = await self._inserts.insert_once(connection, tasks, lanes, idempotency)
-                    # Told at the caller's commit, which nobody else hears of.
-                    queues = ",".join(sorted({task.queue for task in tasks}))
-                    await connection.execute(
-                        "SELECT pg_notify(%s, %s)", [self._channel, "q" + queues]
-                    )
+                    if self._channel is not None:
+                        # Told at the caller's commit, which nobody else hears of.
+                        hint = hint_of({task.queue for task in tasks}, bytes_max=PAYLOAD_BYTES_MAX)
+                        await connection.execute(NOTIFY, [self._channel, hint])
                     return ids
 
         async def work(connection: Connection) -> Sequence[TaskId]:
@@ -214,13 +227,12 @@ class PostgresTaskRepository:
 
         async def work(connection: Connection) -> tuple[Any, ...] | None:
             cursor = await connection.execute(self._cancel, {"id": task_id})
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                await connection.execute(s.RING_CANCELLATION, {"channel": self._channel})
-            return row
+            return await cursor.fetchone()
 
         for _ in range(RACES_MAX):
-            if await self._database.run(work) is not None:
+            row = await self._database.run(work)
+            if row is not None:
+                self._tell(leased=row[0])
                 return await self.get(task_id)
             task = await self.get(task_id)
             if task.status.is_final:
@@ -252,18 +264,21 @@ class PostgresTaskRepository:
 
         async def work(connection: Connection) -> tuple[Any, ...] | None:
             cursor = await connection.execute(self._delete, {"id": task_id, "force": force})
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                await connection.execute(s.RING_CANCELLATION, {"channel": self._channel})
-            return row
+            return await cursor.fetchone()
 
         for _ in range(RACES_MAX):
-            if await self._database.run(work) is not None:
+            row = await self._database.run(work)
+            if row is not None:
+                self._tell(leased=row[0])
                 return
             task = await self.get(task_id)
             if task.status is TaskStatus.IN_PROGRESS and not force:
                 raise IllegalTransition(status=task.status.value, event="delete")
         raise StoreUnavailable(_RACING)
+
+    def _tell(self, *, leased: bool) -> None:
+        if leased:
+            self._on_cancellation()
 
     async def _change(
         self, statement: Any, values: Mapping[str, Any], task_id: TaskId, event: Event

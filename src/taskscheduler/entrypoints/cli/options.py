@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from taskscheduler.entrypoints.settings import LogFormat, LogLevel
+from taskscheduler.entrypoints.settings import LogFormat, LogLevel, WakeUpsBy
 
 DATA_DEFAULT: Final = Path(".taskscheduler")
 DAY_S: Final = 86_400
@@ -43,6 +43,34 @@ UniqueFor = Annotated[
         min=0.001,
         max=YEAR_S,
         help="Seconds for which unique keys live.",
+    ),
+]
+WakeUps = Annotated[
+    WakeUpsBy,
+    typer.Option(
+        "--wakeups",
+        envvar="TASKSCHEDULER_WAKEUPS",
+        help="How workers are told of new work; poll: not at all.",
+    ),
+]
+RabbitmqUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="TASKSCHEDULER_RABBITMQ_URL", help="For --wakeups rabbitmq.", show_default=False
+    ),
+]
+SqsQueueUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="TASKSCHEDULER_SQS_QUEUE_URL", help="For --wakeups sqs.", show_default=False
+    ),
+]
+SqsEndpointUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="TASKSCHEDULER_SQS_ENDPOINT_URL",
+        help="For --wakeups sqs, where that is not Amazon's own.",
+        show_default=False,
     ),
 ]
 Host = Annotated[str, typer.Option(envvar="TASKSCHEDULER_HOST", help="The address to listen on.")]

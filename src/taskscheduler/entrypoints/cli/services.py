@@ -17,6 +17,8 @@ from taskscheduler.entrypoints.settings import (
     DevSettings,
     LogFormat,
     LogLevel,
+    WakeUpsBy,
+    WakeUpSettings,
     WorkerSettings,
 )
 
@@ -81,6 +83,10 @@ def api(
     listen_url: o.ListenUrl = None,
     pool_size: o.PoolSize = 10,
     unique_for: o.UniqueFor = 86_400,
+    wakeups: o.WakeUps = WakeUpsBy.POSTGRES,
+    rabbitmq_url: o.RabbitmqUrl = "",
+    sqs_queue_url: o.SqsQueueUrl = "",
+    sqs_endpoint_url: o.SqsEndpointUrl = "",
     host: o.Host = "127.0.0.1",
     port: o.Port = 3000,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
@@ -90,7 +96,8 @@ def api(
 ) -> None:
     """The REST service; run as many as you like."""
     _logs(log_level, log_format)
-    store = store_settings(database_url, schema, listen_url, pool_size, unique_for)
+    by = _wakeups(wakeups, rabbitmq_url, sqs_queue_url, sqs_endpoint_url)
+    store = store_settings(database_url, schema, listen_url, pool_size, unique_for, by)
     settings = ApiSettings(
         host=host,
         port=port,
@@ -108,6 +115,10 @@ def worker(
     listen_url: o.ListenUrl = None,
     pool_size: o.PoolSize = 10,
     unique_for: o.UniqueFor = 86_400,
+    wakeups: o.WakeUps = WakeUpsBy.POSTGRES,
+    rabbitmq_url: o.RabbitmqUrl = "",
+    sqs_queue_url: o.SqsQueueUrl = "",
+    sqs_endpoint_url: o.SqsEndpointUrl = "",
     app: o.App = None,
     queue: o.Queues = ["default"],  # noqa: B006 - typer's own form; never changed
     concurrency: o.Concurrency = 50,
@@ -122,7 +133,8 @@ def worker(
 ) -> None:
     """A worker; run as many as you like. SIGTERM: finish, give the rest back, end."""
     _logs(log_level, log_format)
-    store = store_settings(database_url, schema, listen_url, pool_size, unique_for)
+    by = _wakeups(wakeups, rabbitmq_url, sqs_queue_url, sqs_endpoint_url)
+    store = store_settings(database_url, schema, listen_url, pool_size, unique_for, by)
     settings = WorkerSettings(
         app=app,
         queues=_names(queue),
@@ -156,6 +168,17 @@ def _handlers(app: str | None, bar_url: str) -> Handlers:
     own = load_handlers(app)
     own.include(handlers)
     return own
+
+
+def _wakeups(
+    by: WakeUpsBy, rabbitmq_url: str, sqs_queue_url: str, sqs_endpoint_url: str
+) -> WakeUpSettings:
+    return WakeUpSettings(
+        by=by,
+        rabbitmq_url=rabbitmq_url,
+        sqs_queue_url=sqs_queue_url,
+        sqs_endpoint_url=sqs_endpoint_url,
+    )
 
 
 def _names(queues: list[str]) -> tuple[str, ...]:

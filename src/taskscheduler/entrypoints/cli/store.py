@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli.options import DATA_DEFAULT
-from taskscheduler.entrypoints.settings import URL_FILE, StoreSettings
+from taskscheduler.entrypoints.settings import URL_FILE, StoreSettings, WakeUpSettings
 
 
 def store_settings(
@@ -15,6 +15,7 @@ def store_settings(
     listen_url: str | None = None,
     pool_size: int = 10,
     unique_for: float = 86_400,
+    wakeups: WakeUpSettings | None = None,
 ) -> StoreSettings:
     """Return the store of ``url``, or of the ``dev`` that runs in this folder.
 
@@ -27,6 +28,7 @@ def store_settings(
         listen_url=listen_url,
         pool_size=pool_size,
         unique_for=timedelta(seconds=unique_for),
+        wakeups=wakeups or WakeUpSettings(),
     )
 
 

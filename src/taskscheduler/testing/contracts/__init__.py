@@ -24,11 +24,17 @@ from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
-from taskscheduler.testing.contracts.wakeups import WakeUpsContract
+from taskscheduler.testing.contracts.wakeups import (
+    HearingContract,
+    RingingContract,
+    WakeUpsContract,
+)
 from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
 
 __all__ = [
+    "HearingContract",
     "KindCatalogueContract",
+    "RingingContract",
     "TaskBoardContract",
     "TaskRepositoryContract",
     "TransactionContract",

@@ -1,0 +1,35 @@
+"""No wake-ups at all: workers look at their poll interval, and when they know work to be due."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from taskscheduler.application.ear import Ear
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection
+
+
+class PollingWakeUps:
+    """``WakeUps`` that nobody hears. That is what was asked for, so nothing is degraded."""
+
+    degraded: str | None = None
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """See ``WakeUps.opened``."""
+        yield
+
+    def ring(self, queues: Collection[str]) -> None:
+        """See ``WakeUps.ring``."""
+
+    def ring_cancellation(self) -> None:
+        """See ``WakeUps.ring_cancellation``."""
+
+    @asynccontextmanager
+    async def listen(
+        self, queues: Collection[str], *, on_cancellation: Callable[[], None]
+    ) -> AsyncGenerator[Ear]:
+        """See ``WakeUps.listen``."""
+        yield Ear(queues, on_cancellation)

@@ -1,0 +1,208 @@
+"""Wake-ups over RabbitMQ: one fanout exchange a schema, one exclusive queue a listener.
+
+Every listener has its own queue, because every worker must hear; the broker drops it with the
+connection, so nothing piles up for the dead. Hints are transient and short-lived: one that was
+not heard within seconds helps nobody. Confirms are waited for by the doorbell, never by a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import aio_pika
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+
+from taskscheduler.application.doorbell import Doorbell
+from taskscheduler.application.ear import Ear, keep_hearing
+from taskscheduler.domain.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection
+
+    from aio_pika.abc import (
+        AbstractChannel,
+        AbstractConnection,
+        AbstractExchange,
+        AbstractIncomingMessage,
+        AbstractQueue,
+    )
+
+HINT_BYTES_MAX: Final = 64 * 1024
+HEARTBEAT_S: Final = 10
+ANSWER_S: Final = 5.0
+"""A broker that takes longer than this for anything is taken for away."""
+PROBE_EVERY_S: Final = 15.0
+WAITING_MAX: Final = 1_000
+"""Hints that a listener's queue holds at most; the oldest go first, one is as good as many."""
+EXPIRY_S: Final = 10
+FAILURES: Final = (
+    AMQPError,
+    ChannelInvalidStateError,
+    OSError,
+    TimeoutError,
+    RuntimeError,  # what the driver says when its own machinery is closed under it
+)
+
+
+class BrokerAway(OSError):
+    """The broker cannot be reached, or fell silent."""
+
+
+class RabbitWakeUps:
+    """``WakeUps`` over RabbitMQ."""
+
+    def __init__(self, url: str, *, exchange: str) -> None:
+        """Use the broker at ``url`` (``amqp://`` or ``amqps://``), through ``exchange``.
+
+        Raises:
+            InvalidConfiguration: that is no broker's URL.
+        """
+        if not url.startswith(("amqp://", "amqps://")):
+            message = "the URL of RabbitMQ must begin with amqp:// or amqps://"
+            raise InvalidConfiguration(message)
+        self._url = url
+        self._exchange = exchange
+        self._doorbell = Doorbell(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)
+        self._connection: AbstractConnection | None = None
+        self._publishing: AbstractExchange | None = None
+        self._backoff_until = 0.0
+        self._failed_in_a_row = 0
+
+    @property
+    def degraded(self) -> str | None:
+        """See ``WakeUps.degraded``."""
+        return self._doorbell.degraded
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """See ``WakeUps.opened``."""
+        try:
+            yield
+        finally:
+            await self._doorbell.finish()
+            await self._hang_up()
+
+    def ring(self, queues: Collection[str]) -> None:
+        """See ``WakeUps.ring``."""
+        self._doorbell.ring(queues)
+
+    def ring_cancellation(self) -> None:
+        """See ``WakeUps.ring_cancellation``."""
+        self._doorbell.ring_cancellation()
+
+    @asynccontextmanager
+    async def listen(
+        self, queues: Collection[str], *, on_cancellation: Callable[[], None]
+    ) -> AsyncGenerator[Ear]:
+        """See ``WakeUps.listen``."""
+        ear = Ear(queues, on_cancellation, degraded="not listening yet")
+
+        async def hear(on_hearing: Callable[[], None]) -> None:
+            await self._hear(ear, on_hearing)
+
+        task = asyncio.create_task(keep_hearing(ear, hear, failures=FAILURES))
+        try:
+            yield ear
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    # -- ringing ---------------------------------------------------------------------------------
+
+    async def _send(self, hint: str) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._backoff_until:
+            raise BrokerAway(self._doorbell.degraded or "the broker is away")
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if self._publishing is None:
+                    self._connection, self._publishing = await self._connect()
+                await self._publishing.publish(message_of(hint), routing_key="")
+        except FAILURES as error:
+            self._failed_in_a_row += 1
+            # A broker that is away is asked now and then, not for every task.
+            pause_s = min(0.1 * 2**self._failed_in_a_row, 5.0)
+            self._backoff_until = loop.time() + pause_s
+            await self._hang_up()
+            raise BrokerAway(reason_of(error)) from error
+        self._failed_in_a_row = 0
+
+    async def _connect(self) -> tuple[AbstractConnection, AbstractExchange]:
+        connection = await aio_pika.connect(self._url, heartbeat=HEARTBEAT_S, timeout=ANSWER_S)
+        try:
+            return connection, await self._declare(await connection.channel())
+        except BaseException:
+            await close(connection)
+            raise
+
+    async def _declare(self, channel: AbstractChannel) -> AbstractExchange:
+        return await channel.declare_exchange(self._exchange, aio_pika.ExchangeType.FANOUT)
+
+    async def _hang_up(self) -> None:
+        connection, self._connection, self._publishing = self._connection, None, None
+        if connection is not None:
+            await close(connection)
+
+    # -- listening -------------------------------------------------------------------------------
+
+    async def _hear(self, ear: Ear, on_hearing: Callable[[], None]) -> None:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(ANSWER_S):
+                connection = await aio_pika.connect(
+                    self._url, heartbeat=HEARTBEAT_S, timeout=ANSWER_S
+                )
+                stack.push_async_callback(close, connection)
+                lost = asyncio.get_running_loop().create_future()
+                connection.close_callbacks.add(
+                    lambda _, error: lost.done() or lost.set_result(error)
+                )
+                channel = await connection.channel()
+                exchange = await self._declare(channel)
+                queue = await channel.declare_queue(
+                    exclusive=True,
+                    auto_delete=True,
+                    arguments={"x-max-length": WAITING_MAX, "x-overflow": "drop-head"},
+                )
+                await queue.bind(exchange)
+                await queue.consume(partial(hear_message, ear), no_ack=True)
+            while True:
+                # Confirmed by the broker: a connection that has died without a word is found out.
+                async with asyncio.timeout(ANSWER_S):
+                    await talk_to_itself(channel, queue)
+                on_hearing()
+                await asyncio.wait([lost], timeout=PROBE_EVERY_S)
+                if lost.done():
+                    raise BrokerAway(reason_of(lost.result()))
+
+
+async def hear_message(ear: Ear, message: AbstractIncomingMessage) -> None:
+    """Hand a message to ``ear``; what is not a hint of ours is passed over."""
+    ear.hear_text(message.body[:HINT_BYTES_MAX].decode("utf-8", "replace"))
+
+
+async def talk_to_itself(channel: AbstractChannel, queue: AbstractQueue) -> None:
+    """Publish to one's own queue, and wait for the broker's word that it has it."""
+    await channel.default_exchange.publish(message_of("p"), routing_key=queue.name)
+
+
+def message_of(hint: str) -> aio_pika.Message:
+    """Return the message that carries ``hint``."""
+    return aio_pika.Message(
+        hint.encode(), delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT, expiration=EXPIRY_S
+    )
+
+
+async def close(connection: AbstractConnection) -> None:
+    """Close ``connection``, however little the other side cares."""
+    with suppress(*FAILURES):
+        async with asyncio.timeout(1):
+            await connection.close()
+
+
+def reason_of(error: object) -> str:
+    """Return one line about ``error`` that names no secret."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

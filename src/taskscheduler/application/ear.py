@@ -1,0 +1,107 @@
+"""One worker's ear: what every way of waking up hands its hints to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from taskscheduler.application.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+CANCELLATION: Final = "c"
+ALL_QUEUES: Final = "*"
+
+log = logging.getLogger("taskscheduler.wakeups")
+
+
+class Ear:
+    """``Listener``: hears hints about some queues, and remembers one that came between waits."""
+
+    def __init__(
+        self,
+        queues: Collection[str],
+        on_cancellation: Callable[[], None],
+        *,
+        degraded: str | None = None,
+    ) -> None:
+        """Listen for ``queues``; ``degraded`` until somebody says that hints come in."""
+        self.queues = frozenset(queues)
+        self.degraded = degraded
+        self._on_cancellation = on_cancellation
+        self._rung = asyncio.Event()
+
+    async def wait(self, within_s: float) -> bool:
+        """See ``Listener.wait``."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+    def hear(self, queues: Collection[str]) -> bool:
+        """Take a hint that ``queues`` have new work; return whether it concerns this ear."""
+        concerned = ALL_QUEUES in queues or not self.queues.isdisjoint(queues)
+        if concerned:
+            self._rung.set()
+        return concerned
+
+    def hear_cancellation(self) -> None:
+        """Take a hint that some worker's lease was taken away."""
+        self._on_cancellation()
+
+    def hear_text(self, text: str) -> bool:
+        """Take a hint as ``hint_of`` writes it; whatever else is said is not for us."""
+        if text == CANCELLATION:
+            self.hear_cancellation()
+            return True
+        return text.startswith("q") and self.hear(text[1:].split(","))
+
+    def look(self) -> None:
+        """Take it that something was missed: whoever waits looks once."""
+        self._rung.set()
+
+
+async def keep_hearing(
+    ear: Ear,
+    hear: Callable[[Callable[[], None]], Awaitable[None]],
+    *,
+    failures: tuple[type[BaseException], ...],
+) -> None:
+    """Call ``hear`` for ever; when it fails, say so in ``ear.degraded`` and try again later.
+
+    ``hear`` connects, calls what it is given once hints come in, and returns only by one of
+    ``failures``.
+    """
+    backoff = Backoff()
+
+    def on_hearing() -> None:
+        if ear.degraded is not None:
+            log.info("listening for wake-ups")
+            ear.degraded = None
+            # Whatever was said while nobody listened is unknown: look once.
+            ear.look()
+        backoff.reset()
+
+    while True:
+        try:
+            await hear(on_hearing)
+        except failures as error:
+            reason = str(error) or type(error).__name__
+            if ear.degraded != reason:
+                log.warning("wake-ups are lost, polling goes on: %s", reason)
+            ear.degraded = reason
+        await backoff.sleep()
+
+
+def hint_of(queues: Collection[str], *, bytes_max: int) -> str:
+    """Return the text that tells of ``queues``; of all of them where it would be too long.
+
+    It carries names of queues and nothing else: the work stays in the store, and so does its time.
+    """
+    text = "q" + ",".join(sorted(queues))
+    return text if len(text.encode()) <= bytes_max else "q" + ALL_QUEUES
