@@ -8,6 +8,7 @@ import pytest
 
 from taskscheduler.testing.contracts import (
     KindCatalogueContract,
+    QueueRegistryContract,
     TaskBoardContract,
     TaskRepositoryContract,
     TransactionContract,
@@ -50,6 +51,10 @@ class TestWorkers(WorkerRegistryContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestQueues(QueueRegistryContract):
+    """``PostgresQueueRegistry``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -10,6 +10,7 @@ from taskscheduler.application.store import Store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
     KindCatalogueContract,
+    QueueRegistryContract,
     TaskBoardContract,
     TaskRepositoryContract,
     WakeUpsContract,
@@ -43,6 +44,10 @@ class TestWorkers(WorkerRegistryContract):
 
 class TestKinds(KindCatalogueContract):
     """``MemoryKindCatalogue``."""
+
+
+class TestQueues(QueueRegistryContract):
+    """``MemoryQueueRegistry``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -12,7 +12,9 @@ from taskscheduler.application.group_commit import GroupCommit
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
 from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
+from taskscheduler.domain.worker import WorkerLoad
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Task
 
 RING_AHEAD_S = 10.0
@@ -259,6 +262,37 @@ class Scheduler:
             IllegalTransition: it is in progress and ``force`` is not set.
         """
         await self.store.tasks.delete(TaskId(task_id), force=force)
+
+    # -- operating -------------------------------------------------------------------------------
+
+    async def queues(self) -> Sequence[Queue]:
+        """Return every queue that is known, by name."""
+        return await self.store.queues.list()
+
+    async def queue(self, name: str) -> Queue:
+        """Return one queue; one that nobody has used yet is empty. Raises InvalidTask."""
+        return await self.store.queues.get(check_queue(name))
+
+    async def pause_queue(self, name: str) -> Queue:
+        """Let no task of the queue begin until it is resumed; what is leased by now goes on.
+
+        Raises:
+            InvalidTask: no queue can be called so.
+        """
+        await self.store.queues.pause(check_queue(name))
+        return await self.store.queues.get(name)
+
+    async def resume_queue(self, name: str) -> Queue:
+        """Let the tasks of a paused queue begin again, at once. Raises InvalidTask."""
+        await self.store.queues.resume(check_queue(name))
+        self.store.wakeups.ring({name})
+        return await self.store.queues.get(name)
+
+    async def workers(self) -> Sequence[WorkerLoad]:
+        """Return the workers that are registered, those that have fallen silent included."""
+        sightings = await self.store.workers.sightings()
+        running, whole = await self.store.queues.running()
+        return [WorkerLoad(each, Count(running.get(each.id, 0), whole)) for each in sightings]
 
     # -- pieces ----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.ports import (
         Clock,
         KindCatalogue,
+        QueueRegistry,
         TaskBoard,
         TaskRepository,
         Upkeep,
@@ -34,6 +35,7 @@ class Store:
     workers: WorkerRegistry
     own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
+    queues: QueueRegistry
     upkeep: Upkeep
     wakeups: WakeUps
     clock: Clock

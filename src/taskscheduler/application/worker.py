@@ -96,6 +96,8 @@ class Worker:
                 kinds=handlers.attempts_by_kind,
                 concurrency=concurrency,
                 lease=lease,
+                host=socket.gethostname(),
+                pid=os.getpid(),
             ),
             on_cancelled=self._on_cancelled,
             on_fenced=self._on_fenced,

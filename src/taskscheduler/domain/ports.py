@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
+    from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
     from taskscheduler.domain.worker import (
         Cancellation,
@@ -69,7 +70,7 @@ class TaskRepository(Protocol):
         A task is claimable when all of this holds:
 
         * it is Pending and its ``process_at`` has passed on the store's clock;
-        * its kind and its queue are in ``subscription``;
+        * its kind and its queue are in ``subscription``, and the queue is not paused;
         * ``worker_id`` is registered.
 
         More urgent priorities come first; within a kind, queue and priority the earliest
@@ -81,7 +82,8 @@ class TaskRepository(Protocol):
     async def next_due(self, subscription: Subscription) -> timedelta | None:
         """Return how long until a task of ``subscription`` is due, on the store's clock.
 
-        Zero or less when one is due already; None when there is none at all.
+        Zero or less when one is due already; None when there is none at all. Tasks of paused
+        queues are not looked at.
         """
         ...
 
@@ -220,6 +222,37 @@ class WorkerRegistry(Protocol):
         otherwise nothing happens. A rescued task is Pending and due. If the worker held it alone,
         the attempt counts: one that was its last makes the task Failed with the error
         ``WorkerLost``. If it held several, any of them may be to blame, and all are excused.
+        """
+        ...
+
+
+class QueueRegistry(Protocol):
+    """Queues: what they hold, and whether their tasks may begin."""
+
+    async def list(self) -> Sequence[Queue]:
+        """Return every queue that a task or a worker ever named or somebody paused, by name."""
+        ...
+
+    async def get(self, name: str) -> Queue:
+        """Return the queue of that name, which may be empty: nobody has to make one."""
+        ...
+
+    async def pause(self, name: str) -> None:
+        """Let no task of the queue begin until ``resume``.
+
+        When this returns, no claim returns a task of the queue that is not leased by now. What
+        is leased goes on. Repeating changes nothing; the queue is paused since the first time.
+        """
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Let tasks of the queue begin again. Repeating changes nothing."""
+        ...
+
+    async def running(self) -> tuple[Mapping[WorkerId, int], bool]:
+        """Return how many tasks each worker holds, and whether that is all.
+
+        Of a worker that is left out none was found.
         """
         ...
 

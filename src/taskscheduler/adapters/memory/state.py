@@ -52,6 +52,7 @@ class State:
     requests: dict[str, tuple[bytes, Sequence[TaskId], datetime]] = field(default_factory=dict)
     workers: dict[WorkerId, Registered] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
+    paused: dict[str, datetime] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -79,6 +80,7 @@ class State:
         heads = [
             (lane, head)
             for lane in self.lanes
+            if lane.queue not in self.paused
             if lane.kind in subscription.kinds and lane.queue in subscription.queues
             if (head := self._head(lane)) is not None
         ]

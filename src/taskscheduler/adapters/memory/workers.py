@@ -66,6 +66,8 @@ class MemoryWorkerRegistry:
                 lease=worker.profile.lease,
                 beats=worker.beats,
                 expired=self._is_expired(worker),
+                host=worker.profile.host,
+                pid=worker.profile.pid,
             )
             for worker_id, worker in self._state.workers.items()
         ]

@@ -11,6 +11,7 @@ from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
+from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
 from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
 from taskscheduler.adapters.postgres.wakeups import PostgresWakeUps, channel_of
 from taskscheduler.adapters.postgres.workers import (
@@ -68,6 +69,7 @@ def postgres_store(
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
+        queues=PostgresQueueRegistry(database),
         upkeep=PostgresUpkeep(database, clock),
         wakeups=wakeups,
         clock=clock,

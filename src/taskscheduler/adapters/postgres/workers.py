@@ -50,6 +50,8 @@ class PostgresWorkerRegistry:
                     "kinds": sorted(profile.kinds),
                     "concurrency": profile.concurrency,
                     "lease": profile.lease,
+                    "host": profile.host,
+                    "pid": profile.pid,
                 },
             )
             row = await cursor.fetchone()
@@ -98,6 +100,8 @@ class PostgresWorkerRegistry:
                     lease=row[7],
                     beats=row[8],
                     expired=row[9],
+                    host=row[10],
+                    pid=row[11],
                 )
                 for row in rows
             ]

@@ -18,6 +18,7 @@ from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.errors import HANDLERS
 from taskscheduler.entrypoints.http.messages import Health
+from taskscheduler.entrypoints.http.operating import operating_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
@@ -62,7 +63,12 @@ def create_app(
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
     """
     return Litestar(
-        route_handlers=[healthz, readyz, task_router(scheduler, rules)],
+        route_handlers=[
+            healthz,
+            readyz,
+            task_router(scheduler, rules),
+            operating_router(scheduler),
+        ],
         dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],

@@ -54,8 +54,8 @@ def uuid_of(text: str, path: str = "id") -> UUID:
 def only_known(request: Request[Any, Any, Any], known: Collection[str]) -> None:
     """Refuse query parameters other than ``known``. Raises BadRequest."""
     if unknown := request.query_params.keys() - set(known):
-        *most, last = known
-        raise BadRequest(min(unknown), f"unknown parameter; known are {', '.join(most)} and {last}")
+        told = f"known are {' and '.join(known)}" if known else "there are none here"
+        raise BadRequest(min(unknown), f"unknown parameter; {told}")
 
 
 def query_of(filters: Sequence[str] | None, cursor: str | None, limit: int) -> TaskQuery | None:

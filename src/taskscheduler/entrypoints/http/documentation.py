@@ -139,6 +139,7 @@ _413: Final = _problem("Request Entity Too Large", 413, "the body is over the li
 _503: Final = _problem("Service Unavailable", 503, "the database cannot be reached at present")
 
 UUID_TEXT: Final[dict[str, Any]] = {"format": "uuid"}
+NAME_TEXT: Final[dict[str, Any]] = {"pattern": f"^{NAME.pattern}$"}
 ONE_UUID: Final[dict[str, Any]] = {"one_of": None, "type": OpenAPIType.STRING, **UUID_TEXT}
 FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern})$"
 FILTER_LIST: Final[dict[str, Any]] = {

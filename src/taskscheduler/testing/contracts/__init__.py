@@ -20,6 +20,7 @@ from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
+from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
@@ -29,6 +30,7 @@ from taskscheduler.testing.contracts.workers import BurialContract, MembershipCo
 
 __all__ = [
     "KindCatalogueContract",
+    "QueueRegistryContract",
     "TaskBoardContract",
     "TaskRepositoryContract",
     "TransactionContract",
