@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import msgspec
 
+from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Task
+    from taskscheduler.domain.why import Why
 
 RING_AHEAD_S = 10.0
 """Tasks due later than this ring no bell: every worker looks again well before."""
@@ -212,6 +214,10 @@ class Scheduler:
         if not attempts:
             await self.get(task_id)
         return attempts
+
+    async def why(self, task_id: UUID) -> Why:
+        """Return what keeps the task from running, or who runs it. Raises TaskNotFound."""
+        return await explain(self.store, TaskId(task_id))
 
     # -- changing --------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
+    from taskscheduler.domain.why import Standing
     from taskscheduler.domain.worker import (
         Cancellation,
         Subscription,
@@ -188,6 +189,15 @@ class TaskBoard(Protocol):
         """Return the task's attempts, oldest first, the running one included.
 
         Attempts that did not count (snoozed, released) are left out. Empty for an unknown task.
+        """
+        ...
+
+    async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
+        """Return where a Pending task stands; None if it is not Pending, or not there.
+
+        Before it come the due tasks of its queue, of whatever kind, that are more urgent, or as
+        urgent and of an earlier time. They are counted up to ``count_max``; of a task that is not
+        due nothing is counted.
         """
         ...
 

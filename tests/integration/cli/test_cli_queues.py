@@ -52,3 +52,13 @@ def test_workers_are_listed(call: Call, programs: Programs):
     assert "running 0 of 3  queues mail  kinds Bar,Baz,Foo" in line
     worker.stop()
     assert found() == []
+
+
+def test_why_a_task_is_not_running(call: Call, programs: Programs):
+    task_id = call("tasks add Baz", **programs.env).out.strip()
+    call("queues pause default", **programs.env)
+    told = call(f"tasks why {task_id}", **programs.env).out
+    assert "QueuePaused: the queue 'default' is paused, since 2" in told
+    assert "NoWorker: no worker is alive" in told
+    why = json.loads(call(f"tasks why {task_id} --json", **programs.env).out)
+    assert [each["reason"] for each in why["reasons"]] == ["QueuePaused", "NoWorker"]

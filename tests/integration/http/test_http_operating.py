@@ -101,3 +101,28 @@ def test_workers_are_listed(client: httpx.Client):
     assert all(UTC_TIME.fullmatch(worker[name]) for name in ("seen_at", "started_at"))
     assert get(client, task_id)["attempts"][0]["worker_id"] == worker["id"]
     assert client.delete(f"/tasks/{task_id}?force=true").status_code == 204
+
+
+def test_why_a_task_is_not_running(client: httpx.Client, queue: str):
+    def reasons(task_id: str) -> list[dict[str, Any]]:
+        found = good(client.get(f"/tasks/{task_id}/why"))
+        assert found["id"] == task_id
+        assert found["status"] == get(client, task_id)["status"]
+        return found["reasons"]
+
+    waiting = put(client, kind="Baz", queue=queue, execute_at=FAR)
+    not_due, no_worker = reasons(waiting)
+    assert (not_due["reason"], not_due["until"]) == ("NotDue", FAR)
+    assert no_worker["reason"] == "NoWorker"
+    assert queue in no_worker["detail"]
+    assert set(not_due) == {"reason", "detail", "until", "since", "worker_id", "before"}
+    running = put(client, kind="Gate")
+    until(client, running, "InProgress")
+    (cause,) = reasons(running)
+    assert (cause["reason"], cause["since"]) == ("Running", get(client, running)["started_at"])
+    assert cause["worker_id"] in [each["id"] for each in good(client.get("/workers"))]
+    client.post(f"/tasks/{running}/cancel")
+    (cause,) = reasons(running)
+    assert (cause["reason"], cause["detail"]) == ("Finished", "it is Cancelled")
+    fault(client.get("/tasks/x/why"), "id")
+    problem(client.get("/tasks/018e917e-0000-7000-8000-000000000000/why"), 404)

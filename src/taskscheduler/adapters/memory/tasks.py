@@ -14,8 +14,10 @@ from taskscheduler.domain.errors import (
     TaskExists,
 )
 from taskscheduler.domain.lease import Attempt, Lease, Settlement
+from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId
+from taskscheduler.domain.why import Standing
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
@@ -269,3 +271,21 @@ class MemoryTaskBoard:
                 )
             )
         return attempts
+
+    async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
+        """See ``TaskBoard.standing``."""
+        task = self._state.tasks.get(task_id)
+        if task is None or task.status is not TaskStatus.PENDING:
+            return None
+        now = self._state.now()
+        if task.process_at > now:
+            return Standing(is_due=False, before=Count(0))
+        place = (task.priority, task.process_at, task.id)
+        number = sum(
+            each.queue == task.queue
+            and each.status is TaskStatus.PENDING
+            and each.process_at <= now
+            and (each.priority, each.process_at, each.id) < place
+            for each in self._state.tasks.values()
+        )
+        return Standing(is_due=True, before=Count(min(number, count_max), number < count_max))

@@ -133,6 +133,30 @@ def show(
 
 
 @app.command()
+def why(
+    task_ids: TaskIds,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Say why tasks are not running."""
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.explaining import WhyMessage
+
+        for task_id in task_ids:
+            found = await scheduler.why(task_id)
+            lines = [line_of(found.task)]
+            for cause in found.causes:
+                since = "" if cause.since is None else f", since {at_text(cause.since)}"
+                until = "" if cause.until is None else f", until {at_text(cause.until)}"
+                lines.append(f"  {cause.reason.value}: {cause.detail}{since}{until}")
+            say(WhyMessage.of(found), as_json=json, text="\n".join(lines))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
 def cancel(
     task_ids: TaskIds,
     database_url: o.DatabaseUrl = None,

@@ -22,6 +22,7 @@ from taskscheduler.entrypoints.http.answering import answer, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, uuid_of
 from taskscheduler.entrypoints.http.changing import cancel_task, edit_task, retry_task, run_task
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, decoded
+from taskscheduler.entrypoints.http.explaining import why_task
 from taskscheduler.entrypoints.http.messages import (
     BATCH_MAX,
     NewTaskMessage,
@@ -202,6 +203,7 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
             cancel_task,
             retry_task,
             run_task,
+            why_task,
         ],
         tags=["tasks"],
     )

@@ -14,7 +14,7 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
 
 from __future__ import annotations
 
-from taskscheduler.testing.contracts.board import TaskBoardContract
+from taskscheduler.testing.contracts.board import ListingContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
@@ -22,6 +22,7 @@ from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
+from taskscheduler.testing.contracts.standing import StandingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
@@ -49,6 +50,10 @@ class TaskRepositoryContract(
     EditingContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
+
+
+class TaskBoardContract(ListingContract, StandingContract):
+    """Proves a ``TaskBoard``."""
 
 
 class WorkerRegistryContract(MembershipContract, BurialContract):
