@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import msgspec
 
+from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
 from taskscheduler.domain.edit import TaskEdit
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.bulk import BulkCursor, BulkStep, BulkVerb
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Task
@@ -268,6 +270,21 @@ class Scheduler:
             IllegalTransition: it is in progress and ``force`` is not set.
         """
         await self.store.tasks.delete(TaskId(task_id), force=force)
+
+    async def change_page(
+        self,
+        verb: BulkVerb,
+        query: TaskQuery,
+        *,
+        force: bool = False,
+        cursor: BulkCursor | None = None,
+    ) -> BulkStep:
+        """Cancel, retry or delete up to ``query.limit`` tasks that match, from ``cursor`` on.
+
+        Go on with the cursor that is returned until it is None. ``force`` deletes tasks in
+        progress, too. Raises IllegalTransition: the query asks for a status that forbids it.
+        """
+        return await change_page(self.store, verb, query, force=force, cursor=cursor)
 
     # -- operating -------------------------------------------------------------------------------
 

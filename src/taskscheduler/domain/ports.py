@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
+    from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
+    from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
     from taskscheduler.domain.why import Standing
     from taskscheduler.domain.worker import (
@@ -165,6 +167,17 @@ class TaskRepository(Protocol):
             TaskNotFound: there is none.
             IllegalTransition: the task is not Pending.
             TaskChanged: it is not as ``expected``.
+        """
+        ...
+
+    async def change_all(
+        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+    ) -> Collection[TaskId]:
+        """Do ``verb`` to those of the tasks that are in ``status``; return their ids.
+
+        Each is changed as ``cancel``, ``retry`` or a forced ``delete`` would change it, all in one
+        transaction. In a status in which ``verb`` is not allowed nothing is changed. Repeating is
+        safe: what was changed is in another status.
         """
         ...
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
@@ -188,6 +189,28 @@ class MemoryTaskRepository:
         if expected is not None and expected != task:
             raise TaskChanged(task_id)
         return self._state.save(edited)
+
+    async def change_all(
+        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+    ) -> Collection[TaskId]:
+        """See ``TaskRepository.change_all``."""
+        changed: set[TaskId] = set()
+        for task_id in task_ids:
+            task = self._state.tasks.get(task_id)
+            if task is None or task.status is not status:
+                continue
+            try:
+                match verb:
+                    case BulkVerb.CANCEL:
+                        await self.cancel(task_id)
+                    case BulkVerb.RETRY:
+                        await self.retry(task_id)
+                    case BulkVerb.DELETE:
+                        await self.delete(task_id, force=True)
+            except IllegalTransition:
+                continue
+            changed.add(task_id)
+        return changed
 
     async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
         """See ``TaskRepository.delete``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -41,6 +42,13 @@ Cursor = Annotated[
         description="from the Link header of the page before", schema_extra=docs.ONE_UUID
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRules:
+    """What the service accepts. ``accept_unknown_kinds`` lets producers go before workers."""
+
+    accept_unknown_kinds: bool = False
 
 
 def uuid_of(text: str, path: str = "id") -> UUID:
@@ -95,12 +103,14 @@ def wanted_by(filters: Sequence[str]) -> dict[str, str] | None:
     return None if contradicting else wanted
 
 
-async def require_known(scheduler: Scheduler, places: Mapping[str, str]) -> None:
+async def require_known(scheduler: Scheduler, rules: TaskRules, places: Mapping[str, str]) -> None:
     """Check the kinds in ``places``, each of which was named at its place in the request.
 
     Raises:
         BadRequest: nobody has registered one of them.
     """
+    if rules.accept_unknown_kinds:
+        return
     try:
         await scheduler.require_known(places)
     except UnknownKind as error:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkStep, BulkVerb
+from taskscheduler.domain.query import TaskQuery
 from taskscheduler.entrypoints.http import asking
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.answering import answer
@@ -55,6 +56,7 @@ class BulkMessage(Struct, kw_only=True):
 async def cancel_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
+    rules: NamedDependency[asking.TaskRules],
     filters: asking.Filters = None,
     all_: All = False,
     limit: Limit = PAGE_MAX,
@@ -65,7 +67,8 @@ async def cancel_tasks(
     At least one filter is needed, or `all=true`.
     """
     asking.only_known(request, ("filter", "all", "limit", "cursor"))
-    return await _step(scheduler, BulkVerb.CANCEL, filters, cursor, limit, everything=all_)
+    query = await _query_of(scheduler, rules, filters, limit, everything=all_)
+    return await _step(scheduler, BulkVerb.CANCEL, query, cursor)
 
 
 @post(
@@ -77,6 +80,7 @@ async def cancel_tasks(
 async def retry_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
+    rules: NamedDependency[asking.TaskRules],
     filters: asking.Filters = None,
     all_: All = False,
     limit: Limit = PAGE_MAX,
@@ -87,7 +91,8 @@ async def retry_tasks(
     At least one filter is needed, or `all=true`.
     """
     asking.only_known(request, ("filter", "all", "limit", "cursor"))
-    return await _step(scheduler, BulkVerb.RETRY, filters, cursor, limit, everything=all_)
+    query = await _query_of(scheduler, rules, filters, limit, everything=all_)
+    return await _step(scheduler, BulkVerb.RETRY, query, cursor)
 
 
 @post(
@@ -99,6 +104,7 @@ async def retry_tasks(
 async def delete_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
+    rules: NamedDependency[asking.TaskRules],
     filters: asking.Filters = None,
     all_: All = False,
     limit: Limit = PAGE_MAX,
@@ -112,24 +118,34 @@ async def delete_tasks(
     At least one filter is needed, or `all=true`.
     """
     asking.only_known(request, ("filter", "all", "limit", "cursor", "force"))
-    return await _step(
-        scheduler, BulkVerb.DELETE, filters, cursor, limit, everything=all_, force=force
-    )
+    query = await _query_of(scheduler, rules, filters, limit, everything=all_)
+    return await _step(scheduler, BulkVerb.DELETE, query, cursor, force=force)
+
+
+async def _query_of(
+    scheduler: Scheduler,
+    rules: asking.TaskRules,
+    filters: list[str] | None,
+    limit: int,
+    *,
+    everything: bool,
+) -> TaskQuery | None:
+    if not filters and not everything:
+        raise BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts")
+    query = asking.query_of(filters, None, limit)
+    if query is not None and query.kind is not None:
+        await asking.require_known(scheduler, rules, {query.kind: "filter"})
+    return query
 
 
 async def _step(
     scheduler: Scheduler,
     verb: BulkVerb,
-    filters: list[str] | None,
+    query: TaskQuery | None,
     cursor: str | None,
-    limit: int,
     *,
-    everything: bool,
     force: bool = False,
 ) -> Response[BulkMessage]:
-    if not filters and not everything:
-        raise BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts")
-    query = asking.query_of(filters, None, limit)
     left = None if cursor is None else _cursor_of(cursor)
     if query is None:
         return answer(BulkMessage(looked_at=0, changed=0, cursor=None))

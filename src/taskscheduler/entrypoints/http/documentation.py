@@ -141,6 +141,11 @@ _503: Final = _problem("Service Unavailable", 503, "the database cannot be reach
 UUID_TEXT: Final[dict[str, Any]] = {"format": "uuid"}
 NAME_TEXT: Final[dict[str, Any]] = {"pattern": f"^{NAME.pattern}$"}
 ONE_UUID: Final[dict[str, Any]] = {"one_of": None, "type": OpenAPIType.STRING, **UUID_TEXT}
+BULK_CURSOR: Final[dict[str, Any]] = {
+    "one_of": None,
+    "type": OpenAPIType.STRING,
+    "pattern": rf"^({'|'.join(TaskStatus)}):([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?$",
+}
 FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern})$"
 FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
@@ -157,6 +162,8 @@ BAD_REQUEST: Final[Mapping[int, ResponseSpec]] = {400: _400, 503: _503}
 STORE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 409: _409, 413: _413, 503: _503}
 ONE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 404: _404, 503: _503}
 CHANGE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 404: _404, 409: _409, 503: _503}
+
+BULK_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 409: _409, 503: _503}
 
 EDIT_ERRORS: Final[Mapping[int, ResponseSpec]] = {
     400: _400,

@@ -15,6 +15,7 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
 from __future__ import annotations
 
 from taskscheduler.testing.contracts.board import ListingContract
+from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
@@ -48,6 +49,7 @@ class TaskRepositoryContract(
     SettlingContract,
     ChangingContract,
     EditingContract,
+    BulkContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 

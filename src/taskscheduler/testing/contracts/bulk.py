@@ -27,6 +27,8 @@ PAIRS = [
     *((verb, status) for verb, statuses in ALLOWED.items() for status in statuses),
     (BulkVerb.DELETE, TaskStatus.IN_PROGRESS),
 ]
+LAST = sorted(TaskStatus, key=lambda status: status is TaskStatus.PENDING)
+"""What waits is stored last, lest it be claimed for others."""
 AFTER = {BulkVerb.CANCEL: TaskStatus.CANCELLED, BulkVerb.RETRY: TaskStatus.PENDING}
 
 
@@ -38,8 +40,9 @@ class BulkContract(Contract):
         self, store: Store, verb: BulkVerb, status: TaskStatus
     ) -> None:
         """And no others, known or not."""
-        ids = [await bring(store, status) for _ in range(3)]
-        others = {each: await bring(store, each) for each in TaskStatus if each is not status}
+        found = [(each, await bring(store, each)) for each in LAST for _ in range(3)]
+        ids = [task_id for each, task_id in found if each is status]
+        others = {each: task_id for each, task_id in found if each is not status}
         given = [*ids[:2], store.new_task_id(), *others.values()]
         assert set(await store.tasks.change_all(verb, status, given)) == set(ids[:2])
         assert set(await store.tasks.change_all(verb, status, ids[2:])) == {ids[2]}
