@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
+    from taskscheduler.domain.schema import SchemaVersion
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
     from taskscheduler.domain.why import Standing
@@ -297,6 +298,10 @@ class Upkeep(Protocol):
 
     async def turn(self) -> None:
         """Do what is due: prepare storage for the days ahead, drop what has lived its time."""
+        ...
+
+    async def schema_version(self) -> SchemaVersion:
+        """Return which version of its schema the store has, and which one this program needs."""
         ...
 
 

@@ -22,9 +22,9 @@ from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import NAME
 from taskscheduler.entrypoints.http.messages import (
     BATCH_MAX,
-    Health,
     NewTaskMessage,
     Problem,
+    Readiness,
     TaskEditMessage,
 )
 
@@ -155,7 +155,9 @@ FILTER_LIST: Final[dict[str, Any]] = {
 
 AWAY: Final[Mapping[int, ResponseSpec]] = {
     503: ResponseSpec(
-        Health, description="The database cannot be reached at present", generate_examples=False
+        Readiness,
+        description="The database cannot be reached at present, or its schema does not fit",
+        generate_examples=False,
     )
 }
 BAD_REQUEST: Final[Mapping[int, ResponseSpec]] = {400: _400, 503: _503}
