@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.testing.contracts import (
+    ArchiveContract,
     KindCatalogueContract,
     QueueRegistryContract,
     TaskBoardContract,
@@ -55,6 +56,10 @@ class TestKinds(KindCatalogueContract):
 
 class TestQueues(QueueRegistryContract):
     """``PostgresQueueRegistry``."""
+
+
+class TestArchive(ArchiveContract):
+    """``PostgresArchive``."""
 
 
 class TestWakeUps(WakeUpsContract):

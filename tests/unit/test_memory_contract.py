@@ -9,6 +9,7 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.application.store import Store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
+    ArchiveContract,
     KindCatalogueContract,
     QueueRegistryContract,
     TaskBoardContract,
@@ -48,6 +49,10 @@ class TestKinds(KindCatalogueContract):
 
 class TestQueues(QueueRegistryContract):
     """``MemoryQueueRegistry``."""
+
+
+class TestArchive(ArchiveContract):
+    """``MemoryArchive``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.domain.ports import (
+        Archive,
         Clock,
         KindCatalogue,
         QueueRegistry,
@@ -37,6 +38,7 @@ class Store:
     kinds: KindCatalogue
     queues: QueueRegistry
     upkeep: Upkeep
+    archive: Archive
     wakeups: WakeUps
     clock: Clock
     new_task_id: Callable[[], TaskId]

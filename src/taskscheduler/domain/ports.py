@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
+    from taskscheduler.domain.retention import Expiry, RetentionPolicy
     from taskscheduler.domain.schema import SchemaVersion
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
@@ -302,6 +303,26 @@ class Upkeep(Protocol):
 
     async def schema_version(self) -> SchemaVersion:
         """Return which version of its schema the store has, and which one this program needs."""
+        ...
+
+
+class Archive(Protocol):
+    """The tasks that have ended, for as long as they are kept."""
+
+    async def expire(
+        self,
+        policy: RetentionPolicy,
+        *,
+        export: Callable[[Sequence[Task]], None] | None = None,
+        dry_run: bool = False,
+    ) -> Expiry:
+        """Drop tasks that ended longer ago than ``policy`` keeps them; how many is bounded.
+
+        Histories and unique keys go with them. Tasks that have not ended are never touched. Any
+        number may call it at once: one works, the others find nothing to do. ``export`` is handed
+        the tasks before they go, some perhaps twice; what it raises keeps them. With ``dry_run``
+        nothing is changed. Repeating is safe.
+        """
         ...
 
 

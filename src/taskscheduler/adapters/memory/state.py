@@ -75,6 +75,15 @@ class State:
             heapq.heappush(lane, (task.process_at, task.id))
         return task
 
+    def remove(self, task: Task) -> None:
+        """Forget everything about ``task``."""
+        del self.tasks[task.id]
+        self.history.pop(task.id, None)
+        if task.unique_key is not None:
+            name = (task.kind, task.unique_key)
+            if self.unique.get(name, (None,))[0] == task.id:
+                del self.unique[name]
+
     def heads(self, subscription: Subscription) -> list[tuple[Lane, Task]]:
         """Return the earliest pending task of each lane subscribed to, in claiming order."""
         heads = [

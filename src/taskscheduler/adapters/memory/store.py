@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.state import State
 from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
@@ -58,6 +59,7 @@ def memory_store(
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
         upkeep=MemoryUpkeep(state),
+        archive=MemoryArchive(state),
         wakeups=wakeups,
         clock=clock,
         new_task_id=new_task_id,

@@ -219,12 +219,7 @@ class MemoryTaskRepository:
             if not force:
                 raise IllegalTransition(status=task.status.value, event="delete")
             self._take_lease(task)
-        del self._state.tasks[task_id]
-        self._state.history.pop(task_id, None)
-        if task.unique_key is not None:
-            name = (task.kind, task.unique_key)
-            if self._state.unique.get(name, (None,))[0] == task_id:
-                del self._state.unique[name]
+        self._state.remove(task)
 
     def _take_lease(self, task: Task) -> None:
         if task.worker_id is None or task.token is None:

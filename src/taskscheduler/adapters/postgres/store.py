@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.adapters.postgres.archive import PostgresArchive
 from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.lanes import Lanes
@@ -71,6 +72,7 @@ def postgres_store(
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
         upkeep=PostgresUpkeep(database, clock),
+        archive=PostgresArchive(database),
         wakeups=wakeups,
         clock=clock,
         new_task_id=new_task_id,

@@ -14,6 +14,7 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
 
 from __future__ import annotations
 
+from taskscheduler.testing.contracts.archive import ArchiveContract
 from taskscheduler.testing.contracts.board import ListingContract
 from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
@@ -31,6 +32,7 @@ from taskscheduler.testing.contracts.wakeups import WakeUpsContract
 from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
 
 __all__ = [
+    "ArchiveContract",
     "KindCatalogueContract",
     "QueueRegistryContract",
     "TaskBoardContract",
