@@ -32,13 +32,19 @@ READY_S: Final = 2.0
 log = logging.getLogger("taskscheduler.http")
 
 
-@get("/healthz", summary="Is the process alive?", tags=["service"])
+@get("/healthz", operation_class=docs.Documented, summary="Is the process alive?", tags=["service"])
 async def healthz() -> Health:
     """Answer as long as the process answers anything."""
     return Health("ok")
 
 
-@get("/readyz", responses=docs.AWAY, summary="Can it work?", tags=["service"])
+@get(
+    "/readyz",
+    operation_class=docs.Documented,
+    responses=docs.AWAY,
+    summary="Can it work?",
+    tags=["service"],
+)
 async def readyz(scheduler: NamedDependency[Scheduler]) -> Response[Readiness]:
     """Answer 200 when the database answers and its schema fits, 503 otherwise."""
     try:

@@ -50,6 +50,7 @@ class BulkMessage(Struct, kw_only=True):
 @post(
     "/tasks/cancel",
     status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
     responses=docs.BULK_ERRORS,
     summary="Cancel many tasks",
 )
@@ -74,6 +75,7 @@ async def cancel_tasks(
 @post(
     "/tasks/retry",
     status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
     responses=docs.BULK_ERRORS,
     summary="Retry many tasks",
 )
@@ -98,6 +100,7 @@ async def retry_tasks(
 @post(
     "/tasks/delete",
     status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
     responses=docs.BULK_ERRORS,
     summary="Delete many tasks",
 )

@@ -58,7 +58,12 @@ class WhyMessage(Struct, kw_only=True):
         )
 
 
-@get("/tasks/{task_id:str}/why", responses=docs.ONE_ERRORS, summary="Why is it not running?")
+@get(
+    "/tasks/{task_id:str}/why",
+    operation_class=docs.Documented,
+    responses=docs.ONE_ERRORS,
+    summary="Why is it not running?",
+)
 async def why_task(
     task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
 ) -> Response[WhyMessage]:

@@ -96,7 +96,13 @@ class WorkerMessage(Struct, kw_only=True):
         )
 
 
-@get("/queues", responses=docs.BAD_REQUEST, summary="List queues", tags=["queues"])
+@get(
+    "/queues",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="List queues",
+    tags=["queues"],
+)
 async def list_queues(
     request: Request[Any, Any, Any], scheduler: NamedDependency[Scheduler]
 ) -> Response[list[QueueMessage]]:
@@ -108,7 +114,13 @@ async def list_queues(
     return answer([QueueMessage.of(queue) for queue in await scheduler.queues()])
 
 
-@get("/queues/{name:str}", responses=docs.BAD_REQUEST, summary="Look at a queue", tags=["queues"])
+@get(
+    "/queues/{name:str}",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="Look at a queue",
+    tags=["queues"],
+)
 async def get_queue(
     name: QueueName, scheduler: NamedDependency[Scheduler]
 ) -> Response[QueueMessage]:
@@ -119,6 +131,7 @@ async def get_queue(
 @post(
     "/queues/{name:str}/pause",
     status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
     responses=docs.BAD_REQUEST,
     summary="Pause a queue",
     tags=["queues"],
@@ -136,6 +149,7 @@ async def pause_queue(
 @post(
     "/queues/{name:str}/resume",
     status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
     responses=docs.BAD_REQUEST,
     summary="Resume a queue",
     tags=["queues"],
@@ -147,7 +161,13 @@ async def resume_queue(
     return answer(QueueMessage.of(await scheduler.resume_queue(queue_of(name))))
 
 
-@get("/workers", responses=docs.BAD_REQUEST, summary="List workers", tags=["workers"])
+@get(
+    "/workers",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="List workers",
+    tags=["workers"],
+)
 async def list_workers(
     request: Request[Any, Any, Any], scheduler: NamedDependency[Scheduler]
 ) -> Response[list[WorkerMessage]]:

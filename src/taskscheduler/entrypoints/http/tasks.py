@@ -99,7 +99,12 @@ async def store_tasks(
     return answer(StoredMany(list(ids)), HTTPStatus.CREATED)
 
 
-@get("/tasks", responses=docs.BAD_REQUEST, summary="List tasks, newest first")
+@get(
+    "/tasks",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="List tasks, newest first",
+)
 async def list_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
@@ -132,7 +137,12 @@ async def list_tasks(
     return answer([TaskMessage.of(task) for task in page], headers=headers)
 
 
-@get("/tasks/{task_id:str}", responses=docs.ONE_ERRORS, summary="Look at one task")
+@get(
+    "/tasks/{task_id:str}",
+    operation_class=docs.Documented,
+    responses=docs.ONE_ERRORS,
+    summary="Look at one task",
+)
 async def get_task(
     task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
 ) -> Response[TaskWithAttempts]:
@@ -143,6 +153,7 @@ async def get_task(
 @delete(
     "/tasks/{task_id:str}",
     status_code=HTTPStatus.NO_CONTENT,
+    operation_class=docs.Documented,
     responses=docs.CHANGE_ERRORS,
     summary="Delete a task",
 )
