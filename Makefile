@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 STAMP := .venv/.up-to-date
+CLIENTS := tests/integration/http/clients
 
 # Only asked for where there is no uv, which finds a Python by itself.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -29,9 +30,17 @@ $(STAMP): pyproject.toml uv.lock
 	@touch $@
 
 .PHONY: setup-test
-setup-test: setup ## Also provide PgBouncer and RabbitMQ, which the tests talk to
+setup-test: setup $(CLIENTS)/node_modules/.up-to-date ## Also provide PgBouncer and RabbitMQ, which the tests talk to
 	@.ci/unpack pgbouncer
 	@.ci/unpack rabbitmq-server
+
+# What makes a TypeScript client of the served OpenAPI document.
+$(CLIENTS)/node_modules/.up-to-date: $(CLIENTS)/package.json
+	@if command -v npm >/dev/null; then \
+		cd $(CLIENTS) && npm install --no-package-lock --no-audit --no-fund --silent && touch node_modules/.up-to-date; \
+	else \
+		echo 'There is no npm on the PATH: the test of the TypeScript client will fail; install nodejs and npm' >&2; \
+	fi
 
 .PHONY: run
 run: setup ## Run the whole of it on one machine: `taskscheduler dev`

@@ -133,10 +133,10 @@ STATISTICS = [
 ]
 
 CLAIM: LiteralString = """
-SELECT o_id, o_token FROM {schema}.claim_1(
+SELECT o_id, o_token FROM {schema}.claim_2(
     %(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s, %(worker)s, 0)"""
 NEXT_DUE: LiteralString = """
-SELECT {schema}.next_due_1(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
+SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
 COMPLETE: LiteralString = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 SETTLE: LiteralString = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.testing.contracts import (
+    ArchiveContract,
     KindCatalogueContract,
+    QueueRegistryContract,
     TaskBoardContract,
     TaskRepositoryContract,
     TransactionContract,
@@ -50,6 +52,14 @@ class TestWorkers(WorkerRegistryContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestQueues(QueueRegistryContract):
+    """``PostgresQueueRegistry``."""
+
+
+class TestArchive(ArchiveContract):
+    """``PostgresArchive``."""
 
 
 class TestWakeUps(WakeUpsContract):

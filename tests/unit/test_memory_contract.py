@@ -9,7 +9,9 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.application.store import Store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
+    ArchiveContract,
     KindCatalogueContract,
+    QueueRegistryContract,
     TaskBoardContract,
     TaskRepositoryContract,
     WakeUpsContract,
@@ -43,6 +45,14 @@ class TestWorkers(WorkerRegistryContract):
 
 class TestKinds(KindCatalogueContract):
     """``MemoryKindCatalogue``."""
+
+
+class TestQueues(QueueRegistryContract):
+    """``MemoryQueueRegistry``."""
+
+
+class TestArchive(ArchiveContract):
+    """``MemoryArchive``."""
 
 
 class TestWakeUps(WakeUpsContract):

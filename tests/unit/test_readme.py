@@ -125,7 +125,7 @@ def test_every_route_is_in_the_table():
         call for row in rows(section("REST")) for call in re.findall(r"`([A-Z]+ /\S*)`", row[0])
     }
     routes = {
-        f"{method} {route.path.replace('{task_id:str}', '<id>')}"
+        f"{method} {route.path.replace('{task_id:str}', '<id>').replace('{name:str}', '<name>')}"
         for route in create_app(in_memory()).routes
         for method in getattr(route, "methods", ())
         if method not in {"OPTIONS", "HEAD"} and not route.path.startswith("/schema")

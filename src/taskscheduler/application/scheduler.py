@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import msgspec
 
+from taskscheduler.application.bulk import change_page
+from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
 from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
+from taskscheduler.domain.worker import WorkerLoad
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +24,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.bulk import BulkCursor, BulkStep, BulkVerb
     from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Task
+    from taskscheduler.domain.why import Why
 
 RING_AHEAD_S = 10.0
 """Tasks due later than this ring no bell: every worker looks again well before."""
@@ -210,6 +217,10 @@ class Scheduler:
             await self.get(task_id)
         return attempts
 
+    async def why(self, task_id: UUID) -> Why:
+        """Return what keeps the task from running, or who runs it. Raises TaskNotFound."""
+        return await explain(self.store, TaskId(task_id))
+
     # -- changing --------------------------------------------------------------------------------
 
     async def cancel(self, task_id: UUID) -> Task:
@@ -259,6 +270,52 @@ class Scheduler:
             IllegalTransition: it is in progress and ``force`` is not set.
         """
         await self.store.tasks.delete(TaskId(task_id), force=force)
+
+    async def change_page(
+        self,
+        verb: BulkVerb,
+        query: TaskQuery,
+        *,
+        force: bool = False,
+        cursor: BulkCursor | None = None,
+    ) -> BulkStep:
+        """Cancel, retry or delete up to ``query.limit`` tasks that match, from ``cursor`` on.
+
+        Go on with the cursor that is returned until it is None. ``force`` deletes tasks in
+        progress, too. Raises IllegalTransition: the query asks for a status that forbids it.
+        """
+        return await change_page(self.store, verb, query, force=force, cursor=cursor)
+
+    # -- operating -------------------------------------------------------------------------------
+
+    async def queues(self) -> Sequence[Queue]:
+        """Return every queue that is known, by name."""
+        return await self.store.queues.list()
+
+    async def queue(self, name: str) -> Queue:
+        """Return one queue; one that nobody has used yet is empty. Raises InvalidTask."""
+        return await self.store.queues.get(check_queue(name))
+
+    async def pause_queue(self, name: str) -> Queue:
+        """Let no task of the queue begin until it is resumed; what is leased by now goes on.
+
+        Raises:
+            InvalidTask: no queue can be called so.
+        """
+        await self.store.queues.pause(check_queue(name))
+        return await self.store.queues.get(name)
+
+    async def resume_queue(self, name: str) -> Queue:
+        """Let the tasks of a paused queue begin again, at once. Raises InvalidTask."""
+        await self.store.queues.resume(check_queue(name))
+        self.store.wakeups.ring({name})
+        return await self.store.queues.get(name)
+
+    async def workers(self) -> Sequence[WorkerLoad]:
+        """Return the workers that are registered, those that have fallen silent included."""
+        sightings = await self.store.workers.sightings()
+        running, whole = await self.store.queues.running()
+        return [WorkerLoad(each, Count(running.get(each.id, 0), whole)) for each in sightings]
 
     # -- pieces ----------------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.domain.ports import (
+        Archive,
         Clock,
         KindCatalogue,
+        QueueRegistry,
         TaskBoard,
         TaskRepository,
         Upkeep,
@@ -34,7 +36,9 @@ class Store:
     workers: WorkerRegistry
     own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
+    queues: QueueRegistry
     upkeep: Upkeep
+    archive: Archive
     wakeups: WakeUps
     clock: Clock
     new_task_id: Callable[[], TaskId]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from taskscheduler.application.handlers import Handlers
+    from taskscheduler.application.retention import Retention
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.lease import Lease, Settlement
     from taskscheduler.domain.ports import Listener
@@ -54,7 +55,7 @@ class Worker:
     tests and scripts drive the worker with it, and nothing happens between two turns.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
         scheduler: Scheduler,
         handlers: Handlers,
@@ -65,13 +66,14 @@ class Worker:
         poll_interval: timedelta = POLL_INTERVAL_DEFAULT,
         shutdown_timeout: timedelta = SHUTDOWN_TIMEOUT_DEFAULT,
         name: str | None = None,
+        retention: Retention | None = None,
         random: Callable[[], float] = random.random,
     ) -> None:
         """``scheduler`` must be open while the worker works.
 
         ``lease`` is how long this process may be silent before others take its tasks;
-        ``poll_interval`` how often to look for work that no wake-up announced; ``random`` feeds
-        the backoff's jitter.
+        ``poll_interval`` how often to look for work that no wake-up announced; ``retention`` drops
+        old tasks now and then; ``random`` feeds the backoff's jitter.
 
         Raises:
             InvalidConfiguration: a value makes no sense.
@@ -84,6 +86,7 @@ class Worker:
         self._poll_interval_s = poll_interval.total_seconds()
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="taskscheduler")
+        self._retention = retention
         self._outbox = Outbox(self._store.tasks, on_room=self._wake)
         self._pace = Pace(self._store.clock)
         self._rescue = Rescue(self._store.workers, self._store.clock)
@@ -96,6 +99,8 @@ class Worker:
                 kinds=handlers.attempts_by_kind,
                 concurrency=concurrency,
                 lease=lease,
+                host=socket.gethostname(),
+                pid=os.getpid(),
             ),
             on_cancelled=self._on_cancelled,
             on_fenced=self._on_fenced,
@@ -195,6 +200,7 @@ class Worker:
                     group.create_task(self._outbox.run()),
                     group.create_task(self._keep_house_for_ever()),
                     group.create_task(self._watch_lease_for_ever()),
+                    group.create_task(self._retire_for_ever()),
                 ]
                 async with self._store.wakeups.listen(
                     self._queues, on_cancellation=self._pulse.beat_soon
@@ -312,6 +318,15 @@ class Worker:
             except (StoreUnavailable, SchemaMismatch) as error:
                 log.warning("housekeeping waits for the store: %s", error)
             looked_at = clock.monotonic()
+
+    async def _retire_for_ever(self) -> None:
+        """Apart from housekeeping: what is exported takes its time, and rescues must not wait."""
+        while self._retention is not None:
+            try:
+                await self._retention.turn()
+            except (StoreUnavailable, SchemaMismatch) as error:
+                log.warning("retention waits for the store: %s", error)
+            await asyncio.sleep(self._housekeeping_s)
 
     async def _watch_lease_for_ever(self) -> None:
         """Fence on time: this loop asks nobody, so nothing that hangs can hold it up."""

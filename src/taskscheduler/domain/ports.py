@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
+    from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
+    from taskscheduler.domain.queue import Queue
+    from taskscheduler.domain.retention import Expiry, RetentionPolicy
+    from taskscheduler.domain.schema import SchemaVersion
+    from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
+    from taskscheduler.domain.why import Standing
     from taskscheduler.domain.worker import (
         Cancellation,
         Subscription,
@@ -69,7 +75,7 @@ class TaskRepository(Protocol):
         A task is claimable when all of this holds:
 
         * it is Pending and its ``process_at`` has passed on the store's clock;
-        * its kind and its queue are in ``subscription``;
+        * its kind and its queue are in ``subscription``, and the queue is not paused;
         * ``worker_id`` is registered.
 
         More urgent priorities come first; within a kind, queue and priority the earliest
@@ -81,7 +87,8 @@ class TaskRepository(Protocol):
     async def next_due(self, subscription: Subscription) -> timedelta | None:
         """Return how long until a task of ``subscription`` is due, on the store's clock.
 
-        Zero or less when one is due already; None when there is none at all.
+        Zero or less when one is due already; None when there is none at all. Tasks of paused
+        queues are not looked at.
         """
         ...
 
@@ -165,6 +172,17 @@ class TaskRepository(Protocol):
         """
         ...
 
+    async def change_all(
+        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+    ) -> Collection[TaskId]:
+        """Do ``verb`` to those of the tasks that are in ``status``; return their ids.
+
+        Each is changed as ``cancel``, ``retry`` or a forced ``delete`` would change it, all in one
+        transaction. In a status in which ``verb`` is not allowed nothing is changed. Repeating is
+        safe: what was changed is in another status.
+        """
+        ...
+
     async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
         """Remove every trace of a task; with ``force`` even of one in progress, cancelling it.
 
@@ -186,6 +204,15 @@ class TaskBoard(Protocol):
         """Return the task's attempts, oldest first, the running one included.
 
         Attempts that did not count (snoozed, released) are left out. Empty for an unknown task.
+        """
+        ...
+
+    async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
+        """Return where a Pending task stands; None if it is not Pending, or not there.
+
+        Before it come the due tasks of its queue, of whatever kind, that are more urgent, or as
+        urgent and of an earlier time. They are counted up to ``count_max``; of a task that is not
+        due nothing is counted.
         """
         ...
 
@@ -224,6 +251,37 @@ class WorkerRegistry(Protocol):
         ...
 
 
+class QueueRegistry(Protocol):
+    """Queues: what they hold, and whether their tasks may begin."""
+
+    async def list(self) -> Sequence[Queue]:
+        """Return every queue that a task or a worker ever named or somebody paused, by name."""
+        ...
+
+    async def get(self, name: str) -> Queue:
+        """Return the queue of that name, which may be empty: nobody has to make one."""
+        ...
+
+    async def pause(self, name: str) -> None:
+        """Let no task of the queue begin until ``resume``.
+
+        When this returns, no claim returns a task of the queue that is not leased by now. What
+        is leased goes on. Repeating changes nothing; the queue is paused since the first time.
+        """
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Let tasks of the queue begin again. Repeating changes nothing."""
+        ...
+
+    async def running(self) -> tuple[Mapping[WorkerId, int], bool]:
+        """Return how many tasks each worker holds, and whether that is all.
+
+        Of a worker that is left out none was found.
+        """
+        ...
+
+
 class KindCatalogue(Protocol):
     """Which kinds have a handler somewhere."""
 
@@ -241,6 +299,30 @@ class Upkeep(Protocol):
 
     async def turn(self) -> None:
         """Do what is due: prepare storage for the days ahead, drop what has lived its time."""
+        ...
+
+    async def schema_version(self) -> SchemaVersion:
+        """Return which version of its schema the store has, and which one this program needs."""
+        ...
+
+
+class Archive(Protocol):
+    """The tasks that have ended, for as long as they are kept."""
+
+    async def expire(
+        self,
+        policy: RetentionPolicy,
+        *,
+        export: Callable[[Sequence[Task]], None] | None = None,
+        dry_run: bool = False,
+    ) -> Expiry:
+        """Drop tasks that ended longer ago than ``policy`` keeps them; how many is bounded.
+
+        Histories and unique keys go with them. Tasks that have not ended are never touched. Any
+        number may call it at once: one works, the others find nothing to do. ``export`` is handed
+        the tasks before they go, some perhaps twice; what it raises keeps them. With ``dry_run``
+        nothing is changed. Repeating is safe.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from taskscheduler.domain.queue import Count
     from taskscheduler.domain.task import TaskId, WorkerId
 
 
@@ -38,7 +39,8 @@ class WorkerProfile:
     """How a worker introduces itself.
 
     ``kinds`` maps each kind that it handles to the attempts which its retry policy grants.
-    ``lease`` is how long the worker may stay silent before its tasks are given to others.
+    ``lease`` is how long the worker may stay silent before its tasks are given to others. ``host``
+    and ``pid`` say where its process is, for people.
     """
 
     name: str
@@ -46,6 +48,8 @@ class WorkerProfile:
     kinds: Mapping[str, int]
     concurrency: int
     lease: timedelta
+    host: str | None = None
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,15 @@ class WorkerSighting:
     lease: timedelta
     beats: int
     expired: bool
+    host: str | None = None
+    pid: int | None = None
+
+
+class WorkerLoad(NamedTuple):
+    """A worker and how many tasks it holds."""
+
+    worker: WorkerSighting
+    running: Count
 
 
 class Cancellation(NamedTuple):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from taskscheduler.domain.retention import RetentionPolicy
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -104,6 +106,8 @@ class WorkerSettings:
     shutdown_timeout: timedelta
     drain: bool
     bar_url: str
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
+    retention_export: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ TABLES: Final = (
     "idempotency_key",
     "cancellation",
     "worker",
+    "paused_queue",
     "lane",
     "kind",
 )

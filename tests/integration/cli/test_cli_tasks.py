@@ -136,3 +136,36 @@ def test_what_is_not_allowed_is_one_line(operator: Operator):
     unknown = str(uuid4())
     for verb in ("show", "cancel", "retry", "run", "delete"):
         assert unknown in operator.refused(f"{verb} {unknown}")
+
+
+def test_many_by_filter(operator: Operator):
+    for kind in ("Foo", "Baz", "Baz"):
+        operator.good(f"add {kind} --queue mail")
+    assert operator.good("cancel --filter kind:Baz --filter queue:mail") == (
+        "cancelled 2 of 2 that matched\n"
+    )
+    assert operator.asks("retry --filter status:Cancelled") == {"looked_at": 2, "changed": 2}
+    assert operator.asks("delete --filter kind:Foo --filter kind:Baz")["looked_at"] == 0
+    assert operator.asks("delete --filter kind:Baz --from Completed:")["looked_at"] == 0
+    assert operator.good("delete --all") == "deleted 3 of 3 that matched\n"
+    assert operator.good("list") == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "--filter kind",
+        "--filter status:completed",
+        f"{uuid4()} --all",
+        f"{uuid4()} --filter kind:Foo",
+        "--all --from x",
+    ],
+)
+@pytest.mark.parametrize("verb", ["cancel", "retry", "delete"])
+def test_what_is_meant_must_be_clear(operator: Operator, verb: str, wrong: str):
+    operator.refused(f"{verb} {wrong}", code=2)
+
+
+def test_a_status_that_forbids_it_is_refused(operator: Operator):
+    assert "Completed" in operator.refused("retry --filter status:Completed")

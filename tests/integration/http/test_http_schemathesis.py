@@ -22,7 +22,10 @@ DOCUMENT: Final = create_app(in_memory()).openapi_schema.to_schema()
 
 
 def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, Any]:
-    """Return ``document`` with what no document can know: the kinds for which workers are there."""
+    """Return ``document`` with what no document can say.
+
+    That is the kinds for which workers are there, and that one of two parameters is needed.
+    """
     document = deepcopy(document)
     store, batch = (
         document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -31,9 +34,14 @@ def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, A
     put = document["paths"]["/tasks"]["put"]["requestBody"]["content"]["application/json"]["schema"]
     for task in (store, put, batch["items"]):
         task["properties"]["kind"] = {"enum": ["Baz"]}
-    parameters = document["paths"]["/tasks"]["get"]["parameters"]
-    (filters,) = (each["schema"] for each in parameters if each["name"] == "filter")
-    filters["items"]["pattern"] = filters["items"]["pattern"].replace("(kind|queue):", "queue:")
+    for path in ("/tasks", "/tasks/cancel", "/tasks/retry", "/tasks/delete"):
+        call = document["paths"][path]["get" if path == "/tasks" else "post"]
+        (filters,) = (each for each in call["parameters"] if each["name"] == "filter")
+        items = filters["schema"]["items"]
+        items["pattern"] = items["pattern"].replace("(kind|queue):", "queue:")
+        if path != "/tasks":
+            filters["required"] = True
+            filters["schema"]["minItems"] = 1
     return document
 
 

@@ -52,6 +52,7 @@ class State:
     requests: dict[str, tuple[bytes, Sequence[TaskId], datetime]] = field(default_factory=dict)
     workers: dict[WorkerId, Registered] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
+    paused: dict[str, datetime] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -74,11 +75,21 @@ class State:
             heapq.heappush(lane, (task.process_at, task.id))
         return task
 
+    def remove(self, task: Task) -> None:
+        """Forget everything about ``task``."""
+        del self.tasks[task.id]
+        self.history.pop(task.id, None)
+        if task.unique_key is not None:
+            name = (task.kind, task.unique_key)
+            if self.unique.get(name, (None,))[0] == task.id:
+                del self.unique[name]
+
     def heads(self, subscription: Subscription) -> list[tuple[Lane, Task]]:
         """Return the earliest pending task of each lane subscribed to, in claiming order."""
         heads = [
             (lane, head)
             for lane in self.lanes
+            if lane.queue not in self.paused
             if lane.kind in subscription.kinds and lane.queue in subscription.queues
             if (head := self._head(lane)) is not None
         ]

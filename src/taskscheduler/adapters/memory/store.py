@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from taskscheduler.adapters.memory.archive import MemoryArchive
+from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.state import State
 from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
 from taskscheduler.adapters.memory.wakeups import MemoryWakeUps
@@ -56,8 +58,10 @@ def memory_store(
         workers=workers,
         own_registry=own_registry,
         kinds=MemoryKindCatalogue(state),
+        queues=MemoryQueueRegistry(state),
         upkeep=MemoryUpkeep(state),
         wakeups=bell,
+        archive=MemoryArchive(state),
         clock=clock,
         new_task_id=new_task_id,
         opened=bell.opened,

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
@@ -14,8 +15,10 @@ from taskscheduler.domain.errors import (
     TaskExists,
 )
 from taskscheduler.domain.lease import Attempt, Lease, Settlement
+from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId
+from taskscheduler.domain.why import Standing
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
@@ -187,6 +190,28 @@ class MemoryTaskRepository:
             raise TaskChanged(task_id)
         return self._state.save(edited)
 
+    async def change_all(
+        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+    ) -> Collection[TaskId]:
+        """See ``TaskRepository.change_all``."""
+        changed: set[TaskId] = set()
+        for task_id in task_ids:
+            task = self._state.tasks.get(task_id)
+            if task is None or task.status is not status:
+                continue
+            try:
+                match verb:
+                    case BulkVerb.CANCEL:
+                        await self.cancel(task_id)
+                    case BulkVerb.RETRY:
+                        await self.retry(task_id)
+                    case BulkVerb.DELETE:
+                        await self.delete(task_id, force=True)
+            except IllegalTransition:
+                continue
+            changed.add(task_id)
+        return changed
+
     async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
         """See ``TaskRepository.delete``."""
         task = self._state.task(task_id)
@@ -194,12 +219,7 @@ class MemoryTaskRepository:
             if not force:
                 raise IllegalTransition(status=task.status.value, event="delete")
             self._take_lease(task)
-        del self._state.tasks[task_id]
-        self._state.history.pop(task_id, None)
-        if task.unique_key is not None:
-            name = (task.kind, task.unique_key)
-            if self._state.unique.get(name, (None,))[0] == task_id:
-                del self._state.unique[name]
+        self._state.remove(task)
 
     def _take_lease(self, task: Task) -> None:
         if task.worker_id is None or task.token is None:
@@ -269,3 +289,21 @@ class MemoryTaskBoard:
                 )
             )
         return attempts
+
+    async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
+        """See ``TaskBoard.standing``."""
+        task = self._state.tasks.get(task_id)
+        if task is None or task.status is not TaskStatus.PENDING:
+            return None
+        now = self._state.now()
+        if task.process_at > now:
+            return Standing(is_due=False, before=Count(0))
+        place = (task.priority, task.process_at, task.id)
+        number = sum(
+            each.queue == task.queue
+            and each.status is TaskStatus.PENDING
+            and each.process_at <= now
+            and (each.priority, each.process_at, each.id) < place
+            for each in self._state.tasks.values()
+        )
+        return Standing(is_due=True, before=Count(min(number, count_max), number < count_max))

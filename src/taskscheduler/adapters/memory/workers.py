@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from taskscheduler.adapters.memory.state import Registered, State
 from taskscheduler.domain.errors import WorkerLost
 from taskscheduler.domain.lease import AttemptError
+from taskscheduler.domain.schema import SchemaVersion
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import WorkerId
 from taskscheduler.domain.worker import WorkerProfile, WorkerSighting, has_expired
@@ -66,6 +67,8 @@ class MemoryWorkerRegistry:
                 lease=worker.profile.lease,
                 beats=worker.beats,
                 expired=self._is_expired(worker),
+                host=worker.profile.host,
+                pid=worker.profile.pid,
             )
             for worker_id, worker in self._state.workers.items()
         ]
@@ -111,6 +114,10 @@ class MemoryKindCatalogue:
 
 class MemoryUpkeep:
     """``Upkeep`` in memory: expired unique keys are all there is to drop."""
+
+    async def schema_version(self) -> SchemaVersion:
+        """See ``Upkeep.schema_version``: there is no schema, and none is needed."""
+        return SchemaVersion(found=0, expected=0)
 
     def __init__(self, state: State) -> None:
         """Work on ``state``."""

@@ -8,7 +8,9 @@ from uuid import UUID
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.rows import STATUSES, task_of, utc
 from taskscheduler.domain.lease import Attempt, AttemptError
+from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.why import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +58,25 @@ PAGE: Final[LiteralString] = (
     " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
 )
 
+STANDING: Final = """
+SELECT mine.process_at <= {schema}.clock(), (
+    SELECT count(*) FROM (
+        SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
+            SELECT FROM {schema}.live l
+            WHERE l.lane = n.id AND l.worker_id IS NULL AND (l.process_at, l.id)
+                < (CASE WHEN n.priority < own.priority THEN {schema}.clock()
+                        ELSE mine.process_at END,
+                   CASE WHEN n.priority < own.priority THEN %(last)s::uuid ELSE mine.id END)
+            ORDER BY l.process_at, l.id LIMIT %(limit)s
+        ) AS head
+        WHERE n.queue = own.queue AND n.priority <= own.priority
+              AND mine.process_at <= {schema}.clock()
+        LIMIT %(limit)s
+    ) AS before
+)
+FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
+WHERE mine.id = %(id)s AND mine.worker_id IS NULL"""
+
 
 class PostgresTaskBoard:
     """``TaskBoard`` on PostgreSQL."""
@@ -65,6 +86,7 @@ class PostgresTaskBoard:
         self._database = database
         self._lanes = lanes
         self._attempts = database.sql(s.ATTEMPTS)
+        self._standing = database.sql(STANDING)
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """See ``TaskBoard.list``."""
@@ -98,6 +120,17 @@ class PostgresTaskBoard:
         async def work(connection: Connection) -> Sequence[Attempt]:
             cursor = await connection.execute(self._attempts, {"id": task_id}, prepare=False)
             return [attempt_of(row) for row in await cursor.fetchall()]
+
+        return await self._database.run(work)
+
+    async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
+        """See ``TaskBoard.standing``."""
+        values = {"id": task_id, "limit": count_max, "last": ABOVE_ALL}
+
+        async def work(connection: Connection) -> Standing | None:
+            cursor = await connection.execute(self._standing, values, prepare=False)
+            row = await cursor.fetchone()
+            return None if row is None else Standing(row[0], Count(row[1], row[1] < count_max))
 
         return await self._database.run(work)
 

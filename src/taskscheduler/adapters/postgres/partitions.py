@@ -29,8 +29,12 @@ log = logging.getLogger("taskscheduler.postgres")
 
 def first_id(day: date) -> UUID:
     """Return the smallest UUID whose time is on ``day`` or later."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return UUID(int=int(midnight.timestamp() * 1000) << 80)
+    return id_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
+
+
+def id_of(moment: datetime) -> UUID:
+    """Return the smallest UUID whose time is ``moment`` or later."""
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)
 
 
 async def prepare_days(connection: Connection, schema: str) -> int:

@@ -95,11 +95,11 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_1(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
+SELECT * FROM {schema}.claim_2(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
                                %(worker_id)s::bigint, %(epoch)s::integer)"""
 
 NEXT_DUE: Final = """
-SELECT {schema}.next_due_1(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
+SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
@@ -205,9 +205,10 @@ FROM {schema}.live WHERE id = %(id)s AND worker_id IS NOT NULL
 ORDER BY finished_at NULLS LAST, number"""
 
 JOIN: Final = """
-INSERT INTO {schema}.worker (name, queues, kinds, concurrency, lease, started_at, seen_at)
-VALUES (%(name)s, %(queues)s, %(kinds)s, %(concurrency)s, %(lease)s, {schema}.clock(),
-        {schema}.clock())
+INSERT INTO {schema}.worker
+    (name, queues, kinds, concurrency, lease, host, pid, started_at, seen_at)
+VALUES (%(name)s, %(queues)s, %(kinds)s, %(concurrency)s, %(lease)s, %(host)s, %(pid)s,
+        {schema}.clock(), {schema}.clock())
 RETURNING id"""
 
 REGISTER_KINDS: Final = """
@@ -244,7 +245,8 @@ FORGET_CANCELLATIONS: Final = "DELETE FROM {schema}.cancellation WHERE worker_id
 
 SIGHTINGS: Final = """
 SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
-       seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second'
+       seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second',
+       host, pid
 FROM {schema}.worker ORDER BY id"""
 
 RESCUE: Final = """

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.adapters.postgres.archive import PostgresArchive
 from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
+from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
 from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
 from taskscheduler.adapters.postgres.wakeups import PostgresWakeUps, channel_of
 from taskscheduler.adapters.postgres.workers import (
@@ -77,8 +79,10 @@ def postgres_store(
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
+        queues=PostgresQueueRegistry(database),
         upkeep=PostgresUpkeep(database, clock),
         wakeups=bell,
+        archive=PostgresArchive(database),
         clock=clock,
         new_task_id=new_task_id,
         opened=opened,

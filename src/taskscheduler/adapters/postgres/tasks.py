@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import psycopg
 
 from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.bulk import Bulk
 from taskscheduler.adapters.postgres.claiming import Claims
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.ports import Clock
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
@@ -65,6 +67,7 @@ class PostgresTaskRepository:
         self._on_cancellation = on_cancellation
         self._inserts = Inserts(database, unique_for)
         self._edits = Edits(database, lanes)
+        self._bulk = Bulk(database, on_cancellation=on_cancellation)
         self._claims = Claims(database, lanes, clock)
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
@@ -258,6 +261,12 @@ class PostgresTaskRepository:
             if await self._edits.edit(task, edit, strictly=expected is not None):
                 return await self.get(task_id)
         raise StoreUnavailable(_RACING)
+
+    async def change_all(
+        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+    ) -> Collection[TaskId]:
+        """See ``TaskRepository.change_all``."""
+        return await self._bulk.change(verb, status, task_ids)
 
     async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
         """See ``TaskRepository.delete``."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.migrate import migrations, version_of
 from taskscheduler.adapters.postgres.partitions import prepare_days
 from taskscheduler.domain.errors import WorkerLost
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
+from taskscheduler.domain.schema import SchemaVersion
 from taskscheduler.domain.worker import Cancellation, WorkerProfile, WorkerSighting
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class PostgresWorkerRegistry:
                     "kinds": sorted(profile.kinds),
                     "concurrency": profile.concurrency,
                     "lease": profile.lease,
+                    "host": profile.host,
+                    "pid": profile.pid,
                 },
             )
             row = await cursor.fetchone()
@@ -98,6 +102,8 @@ class PostgresWorkerRegistry:
                     lease=row[7],
                     beats=row[8],
                     expired=row[9],
+                    host=row[10],
+                    pid=row[11],
                 )
                 for row in rows
             ]
@@ -193,3 +199,11 @@ class PostgresUpkeep:
 
         await self._database.run(work)
         self._next_at = now + UPKEEP_S
+
+    async def schema_version(self) -> SchemaVersion:
+        """See ``Upkeep.schema_version``."""
+
+        async def work(connection: Connection) -> int:
+            return await version_of(connection, self._database.schema)
+
+        return SchemaVersion(await self._database.run(work), migrations()[-1].version)

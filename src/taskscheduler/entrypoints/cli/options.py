@@ -148,6 +148,24 @@ ShutdownTimeout = Annotated[
         help="Seconds for running handlers to finish after SIGTERM.",
     ),
 ]
+Retention = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--retention",
+        envvar="TASKSCHEDULER_RETENTION",
+        help="How long tasks that have ended are kept: 30d, or status:Failed,kind:Foo=90d; "
+        "repeatable. By default for ever.",
+        show_default=False,
+    ),
+]
+RetentionExport = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="TASKSCHEDULER_RETENTION_EXPORT",
+        help="A folder into which tasks are written before they are dropped.",
+        show_default=False,
+    ),
+]
 BarUrl = Annotated[
     str, typer.Option(envvar="TASKSCHEDULER_BAR_URL", help="What the kind Bar asks.")
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from taskscheduler.domain.retention import RetentionPolicy
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import store_settings
 from taskscheduler.entrypoints.settings import (
@@ -47,6 +48,8 @@ def dev(
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
+    retention: o.Retention = None,
+    retention_export: o.RetentionExport = None,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -72,6 +75,8 @@ def dev(
             shutdown_timeout=timedelta(seconds=shutdown_timeout),
             drain=False,
             bar_url=bar_url,
+            retention=RetentionPolicy.parse(retention or ()),
+            retention_export=retention_export,
         ),
     )
     run_dev(settings, _handlers(app, bar_url), _say)
@@ -128,6 +133,8 @@ def worker(
     poll_interval: o.PollInterval = 1,
     shutdown_timeout: o.ShutdownTimeout = 20,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
+    retention: o.Retention = None,
+    retention_export: o.RetentionExport = None,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -144,6 +151,8 @@ def worker(
         shutdown_timeout=timedelta(seconds=shutdown_timeout),
         drain=drain,
         bar_url=bar_url,
+        retention=RetentionPolicy.parse(retention or ()),
+        retention_export=retention_export,
     )
     handlers = _handlers(app, bar_url)
     if processes > 1:

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import typer
 
+from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.entrypoints.cli import changes
+from taskscheduler.entrypoints.cli import bulk, changes
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.work import (
     at_text,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Add, list, show and change tasks.")
 changes.add_to(app)
 
+SomeTaskIds = Annotated[
+    list[UUID] | None, typer.Argument(metavar="[ID...]", help="Single tasks, by their ids.")
+]
 TaskIds = Annotated[list[UUID], typer.Argument(metavar="ID...", help="One or more tasks.")]
 
 
@@ -133,25 +137,63 @@ def show(
 
 
 @app.command()
-def cancel(
+def why(
     task_ids: TaskIds,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Say why tasks are not running."""
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.explaining import WhyMessage
+
+        for task_id in task_ids:
+            found = await scheduler.why(task_id)
+            lines = [line_of(found.task)]
+            for cause in found.causes:
+                since = "" if cause.since is None else f", since {at_text(cause.since)}"
+                until = "" if cause.until is None else f", until {at_text(cause.until)}"
+                lines.append(f"  {cause.reason.value}: {cause.detail}{since}{until}")
+            say(WhyMessage.of(found), as_json=json, text="\n".join(lines))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def cancel(
+    task_ids: SomeTaskIds = None,
+    filters: bulk.Filters = None,
+    everything: bulk.All = False,
+    resume: bulk.From = None,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
 ) -> None:
     """Cancel tasks that have not ended; running handlers are told to stop."""
-    _for_each(task_ids, database_url, schema, lambda s: s.cancel, as_json=json)
+    if bulk.is_bulk(task_ids, filters, everything=everything):
+        verb = BulkVerb.CANCEL
+        bulk.change_many(verb, filters, database_url, schema, as_json=json, resume=resume)
+    else:
+        _for_each(task_ids or [], database_url, schema, lambda s: s.cancel, as_json=json)
 
 
 @app.command()
 def retry(
-    task_ids: TaskIds,
+    task_ids: SomeTaskIds = None,
+    filters: bulk.Filters = None,
+    everything: bulk.All = False,
+    resume: bulk.From = None,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
 ) -> None:
     """Run Failed or Cancelled tasks again."""
-    _for_each(task_ids, database_url, schema, lambda s: s.retry, as_json=json)
+    if bulk.is_bulk(task_ids, filters, everything=everything):
+        verb = BulkVerb.RETRY
+        bulk.change_many(verb, filters, database_url, schema, as_json=json, resume=resume)
+    else:
+        _for_each(task_ids or [], database_url, schema, lambda s: s.retry, as_json=json)
 
 
 @app.command()
@@ -167,17 +209,32 @@ def run(
 
 @app.command()
 def delete(
-    task_ids: TaskIds,
+    task_ids: SomeTaskIds = None,
+    filters: bulk.Filters = None,
+    everything: bulk.All = False,
+    resume: bulk.From = None,
     force: Annotated[bool, typer.Option("--force", help="Even while in progress.")] = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
 ) -> None:
     """Delete tasks and their histories."""
+    if bulk.is_bulk(task_ids, filters, everything=everything):
+        bulk.change_many(
+            BulkVerb.DELETE,
+            filters,
+            database_url,
+            schema,
+            as_json=json,
+            force=force,
+            resume=resume,
+        )
+        return
 
     async def work(scheduler: Scheduler) -> None:
-        for task_id in task_ids:
+        for task_id in task_ids or []:
             await scheduler.delete(task_id, force=force)
-            typer.echo(f"deleted {task_id}")
+            say({"deleted": task_id}, as_json=json, text=f"deleted {task_id}")
 
     with_scheduler(database_url, schema, work)
 

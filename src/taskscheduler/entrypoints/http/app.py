@@ -17,7 +17,8 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.errors import HANDLERS
-from taskscheduler.entrypoints.http.messages import Health
+from taskscheduler.entrypoints.http.messages import Health, Readiness, SchemaMessage
+from taskscheduler.entrypoints.http.operating import operating_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
@@ -26,26 +27,38 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 ANNOUNCE_S: Final = 2.0
+READY_S: Final = 2.0
 
 log = logging.getLogger("taskscheduler.http")
 
 
-@get("/healthz", summary="Is the process alive?", tags=["service"])
+@get("/healthz", operation_class=docs.Documented, summary="Is the process alive?", tags=["service"])
 async def healthz() -> Health:
     """Answer as long as the process answers anything."""
     return Health("ok")
 
 
-@get("/readyz", responses=docs.AWAY, summary="Can it work?", tags=["service"])
-async def readyz(scheduler: NamedDependency[Scheduler]) -> Response[Health]:
-    """Answer 200 when the database answers, 503 when it does not."""
+@get(
+    "/readyz",
+    operation_class=docs.Documented,
+    responses=docs.AWAY,
+    summary="Can it work?",
+    tags=["service"],
+)
+async def readyz(scheduler: NamedDependency[Scheduler]) -> Response[Readiness]:
+    """Answer 200 when the database answers and its schema fits, 503 otherwise."""
     try:
-        async with asyncio.timeout(2):
-            await scheduler.store.kinds.known()
-    except (StoreUnavailable, TimeoutError):
-        away = Health("unavailable", "the database cannot be reached at present")
+        async with asyncio.timeout(READY_S):
+            version = await scheduler.store.upkeep.schema_version()
+    except (StoreUnavailable, SchemaMismatch, TimeoutError):
+        away = Readiness("unavailable", "the database cannot be reached at present")
         return Response(away, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
-    return Response(Health("ok"))
+    schema = SchemaMessage(version.found, version.expected)
+    if not version.fits:
+        detail = "the database's schema is missing or too old; run: taskscheduler migrate"
+        unfit = Readiness("unavailable", detail, schema)
+        return Response(unfit, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+    return Response(Readiness("ok", None, schema))
 
 
 def create_app(
@@ -62,7 +75,12 @@ def create_app(
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
     """
     return Litestar(
-        route_handlers=[healthz, readyz, task_router(scheduler, rules)],
+        route_handlers=[
+            healthz,
+            readyz,
+            task_router(scheduler, rules),
+            operating_router(scheduler),
+        ],
         dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -43,6 +44,13 @@ Cursor = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRules:
+    """What the service accepts. ``accept_unknown_kinds`` lets producers go before workers."""
+
+    accept_unknown_kinds: bool = False
+
+
 def uuid_of(text: str, path: str = "id") -> UUID:
     """Return the UUID in ``text``. Raises BadRequest."""
     try:
@@ -54,8 +62,8 @@ def uuid_of(text: str, path: str = "id") -> UUID:
 def only_known(request: Request[Any, Any, Any], known: Collection[str]) -> None:
     """Refuse query parameters other than ``known``. Raises BadRequest."""
     if unknown := request.query_params.keys() - set(known):
-        *most, last = known
-        raise BadRequest(min(unknown), f"unknown parameter; known are {', '.join(most)} and {last}")
+        told = f"known are {' and '.join(known)}" if known else "there are none here"
+        raise BadRequest(min(unknown), f"unknown parameter; {told}")
 
 
 def query_of(filters: Sequence[str] | None, cursor: str | None, limit: int) -> TaskQuery | None:
@@ -95,12 +103,14 @@ def wanted_by(filters: Sequence[str]) -> dict[str, str] | None:
     return None if contradicting else wanted
 
 
-async def require_known(scheduler: Scheduler, places: Mapping[str, str]) -> None:
+async def require_known(scheduler: Scheduler, rules: TaskRules, places: Mapping[str, str]) -> None:
     """Check the kinds in ``places``, each of which was named at its place in the request.
 
     Raises:
         BadRequest: nobody has registered one of them.
     """
+    if rules.accept_unknown_kinds:
+        return
     try:
         await scheduler.require_known(places)
     except UnknownKind as error:

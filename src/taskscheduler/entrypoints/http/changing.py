@@ -72,6 +72,7 @@ def changing(
         f"/tasks/{{task_id:str}}/{name}",
         name=f"{name}_task",
         status_code=HTTPStatus.OK,
+        operation_class=docs.Documented,
         responses=docs.CHANGE_ERRORS,
         summary=summary,
         description=description,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,29 +13,30 @@ from litestar.openapi.plugins import ScalarRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import (
     Example,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
     Parameter,
+    Reference,
     RequestBody,
     Schema,
 )
 
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import NAME
+from taskscheduler.entrypoints.http import examples
 from taskscheduler.entrypoints.http.messages import (
     BATCH_MAX,
-    Health,
     NewTaskMessage,
     Problem,
+    Readiness,
     TaskEditMessage,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FOO: Final = {"kind": "Foo", "execute_at": "2024-03-30T23:17:10.790146Z"}
-EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
-BAZ: Final = {"kind": "Baz", "payload": {"any": "JSON"}, "queue": "default", "priority": 0}
+    from litestar.handlers import HTTPRouteHandler
 
 
 class _RawSchema(Schema):
@@ -48,6 +51,13 @@ class _RawSchema(Schema):
 
     def __hash__(self) -> int:
         return id(self)
+
+
+class _Shown(Example):
+    """An example that keeps its nulls: the framework leaves them out."""
+
+    def to_schema(self) -> dict[str, Any]:
+        return {"value": self.value}
 
 
 # Part of each operation: Litestar drops components that it has not made itself.
@@ -65,39 +75,66 @@ IF_MATCH: Final = Parameter(
     param_in="header",
     description="the ETag of the task as it was seen; another state of it is answered with 412",
     schema=Schema(type=OpenAPIType.STRING),
-    example='"0f343b0931126a20f133d67c2b018a3b"',
+    example=examples.TAG,
 )
 
 
 @dataclass
-class StoreTask(Operation):
+class Documented(Operation):
+    """A call whose answer is shown by an example."""
+
+    def __post_init__(self) -> None:
+        """Show what is answered when all is well."""
+        for status, response in (self.responses or {}).items():
+            content = response.content if isinstance(response, OpenAPIResponse) else None
+            for media in (content or {}).values() if status.startswith("2") else ():
+                media.examples = {"example": _Shown(value=_shown(media.schema))}
+
+
+@dataclass
+class StoreTask(Documented):
     """The body is decoded by the handler itself, so it is described by hand."""
 
     def __post_init__(self) -> None:
         """Describe the body."""
-        self.request_body = _body(NEW_TASK, FOO)
+        super().__post_init__()
+        self.request_body = _body(NEW_TASK, examples.FOO)
 
 
 @dataclass
-class StoreTasks(Operation):
+class StoreTasks(Documented):
     """As ``StoreTask``, for many."""
 
     def __post_init__(self) -> None:
         """Describe the body."""
+        super().__post_init__()
         self.request_body = _body(
             Schema(type=OpenAPIType.ARRAY, items=NEW_TASK, min_items=1, max_items=BATCH_MAX),
-            [FOO, BAZ],
+            [examples.FOO, examples.BAZ],
         )
 
 
 @dataclass
-class EditTask(Operation):
+class EditTask(Documented):
     """As ``StoreTask``, for new values of a task."""
 
     def __post_init__(self) -> None:
         """Describe the body and the condition."""
-        self.request_body = _body(TASK_EDIT, EDIT)
+        super().__post_init__()
+        self.request_body = _body(TASK_EDIT, examples.EDIT)
         self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+def _shown(schema: object) -> Any:
+    """Return an example of what ``schema`` describes: a type of ours, or a list of them."""
+    match schema:
+        case Reference(ref=ref):
+            return examples.ANSWERS[re.split(r"[/_]", ref)[-1]]
+        case Schema(items=Reference() as item):
+            return [_shown(item)]
+        case _:
+            message = f"there is no example of {schema}"
+            raise ValueError(message)
 
 
 def _body(schema: Schema, example: Any) -> RequestBody:
@@ -105,15 +142,16 @@ def _body(schema: Schema, example: Any) -> RequestBody:
         required=True,
         content={
             "application/json": OpenAPIMediaType(
-                schema=schema, examples={"example": Example(value=example)}
+                schema=schema, examples={"example": _Shown(value=example)}
             )
         },
     )
 
 
 def _problem(description: str, status: int, detail: str) -> ResponseSpec:
+    name = HTTPStatus(status).name
     example = {
-        "type": "urn:taskscheduler:problem:example",
+        "type": f"urn:taskscheduler:problem:{name.lower().replace('_', '-')}",
         "title": description,
         "status": status,
         "detail": detail,
@@ -123,7 +161,7 @@ def _problem(description: str, status: int, detail: str) -> ResponseSpec:
         description=description,
         media_type="application/problem+json",
         generate_examples=False,
-        examples=[Example(value=example)],
+        examples=[_Shown(value=example)],
     )
 
 
@@ -139,7 +177,13 @@ _413: Final = _problem("Request Entity Too Large", 413, "the body is over the li
 _503: Final = _problem("Service Unavailable", 503, "the database cannot be reached at present")
 
 UUID_TEXT: Final[dict[str, Any]] = {"format": "uuid"}
+NAME_TEXT: Final[dict[str, Any]] = {"pattern": f"^{NAME.pattern}$"}
 ONE_UUID: Final[dict[str, Any]] = {"one_of": None, "type": OpenAPIType.STRING, **UUID_TEXT}
+BULK_CURSOR: Final[dict[str, Any]] = {
+    "one_of": None,
+    "type": OpenAPIType.STRING,
+    "pattern": rf"^({'|'.join(TaskStatus)}):([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?$",
+}
 FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern})$"
 FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
@@ -149,13 +193,18 @@ FILTER_LIST: Final[dict[str, Any]] = {
 
 AWAY: Final[Mapping[int, ResponseSpec]] = {
     503: ResponseSpec(
-        Health, description="The database cannot be reached at present", generate_examples=False
+        Readiness,
+        description="The database cannot be reached at present, or its schema does not fit",
+        generate_examples=False,
+        examples=[_Shown(value=examples.NOT_READY)],
     )
 }
 BAD_REQUEST: Final[Mapping[int, ResponseSpec]] = {400: _400, 503: _503}
 STORE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 409: _409, 413: _413, 503: _503}
 ONE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 404: _404, 503: _503}
 CHANGE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 404: _404, 409: _409, 503: _503}
+
+BULK_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 409: _409, 503: _503}
 
 EDIT_ERRORS: Final[Mapping[int, ResponseSpec]] = {
     400: _400,
@@ -167,6 +216,13 @@ EDIT_ERRORS: Final[Mapping[int, ResponseSpec]] = {
 }
 
 
+def _operation_id(handler: HTTPRouteHandler, method: Any, _: Any) -> str:
+    """Return what generated clients call the operation."""
+    name = handler.name or handler.handler_name
+    several = len(handler.http_methods) > 1
+    return f"{name}_by_post" if several and method == "POST" else name
+
+
 def openapi_config(version: str) -> OpenAPIConfig:
     """Return how the service documents itself, at ``/schema``."""
     return OpenAPIConfig(
@@ -175,5 +231,6 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description="Store a task; a worker runs it at or after its time; it is never lost.",
         path="/schema",
         use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
         render_plugins=[SwaggerRenderPlugin(), ScalarRenderPlugin()],
     )

@@ -224,8 +224,21 @@ class Problem(Struct, omit_defaults=True, kw_only=True):
     known_kinds: list[str] | None = None
 
 
+class SchemaMessage(Struct):
+    """The version of the database's schema, and the one that this service needs at least."""
+
+    found: int
+    expected: int
+
+
 class Health(Struct):
     """How the service is."""
 
     status: str
     detail: str | None = None
+
+
+class Readiness(Health):
+    """How the service is; without `schema`, the database did not answer."""
+
+    schema: SchemaMessage | None = None

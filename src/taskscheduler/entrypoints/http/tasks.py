@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,9 +18,11 @@ from taskscheduler.domain.task import NewTask, TaskId
 from taskscheduler.entrypoints.http import asking
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.answering import answer, whole
-from taskscheduler.entrypoints.http.asking import TaskIdText, uuid_of
+from taskscheduler.entrypoints.http.asking import TaskIdText, TaskRules, uuid_of
+from taskscheduler.entrypoints.http.bulk import cancel_tasks, delete_tasks, retry_tasks
 from taskscheduler.entrypoints.http.changing import cancel_task, edit_task, retry_task, run_task
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, decoded
+from taskscheduler.entrypoints.http.explaining import why_task
 from taskscheduler.entrypoints.http.messages import (
     BATCH_MAX,
     NewTaskMessage,
@@ -31,18 +32,8 @@ from taskscheduler.entrypoints.http.messages import (
     TaskWithAttempts,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 decode_one = msgspec.json.Decoder(NewTaskMessage)
 decode_many = msgspec.json.Decoder(list[NewTaskMessage])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRules:
-    """What the service accepts. ``accept_unknown_kinds`` lets producers go before workers."""
-
-    accept_unknown_kinds: bool = False
 
 
 @route(
@@ -65,7 +56,7 @@ async def store_task(
     body = await request.body()
     message: NewTaskMessage = decoded(decode_one, body)
     task = new_task(scheduler, message)
-    await _require_known(scheduler, rules, {task.kind: "$.kind"})
+    await asking.require_known(scheduler, rules, {task.kind: "$.kind"})
     if (idempotency := asking.idempotency_of(request, body)) is None:
         task_id = await scheduler.put(task)
     else:
@@ -103,12 +94,17 @@ async def store_tasks(
             error.index = index
             raise
     places = {kind: f"$[{index}].kind" for kind, index in first.items()}
-    await _require_known(scheduler, rules, places)
+    await asking.require_known(scheduler, rules, places)
     ids = await scheduler.put_many(tasks, idempotency=asking.idempotency_of(request, body))
     return answer(StoredMany(list(ids)), HTTPStatus.CREATED)
 
 
-@get("/tasks", responses=docs.BAD_REQUEST, summary="List tasks, newest first")
+@get(
+    "/tasks",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="List tasks, newest first",
+)
 async def list_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
@@ -126,7 +122,7 @@ async def list_tasks(
     if query is None:
         return answer([])
     if query.kind is not None:
-        await _require_known(scheduler, rules, {query.kind: "filter"})
+        await asking.require_known(scheduler, rules, {query.kind: "filter"})
     found = await scheduler.list(query)
     page = found[:limit]
     headers: dict[str, str] = {}
@@ -141,7 +137,12 @@ async def list_tasks(
     return answer([TaskMessage.of(task) for task in page], headers=headers)
 
 
-@get("/tasks/{task_id:str}", responses=docs.ONE_ERRORS, summary="Look at one task")
+@get(
+    "/tasks/{task_id:str}",
+    operation_class=docs.Documented,
+    responses=docs.ONE_ERRORS,
+    summary="Look at one task",
+)
 async def get_task(
     task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
 ) -> Response[TaskWithAttempts]:
@@ -152,6 +153,7 @@ async def get_task(
 @delete(
     "/tasks/{task_id:str}",
     status_code=HTTPStatus.NO_CONTENT,
+    operation_class=docs.Documented,
     responses=docs.CHANGE_ERRORS,
     summary="Delete a task",
 )
@@ -202,6 +204,10 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
             cancel_task,
             retry_task,
             run_task,
+            why_task,
+            cancel_tasks,
+            retry_tasks,
+            delete_tasks,
         ],
         tags=["tasks"],
     )
@@ -221,10 +227,3 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         unique_key=message.unique_key,
         expires_at=message.expires_at,
     )
-
-
-async def _require_known(scheduler: Scheduler, rules: TaskRules, places: Mapping[str, str]) -> None:
-    """Check the kinds in ``places``, each of which was named at its place in the request."""
-    if rules.accept_unknown_kinds:
-        return
-    await asking.require_known(scheduler, places)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taskscheduler.application.retention import Retention
 from taskscheduler.application.worker import Worker
+from taskscheduler.entrypoints.exporting import exporter
 from taskscheduler.entrypoints.signals import on_signals
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ def build_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSetti
         lease=settings.lease,
         poll_interval=settings.poll_interval,
         shutdown_timeout=settings.shutdown_timeout,
+        retention=Retention(
+            scheduler.store,
+            settings.retention,
+            settings.retention_export and exporter(settings.retention_export),
+        ),
     )
 
 

@@ -14,13 +14,17 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
 
 from __future__ import annotations
 
-from taskscheduler.testing.contracts.board import TaskBoardContract
+from taskscheduler.testing.contracts.archive import ArchiveContract
+from taskscheduler.testing.contracts.board import ListingContract
+from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
+from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
+from taskscheduler.testing.contracts.standing import StandingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
@@ -32,8 +36,10 @@ from taskscheduler.testing.contracts.wakeups import (
 from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
 
 __all__ = [
+    "ArchiveContract",
     "HearingContract",
     "KindCatalogueContract",
+    "QueueRegistryContract",
     "RingingContract",
     "TaskBoardContract",
     "TaskRepositoryContract",
@@ -51,8 +57,13 @@ class TaskRepositoryContract(
     SettlingContract,
     ChangingContract,
     EditingContract,
+    BulkContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
+
+
+class TaskBoardContract(ListingContract, StandingContract):
+    """Proves a ``TaskBoard``."""
 
 
 class WorkerRegistryContract(MembershipContract, BurialContract):

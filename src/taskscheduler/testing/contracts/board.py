@@ -1,4 +1,4 @@
-"""What ``TaskBoard`` promises."""
+"""What ``TaskBoard`` promises of lists and histories."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def all_sorts(store: Store) -> list[Task]:
     ]
 
 
-class TaskBoardContract(Contract):
+class ListingContract(Contract):
     """Lists are filtered, newest first, page after page; histories are whole."""
 
     async def test_an_empty_store_has_an_empty_list(self, store: Store) -> None:

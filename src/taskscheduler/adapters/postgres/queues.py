@@ -1,0 +1,110 @@
+"""Queues in PostgreSQL: what they hold, counted as far as that stays cheap; and pausing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from taskscheduler.adapters.postgres.rows import utc
+from taskscheduler.domain.queue import COUNT_MAX, Count, Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.task import WorkerId
+
+PAGES_MAX: Final = 4096
+"""Of the hot table so many pages (32 MiB) are looked through for tasks in progress."""
+
+LOOK: Final = """
+SELECT o_name, o_paused_at, o_due, o_later, o_running, o_oldest_due_at
+FROM {schema}.queues_1(%(queue)s::text, %(limit)s::bigint, %(pages)s::bigint)"""
+RUNNING: Final = "SELECT o_worker, o_number FROM {schema}.running_1(%(pages)s::bigint)"
+IS_WHOLE: Final = """
+SELECT pg_relation_size(c.oid) <= %(pages)s * current_setting('block_size')::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = 'live'"""
+PAUSE: Final = """
+INSERT INTO {schema}.paused_queue (name, paused_at) VALUES (%(queue)s, {schema}.clock())
+ON CONFLICT DO NOTHING"""
+# In one order everywhere, so that two who pause cannot deadlock.
+WAIT_FOR_CLAIMS: Final = """
+SELECT count(*) FROM (SELECT FROM {schema}.worker ORDER BY id FOR UPDATE) AS claiming"""
+RESUME: Final = "DELETE FROM {schema}.paused_queue WHERE name = %(queue)s"
+
+
+class PostgresQueueRegistry:
+    """``QueueRegistry`` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        """Work through ``database``."""
+        self._database = database
+        self._look = database.sql(LOOK)
+        self._running = database.sql(RUNNING)
+        self._pause = database.sql(PAUSE)
+        self._wait_for_claims = database.sql(WAIT_FOR_CLAIMS)
+        self._resume = database.sql(RESUME)
+
+    async def list(self) -> Sequence[Queue]:
+        """See ``QueueRegistry.list``."""
+        return sorted(await self._seen(None), key=lambda queue: queue.name)
+
+    async def get(self, name: str) -> Queue:
+        """See ``QueueRegistry.get``."""
+        (queue,) = await self._seen(name)
+        return queue
+
+    async def pause(self, name: str) -> None:
+        """See ``QueueRegistry.pause``."""
+
+        async def work(connection: Connection) -> None:
+            # Two commits. Claims that began before the first are waited for by the second, for
+            # they hold their worker's row in share; those that begin after it see the pause.
+            await connection.execute(self._pause, {"queue": name})
+            await connection.execute(self._wait_for_claims)
+
+        await self._database.run(work)
+
+    async def resume(self, name: str) -> None:
+        """See ``QueueRegistry.resume``."""
+
+        async def work(connection: Connection) -> None:
+            await connection.execute(self._resume, {"queue": name})
+
+        await self._database.run(work)
+
+    async def running(self) -> tuple[Mapping[WorkerId, int], bool]:
+        """See ``QueueRegistry.running``."""
+
+        async def work(connection: Connection) -> tuple[Mapping[WorkerId, int], bool]:
+            rows = await (await connection.execute(self._running, {"pages": PAGES_MAX})).fetchall()
+            return dict(rows), await self._is_whole(connection)
+
+        return await self._database.run(work)
+
+    async def _seen(self, name: str | None) -> Sequence[Queue]:
+        values = {"queue": name, "limit": COUNT_MAX, "pages": PAGES_MAX}
+
+        async def work(connection: Connection) -> Sequence[Queue]:
+            rows = await (await connection.execute(self._look, values)).fetchall()
+            whole = await self._is_whole(connection)
+            return [_queue(row, whole=whole) for row in rows]
+
+        return await self._database.run(work)
+
+    async def _is_whole(self, connection: Connection) -> bool:
+        values: dict[str, Any] = {"schema": self._database.schema, "pages": PAGES_MAX}
+        row = await (await connection.execute(IS_WHOLE, values)).fetchone()
+        return row is not None and row[0]
+
+
+def _queue(row: tuple[Any, ...], *, whole: bool) -> Queue:
+    name, paused_at, due, later, running, oldest_due_at = row
+    return Queue(
+        name=name,
+        paused_at=utc(paused_at),
+        due=Count(due, due < COUNT_MAX),
+        later=Count(later, later < COUNT_MAX),
+        running=Count(running, whole),
+        oldest_due_at=utc(oldest_due_at),
+    )

@@ -1,0 +1,77 @@
+"""Dropping what has been kept long enough, now and then; any worker may do it, none must."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from taskscheduler.domain.retention import Expiry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from taskscheduler.application.store import Store
+    from taskscheduler.domain.retention import RetentionPolicy
+    from taskscheduler.domain.task import Task
+
+EVERY_S: Final = 600.0
+
+log = logging.getLogger("taskscheduler.retention")
+
+
+class Retention:
+    """Takes a turn when it is time; while there is more to do, it is time at every look."""
+
+    def __init__(
+        self,
+        store: Store,
+        policy: RetentionPolicy,
+        export: Callable[[Sequence[Task]], None] | None = None,
+    ) -> None:
+        """Keep what ``policy`` says; hand the rest to ``export`` before it goes."""
+        self._store = store
+        self._policy = policy
+        self._export = export
+        self._next_at = store.clock.monotonic()
+
+    async def turn(self) -> None:
+        """Do a bounded part of what is due.
+
+        Raises:
+            StoreUnavailable: the store went away; another turn goes on.
+        """
+        now = self._store.clock.monotonic()
+        if not self._policy or now < self._next_at:
+            return
+        # Set before: what fails is not tried again and again.
+        self._next_at = now + EVERY_S
+        try:
+            expiry = await self._store.archive.expire(self._policy, export=self._export)
+        except OSError as error:
+            log.warning("nothing is dropped, for it cannot be exported: %s", error)
+            return
+        if expiry.more:
+            self._next_at = now
+        if expiry.dropped or expiry.deleted:
+            log.info("dropped %d tasks, deleted %d", expiry.dropped, expiry.deleted)
+
+
+async def expire_all(
+    store: Store,
+    policy: RetentionPolicy,
+    *,
+    export: Callable[[Sequence[Task]], None] | None = None,
+    on_turn: Callable[[Expiry], None] = lambda _: None,
+) -> Expiry:
+    """Take turns until nothing is left to do; return all that was done."""
+    total = Expiry()
+    while True:
+        expiry = await store.archive.expire(policy, export=export)
+        total = Expiry(
+            (*total.days, *expiry.days),
+            total.dropped + expiry.dropped,
+            total.deleted + expiry.deleted,
+        )
+        on_turn(total)
+        if not expiry.more:
+            return total

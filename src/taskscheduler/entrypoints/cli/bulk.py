@@ -1,0 +1,128 @@
+"""``tasks cancel|retry|delete`` by filter: page after page, and how far it got."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
+from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.status import TaskStatus
+from taskscheduler.entrypoints.cli.work import say, with_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from uuid import UUID
+
+    from taskscheduler.application.scheduler import Scheduler
+
+FILTERS = "status:<status>, kind:<kind> or queue:<queue>"
+DONE = {BulkVerb.CANCEL: "cancelled", BulkVerb.RETRY: "retried", BulkVerb.DELETE: "deleted"}
+
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", help=f"All tasks with {FILTERS}; repeated, all must hold."),
+]
+All = Annotated[bool, typer.Option("--all", help="Tasks of all sorts.")]
+From = Annotated[
+    str | None, typer.Option("--from", help="Go on where a call that was broken off had got to.")
+]
+
+
+def is_bulk(
+    task_ids: Sequence[UUID] | None, filters: Sequence[str] | None, *, everything: bool
+) -> bool:
+    """Tell whether tasks are chosen by filter. Raises InvalidConfiguration if not clearly so."""
+    by_filter = bool(filters) or everything
+    if by_filter == bool(task_ids):
+        message = "give either ids, or --filter (repeatable) or --all"
+        raise InvalidConfiguration(message)
+    return by_filter
+
+
+def change_many(
+    verb: BulkVerb,
+    filters: Sequence[str] | None,
+    database_url: str | None,
+    schema: str,
+    *,
+    as_json: bool,
+    force: bool = False,
+    resume: str | None = None,
+) -> None:
+    """Do ``verb`` to all tasks that match, and say how many that were."""
+    query = query_of(filters or ())
+    start = None if resume is None else _cursor_of(resume)
+
+    async def work(scheduler: Scheduler) -> None:
+        looked_at = changed = 0
+        cursor = start
+        with _progress(hidden=as_json) as show:
+            while query is not None:
+                step = await scheduler.change_page(verb, query, force=force, cursor=cursor)
+                looked_at += step.looked_at
+                changed += step.changed
+                cursor = step.cursor
+                show(f"{DONE[verb]} {changed} of {looked_at}; to go on from here: --from {cursor}")
+                if cursor is None:
+                    break
+        numbers = {"looked_at": looked_at, "changed": changed}
+        say(numbers, as_json=as_json, text=f"{DONE[verb]} {changed} of {looked_at} that matched")
+
+    with_scheduler(database_url, schema, work)
+
+
+def query_of(filters: Sequence[str]) -> TaskQuery | None:
+    """Return what ``--filter`` asks for; None if two of them exclude each other.
+
+    Raises:
+        InvalidConfiguration: one is no filter.
+    """
+    wanted: dict[str, str] = {}
+    contradicting = False
+    for each in filters:
+        field, found, value = each.partition(":")
+        if not found or field not in {"status", "kind", "queue"}:
+            message = f"--filter {each!r}: expected {FILTERS}"
+            raise InvalidConfiguration(message)
+        if field == "status" and value not in set(TaskStatus):
+            message = f"--filter {each!r}: expected one of {', '.join(TaskStatus)}"
+            raise InvalidConfiguration(message)
+        contradicting |= wanted.setdefault(field, value) != value
+    if contradicting:
+        return None
+    status = wanted.get("status")
+    return TaskQuery(
+        status=None if status is None else TaskStatus(status),
+        kind=wanted.get("kind"),
+        queue=wanted.get("queue"),
+        limit=PAGE_MAX,
+    )
+
+
+def _cursor_of(text: str) -> BulkCursor:
+    try:
+        return BulkCursor.parse(text)
+    except ValueError:
+        message = f"--from {text!r}: that is not where a call got to"
+        raise InvalidConfiguration(message) from None
+
+
+@contextmanager
+def _progress(*, hidden: bool) -> Generator[Callable[[str], None]]:
+    """Show on the terminal, if there is one, what is told."""
+    if hidden or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    # How many there are is not known before all have been looked at: the bar runs to and fro.
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        line = progress.add_task("", total=None)
+        yield lambda text: progress.update(line, description=text)

@@ -1,0 +1,97 @@
+"""What the OpenAPI document shows as the answer to each call."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+TASK_ID: Final = "018e917e-2b5a-7000-8000-000000000000"
+TAG: Final = '"0f343b0931126a20f133d67c2b018a3b"'
+CREATED_AT: Final = "2024-03-30T23:17:05.112233Z"
+EXECUTE_AT: Final = "2024-03-30T23:17:10.790146Z"
+STARTED_AT: Final = "2024-03-30T23:17:10.791901Z"
+FINISHED_AT: Final = "2024-03-30T23:17:13.795002Z"
+
+FOO: Final = {"kind": "Foo", "execute_at": EXECUTE_AT}
+BAZ: Final = {"kind": "Baz", "payload": {"any": "JSON"}, "queue": "default", "priority": 0}
+EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
+
+TASK: Final[dict[str, Any]] = {
+    "id": TASK_ID,
+    "kind": "Foo",
+    "queue": "default",
+    "priority": 5,
+    "status": "Failed",
+    "execute_at": EXECUTE_AT,
+    "process_at": EXECUTE_AT,
+    "created_at": CREATED_AT,
+    "started_at": STARTED_AT,
+    "finished_at": FINISHED_AT,
+    "attempt": 1,
+    "max_attempts": 1,
+    "timeout_s": None,
+    "unique_key": None,
+    "expires_at": None,
+    "payload": None,
+}
+ATTEMPT: Final[dict[str, Any]] = {
+    "number": 1,
+    "started_at": STARTED_AT,
+    "finished_at": FINISHED_AT,
+    "outcome": "fail",
+    "worker_id": 7,
+    "error": {"type": "ValueError", "message": "no such address", "traceback": None},
+}
+SOME: Final = {"count": 12, "exact": True}
+ANSWERS: Final[dict[str, Any]] = {
+    "Stored": {"id": TASK_ID},
+    "StoredMany": {"ids": [TASK_ID, "018e917e-2b5a-7000-8000-000000000001"]},
+    "TaskMessage": TASK,
+    "TaskWithAttempts": TASK | {"attempts": [ATTEMPT]},
+    "WhyMessage": {
+        "id": TASK_ID,
+        "status": "Pending",
+        "reasons": [
+            {
+                "reason": "QueuePaused",
+                "detail": "the queue 'default' is paused",
+                "until": None,
+                "since": CREATED_AT,
+                "worker_id": None,
+                "before": None,
+            }
+        ],
+    },
+    "BulkMessage": {"looked_at": 1000, "changed": 1000, "cursor": f"Pending:{TASK_ID}"},
+    "QueueMessage": {
+        "name": "default",
+        "paused": False,
+        "paused_at": None,
+        "due": SOME,
+        "later": {"count": 10000, "exact": False},
+        "in_progress": SOME,
+        "oldest_due_at": EXECUTE_AT,
+    },
+    "WorkerMessage": {
+        "id": 7,
+        "name": "machine:4711",
+        "host": "machine",
+        "pid": 4711,
+        "queues": ["default"],
+        "kinds": ["Bar", "Baz", "Foo"],
+        "concurrency": 50,
+        "running": SOME,
+        "alive": True,
+        "started_at": CREATED_AT,
+        "seen_at": FINISHED_AT,
+        "lease_s": 30.0,
+    },
+    "Health": {"status": "ok", "detail": None},
+    "Readiness": {"status": "ok", "detail": None, "schema": {"found": 5, "expected": 5}},
+}
+"""By the name of the answer's type."""
+
+NOT_READY: Final = {
+    "status": "unavailable",
+    "detail": "the database cannot be reached at present",
+    "schema": None,
+}

@@ -1,0 +1,196 @@
+"""The calls on queues and workers, and what goes over the wire for them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from litestar import Request, Response, Router, get, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import PathParameter
+from msgspec import Struct
+
+from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.domain.queue import Count, Queue
+from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.worker import WorkerLoad
+from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.answering import answer
+from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
+
+QueueName = Annotated[str, PathParameter(schema_extra=docs.NAME_TEXT)]
+
+
+class CountMessage(Struct):
+    """How many there are; unless ``exact``, at least so many."""
+
+    count: int
+    exact: bool
+
+    @classmethod
+    def of(cls, count: Count) -> CountMessage:
+        """Return ``count`` as it is sent."""
+        return cls(count.number, count.exact)
+
+
+class QueueMessage(Struct, kw_only=True):
+    """A queue: Pending tasks whose time has come, those for later, those in progress."""
+
+    name: str
+    paused: bool
+    paused_at: datetime | None
+    due: CountMessage
+    later: CountMessage
+    in_progress: CountMessage
+    oldest_due_at: datetime | None
+
+    @classmethod
+    def of(cls, queue: Queue) -> QueueMessage:
+        """Return ``queue`` as it is sent."""
+        return cls(
+            name=queue.name,
+            paused=queue.is_paused,
+            paused_at=queue.paused_at,
+            due=CountMessage.of(queue.due),
+            later=CountMessage.of(queue.later),
+            in_progress=CountMessage.of(queue.running),
+            oldest_due_at=queue.oldest_due_at,
+        )
+
+
+class WorkerMessage(Struct, kw_only=True):
+    """A worker. One that is not ``alive`` has been silent for longer than its lease."""
+
+    id: int
+    name: str
+    host: str | None
+    pid: int | None
+    queues: list[str]
+    kinds: list[str]
+    concurrency: int
+    running: CountMessage
+    alive: bool
+    started_at: datetime
+    seen_at: datetime
+    lease_s: float
+
+    @classmethod
+    def of(cls, load: WorkerLoad) -> WorkerMessage:
+        """Return a worker as it is sent."""
+        worker = load.worker
+        return cls(
+            id=worker.id,
+            name=worker.name,
+            host=worker.host,
+            pid=worker.pid,
+            queues=sorted(worker.queues),
+            kinds=sorted(worker.kinds),
+            concurrency=worker.concurrency,
+            running=CountMessage.of(load.running),
+            alive=not worker.expired,
+            started_at=worker.started_at,
+            seen_at=worker.seen_at,
+            lease_s=worker.lease.total_seconds(),
+        )
+
+
+@get(
+    "/queues",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="List queues",
+    tags=["queues"],
+)
+async def list_queues(
+    request: Request[Any, Any, Any], scheduler: NamedDependency[Scheduler]
+) -> Response[list[QueueMessage]]:
+    """List every queue that a task or a worker has named or somebody has paused.
+
+    Up to 10,000 tasks are counted; of more, `exact` is false, and there are at least so many.
+    """
+    asking.only_known(request, ())
+    return answer([QueueMessage.of(queue) for queue in await scheduler.queues()])
+
+
+@get(
+    "/queues/{name:str}",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="Look at a queue",
+    tags=["queues"],
+)
+async def get_queue(
+    name: QueueName, scheduler: NamedDependency[Scheduler]
+) -> Response[QueueMessage]:
+    """Return one queue. One that nobody has used is empty: queues need not be made."""
+    return answer(QueueMessage.of(await scheduler.queue(queue_of(name))))
+
+
+@post(
+    "/queues/{name:str}/pause",
+    status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="Pause a queue",
+    tags=["queues"],
+)
+async def pause_queue(
+    name: QueueName, scheduler: NamedDependency[Scheduler]
+) -> Response[QueueMessage]:
+    """Let no worker take tasks from a queue until it is resumed.
+
+    Once this is answered none is taken. What workers have taken by then goes on.
+    """
+    return answer(QueueMessage.of(await scheduler.pause_queue(queue_of(name))))
+
+
+@post(
+    "/queues/{name:str}/resume",
+    status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="Resume a queue",
+    tags=["queues"],
+)
+async def resume_queue(
+    name: QueueName, scheduler: NamedDependency[Scheduler]
+) -> Response[QueueMessage]:
+    """Let workers take tasks from a queue again; they hear of it at once."""
+    return answer(QueueMessage.of(await scheduler.resume_queue(queue_of(name))))
+
+
+@get(
+    "/workers",
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="List workers",
+    tags=["workers"],
+)
+async def list_workers(
+    request: Request[Any, Any, Any], scheduler: NamedDependency[Scheduler]
+) -> Response[list[WorkerMessage]]:
+    """List the workers that are registered, with how many tasks each holds."""
+    asking.only_known(request, ())
+    return answer([WorkerMessage.of(load) for load in await scheduler.workers()])
+
+
+def queue_of(name: str) -> str:
+    """Return ``name`` if a queue may be called so. Raises BadRequest."""
+    if NAME.fullmatch(name) is None:
+        raise BadRequest("name", f"{name!r} is no queue: {NAME_FORM}")
+    return name
+
+
+def operating_router(scheduler: Scheduler) -> Router:
+    """Return the calls on queues and workers, errors included.
+
+    ``scheduler`` must be open while the application serves.
+    """
+    return Router(
+        path="/",
+        dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
+        exception_handlers=dict(HANDLERS),
+        route_handlers=[list_queues, get_queue, pause_queue, resume_queue, list_workers],
+    )
