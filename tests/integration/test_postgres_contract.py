@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.testing.contracts import (
+    KeyRingContract,
     KindCatalogueContract,
     TaskBoardContract,
     TaskRepositoryContract,
@@ -50,6 +51,10 @@ class TestWorkers(WorkerRegistryContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestKeys(KeyRingContract):
+    """``PostgresKeyRing``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.ports import (
         Clock,
+        KeyRing,
         KindCatalogue,
         TaskBoard,
         TaskRepository,
@@ -34,6 +35,7 @@ class Store:
     workers: WorkerRegistry
     own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
+    keys: KeyRing
     upkeep: Upkeep
     wakeups: WakeUps
     clock: Clock

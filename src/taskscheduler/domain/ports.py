@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
+    from taskscheduler.domain.access import ApiKey, LivingKey, NewKey
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
@@ -233,6 +234,30 @@ class KindCatalogue(Protocol):
 
     async def known(self) -> frozenset[str]:
         """Return every kind that was ever registered."""
+        ...
+
+
+class KeyRing(Protocol):
+    """The keys that open the service. Its clock alone decides which have expired."""
+
+    async def add(self, key: NewKey) -> ApiKey:
+        """Keep a new key and return it. Repeating is safe: the same id is kept once."""
+        ...
+
+    async def revoke(self, key_id: str) -> ApiKey:
+        """Revoke a key, for good, and return it; one that is revoked stays as it is.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        ...
+
+    async def list(self) -> Sequence[ApiKey]:
+        """Return every key, expired and revoked ones too, the newest first."""
+        ...
+
+    async def living(self) -> Sequence[LivingKey]:
+        """Return the keys that are neither revoked nor expired, in no particular order."""
         ...
 
 

@@ -41,6 +41,7 @@ TABLES: Final = (
     "worker",
     "lane",
     "kind",
+    "api_key",
 )
 EMPTY: Final[LiteralString] = "DELETE FROM {table}"
 BODY: Final[LiteralString] = "SELECT now FROM {schema}.manual_clock"

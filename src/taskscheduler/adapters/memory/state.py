@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime, timedelta
 
+    from taskscheduler.domain.access import ApiKey
     from taskscheduler.domain.status import Event
     from taskscheduler.domain.task import Task, TaskId, WorkerId
     from taskscheduler.domain.worker import Cancellation, Subscription, WorkerProfile
@@ -52,6 +53,7 @@ class State:
     requests: dict[str, tuple[bytes, Sequence[TaskId], datetime]] = field(default_factory=dict)
     workers: dict[WorkerId, Registered] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, ApiKey] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)

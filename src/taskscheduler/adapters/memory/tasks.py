@@ -250,6 +250,7 @@ class MemoryTaskBoard:
             if (query.status is None or task.status is query.status)
             and (query.kind is None or task.kind == query.kind)
             and (query.queue is None or task.queue == query.queue)
+            and (query.queue_prefix is None or task.queue.startswith(query.queue_prefix))
             and (query.before is None or task.id < query.before)
         )
         return list(islice(found, query.limit))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.keys import PostgresKeyRing
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
@@ -68,6 +69,7 @@ def postgres_store(
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
+        keys=PostgresKeyRing(database),
         upkeep=PostgresUpkeep(database, clock),
         wakeups=wakeups,
         clock=clock,

@@ -16,27 +16,31 @@ from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import OPEN, seen_by_caller
+from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS
 from taskscheduler.entrypoints.http.messages import Health
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from taskscheduler.entrypoints.http.access import Access
 
 ANNOUNCE_S: Final = 2.0
 
 log = logging.getLogger("taskscheduler.http")
 
 
-@get("/healthz", summary="Is the process alive?", tags=["service"])
+@get("/healthz", opt=OPEN, summary="Is the process alive?", tags=["service"])
 async def healthz() -> Health:
     """Answer as long as the process answers anything."""
     return Health("ok")
 
 
-@get("/readyz", responses=docs.AWAY, summary="Can it work?", tags=["service"])
+@get("/readyz", opt=OPEN, responses=docs.AWAY, summary="Can it work?", tags=["service"])
 async def readyz(scheduler: NamedDependency[Scheduler]) -> Response[Health]:
     """Answer 200 when the database answers, 503 when it does not."""
     try:
@@ -55,18 +59,25 @@ def create_app(
     rules: TaskRules | None = None,
     body_bytes_max: int = BODY_BYTES_MAX_DEFAULT,
     open_scheduler: bool = True,
+    access: Access | None = None,
+    cors_origins: Sequence[str] = (),
 ) -> Litestar:
     """Return the service over ``scheduler``.
+
+    Without ``access`` it is open to all who reach it. Pages of ``cors_origins`` may call it.
 
     ``kinds`` are made known at the start, each with the attempts that its handler grants.
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
     """
     return Litestar(
         route_handlers=[healthz, readyz, task_router(scheduler, rules)],
-        dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
+        dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
+        guards=[own_pages_only(cors_origins) if access is None else access.guard()],
+        cors_config=cors_config(cors_origins),
+        before_send=[add_headers],
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
-        openapi_config=docs.openapi_config(version("taskscheduler")),
+        openapi_config=docs.openapi_config(version("taskscheduler"), closed=access is not None),
         request_max_body_size=body_bytes_max,
         logging_config=None,
     )

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from litestar import Router
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import ScalarRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import (
+    Components,
     Example,
     OpenAPIMediaType,
     OpenAPIType,
@@ -16,6 +18,7 @@ from litestar.openapi.spec import (
     Parameter,
     RequestBody,
     Schema,
+    SecurityScheme,
 )
 
 from taskscheduler.domain.status import TaskStatus
@@ -167,13 +170,20 @@ EDIT_ERRORS: Final[Mapping[int, ResponseSpec]] = {
 }
 
 
-def openapi_config(version: str) -> OpenAPIConfig:
-    """Return how the service documents itself, at ``/schema``."""
+def openapi_config(version: str, *, closed: bool = False) -> OpenAPIConfig:
+    """Return how the service documents itself, at ``/schema``; ``closed``: it asks for keys."""
+    key = SecurityScheme(
+        type="http", scheme="bearer", description="made by `taskscheduler keys add`"
+    )
     return OpenAPIConfig(
         title="taskscheduler",
         version=version,
         description="Store a task; a worker runs it at or after its time; it is never lost.",
-        path="/schema",
+        openapi_router=Router(
+            "/schema", route_handlers=[], include_in_schema=False, opt={"scope": "open"}
+        ),
+        components=Components(security_schemes={"key": key} if closed else None),
+        security=[{"key": []}] if closed else None,
         use_handler_docstrings=True,
         render_plugins=[SwaggerRenderPlugin(), ScalarRenderPlugin()],
     )

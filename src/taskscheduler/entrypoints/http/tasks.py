@@ -18,6 +18,7 @@ from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
 from taskscheduler.domain.task import NewTask, TaskId
 from taskscheduler.entrypoints.http import asking
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, uuid_of
 from taskscheduler.entrypoints.http.changing import cancel_task, edit_task, retry_task, run_task
@@ -48,6 +49,7 @@ class TaskRules:
 @route(
     "/tasks",
     http_method=["PUT", "POST"],
+    opt=reached_by("write", tenants=True),
     status_code=HTTPStatus.CREATED,
     operation_class=docs.StoreTask,
     responses=docs.STORE_ERRORS,
@@ -79,6 +81,7 @@ async def store_task(
 
 @post(
     "/tasks/batch",
+    opt=reached_by("write", tenants=True),
     operation_class=docs.StoreTasks,
     responses=docs.STORE_ERRORS,
     summary="Store many tasks, all or none",
@@ -108,7 +111,12 @@ async def store_tasks(
     return answer(StoredMany(list(ids)), HTTPStatus.CREATED)
 
 
-@get("/tasks", responses=docs.BAD_REQUEST, summary="List tasks, newest first")
+@get(
+    "/tasks",
+    opt=reached_by("read", tenants=True),
+    responses=docs.BAD_REQUEST,
+    summary="List tasks, newest first",
+)
 async def list_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
@@ -141,7 +149,12 @@ async def list_tasks(
     return answer([TaskMessage.of(task) for task in page], headers=headers)
 
 
-@get("/tasks/{task_id:str}", responses=docs.ONE_ERRORS, summary="Look at one task")
+@get(
+    "/tasks/{task_id:str}",
+    opt=reached_by("read", tenants=True),
+    responses=docs.ONE_ERRORS,
+    summary="Look at one task",
+)
 async def get_task(
     task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
 ) -> Response[TaskWithAttempts]:
@@ -151,6 +164,7 @@ async def get_task(
 
 @delete(
     "/tasks/{task_id:str}",
+    opt=reached_by("write", tenants=True),
     status_code=HTTPStatus.NO_CONTENT,
     responses=docs.CHANGE_ERRORS,
     summary="Delete a task",
@@ -169,6 +183,7 @@ async def delete_task(
 @route(
     ["/tasks", "/tasks/{task_id:str}"],
     http_method="OPTIONS",
+    opt=reached_by("read", tenants=True),
     status_code=HTTPStatus.NO_CONTENT,
     include_in_schema=False,
 )
@@ -187,7 +202,7 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
     return Router(
         path="/",
         dependencies={
-            "scheduler": Provide(lambda: scheduler, sync_to_thread=False),
+            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
             "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
