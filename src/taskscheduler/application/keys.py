@@ -53,8 +53,9 @@ def issue(
 
 
 class Known(NamedTuple):
-    """What one reading of the store said: the keys by id, each with the moment when it ends."""
+    """What a reading of the store said: the keys by id, each with the moment when it ends."""
 
+    number: int
     read_at: float
     keys: Mapping[str, tuple[ApiKey, float]]
 
@@ -82,7 +83,8 @@ class Gate:
         self._keys = keys
         self._clock = clock
         self._sleep = sleep
-        self._known = Known(-inf, {})
+        self._known = Known(0, -inf, {})
+        self._begun = 0
         self._began_at = -inf
         self._reading: asyncio.Task[None] | None = None
         self._nobodys = secrets.token_bytes(32)
@@ -99,14 +101,17 @@ class Gate:
         if form is None:
             return None
         key_id, digest = form[1], digest_of(form[2])
-        now = self._clock.monotonic()
-        age = now - self._known.read_at
-        if age < STALE_AFTER_S:
-            if age >= RENEW_AFTER_S:
-                self._read_soon()
-            if (key := self._opened(key_id, digest)) is not None:
-                return key
-        await self._read_since(now)
+        begun = self._begun
+        age = self._clock.monotonic() - self._known.read_at
+        if age >= RENEW_AFTER_S:
+            reading = self._read_soon()
+            if age >= STALE_AFTER_S:
+                await asyncio.shield(reading)
+        if (key := self._opened(key_id, digest)) is not None:
+            return key
+        while self._known.number <= begun:
+            # Shielded: others wait for the same reading.
+            await asyncio.shield(self._read_soon())
         return self._opened(key_id, digest)
 
     def _opened(self, key_id: str, digest: bytes) -> ApiKey | None:
@@ -118,11 +123,6 @@ class Gate:
             return None
         return found[0]
 
-    async def _read_since(self, moment: float) -> None:
-        while self._known.read_at < moment:
-            # Shielded: others wait for the same reading.
-            await asyncio.shield(self._read_soon())
-
     def _read_soon(self) -> asyncio.Task[None]:
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read())
@@ -133,10 +133,13 @@ class Gate:
         pause = self._began_at + PAUSE_S - self._clock.monotonic()
         if pause > 0:
             await self._sleep(pause)
-        began_at = self._began_at = self._clock.monotonic()
+        self._begun += 1
+        number, began_at = self._begun, self._clock.monotonic()
+        self._began_at = began_at
         living = await self._keys.living()
         # Counted from before the question, so that a key ends early rather than late.
         self._known = Known(
+            number,
             began_at,
             {
                 key.id: (key, inf if left is None else began_at + left.total_seconds())

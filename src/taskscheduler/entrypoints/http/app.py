@@ -72,7 +72,8 @@ def create_app(
     return Litestar(
         route_handlers=[healthz, readyz, task_router(scheduler, rules)],
         dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
-        guards=[own_pages_only(cors_origins) if access is None else access.guard()],
+        guards=None if access is None else [access.guard()],
+        middleware=[own_pages_only(cors_origins)] if access is None else None,
         cors_config=cors_config(cors_origins),
         before_send=[add_headers],
         exception_handlers=dict(HANDLERS),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from litestar.config.cors import CORSConfig
 
 from taskscheduler.domain.errors import Forbidden
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from litestar.connection import ASGIConnection
-    from litestar.handlers.base import BaseRouteHandler
-    from litestar.types import Message, Scope
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -84,30 +81,29 @@ def cors_config(origins: Sequence[str]) -> CORSConfig | None:
     )
 
 
-def own_pages_only(
-    origins: Sequence[str],
-) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
-    """Return the guard of an open service: pages of others than ``origins`` may not call it.
+def own_pages_only(origins: Sequence[str]) -> Callable[[ASGIApp], ASGIApp]:
+    """Return the middleware of an open service: pages of others than ``origins`` may not call it.
 
     A browser sends some requests before it asks whether it may. Where nobody needs a key, any
     page that a user of this machine looks at could store tasks.
     """
     trusted = frozenset(origins)
 
-    async def check(
-        connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
-    ) -> None:
-        del handler
-        origin = host = b""
-        for name, value in connection.scope["headers"]:
-            if name == b"origin":
-                origin = value
-            elif name == b"host":
-                host = value
-        if origin and "*" not in trusted:
-            text = origin.decode("latin-1")
-            if text not in trusted and urlsplit(text).netloc != host.decode("latin-1"):
-                message = f"pages of {text!r} may not call this service; see --cors-origin"
-                raise Forbidden(message)
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def check(scope: Scope, receive: Receive, send: Send) -> None:
+            origin = host = b""
+            for name, value in scope["headers"]:
+                if name == b"origin":
+                    origin = value
+                elif name == b"host":
+                    host = value
+            if origin and "*" not in trusted:
+                text = origin.decode("latin-1")
+                if text not in trusted and text.partition("://")[2] != host.decode("latin-1"):
+                    message = f"pages of {text!r} may not call this service; see --cors-origin"
+                    raise Forbidden(message)
+            await app(scope, receive, send)
 
-    return check
+        return check
+
+    return wrap

@@ -83,19 +83,19 @@ def changing(
 
 cancel_task = changing(
     "cancel",
-    Scheduler.cancel,
+    lambda scheduler, task_id: scheduler.cancel(task_id),
     "Cancel a task",
     "Cancel a task that is Pending or InProgress; a running handler is told to stop.",
 )
 retry_task = changing(
     "retry",
-    Scheduler.retry,
+    lambda scheduler, task_id: scheduler.retry(task_id),
     "Retry a task",
     "Run a Failed or Cancelled task again, with at least one more attempt.",
 )
 run_task = changing(
     "run",
-    Scheduler.run_now,
+    lambda scheduler, task_id: scheduler.run_now(task_id),
     "Run a task now",
     "Make a Pending task due now, whatever its time was.",
 )
