@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from taskscheduler.adapters.postgres import statements
-from taskscheduler.adapters.postgres.board import page
+from taskscheduler.adapters.postgres.board import LOWEST, page
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.domain.status import TaskStatus
 
@@ -55,6 +55,8 @@ PAGES: Final = {
     "Completed": (TaskStatus.COMPLETED, False),
     "Failed": (TaskStatus.FAILED, False),
     "Completed of a kind": (TaskStatus.COMPLETED, True),
+    "Failed of a kind": (TaskStatus.FAILED, True),
+    "of a kind": (None, True),
 }
 NUMBERS: Final = {TaskStatus.COMPLETED: 2, TaskStatus.FAILED: 3}
 
@@ -118,8 +120,10 @@ async def test_a_page_reads_its_own_rows(reader: Reader) -> None:
                 before=before,
                 limit=LIMIT,
                 status=number,
+                lowest=LOWEST,
                 statuses=[2, 3, 4] if number is None else [number],
-                lanes=reader.lanes[1:2],  # that of all the failed
+                # That of all the failed, or one with some that have not ended and none failed.
+                lanes=reader.lanes[1:2] if status is not None else reader.lanes[:1],
             )
             assert rows == LIMIT, name
             assert looked_at <= TOUCHED_MAX, (name, looked_at, plan)

@@ -14,8 +14,11 @@ from taskscheduler.testing.contracts.steps import new
 from taskscheduler.testing.faults import AWAY, Faulty
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from taskscheduler import Scheduler
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.task import NewTask, TaskId
 
 pytestmark = pytest.mark.anyio
 
@@ -110,3 +113,45 @@ async def test_one_who_gives_up_leaves_the_others_alone(
     assert isinstance(answers[0], asyncio.CancelledError)
     later = new(store)
     assert await group.put(later) == later.id
+
+
+def travelling(store: Store, tasks: Faulty) -> None:
+    """Let a commit take some turns of the event loop, as one over a network does."""
+
+    async def put(asked: Sequence[NewTask]) -> Sequence[TaskId]:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return await store.tasks.put(asked)
+
+    tasks.do_instead("put", put)
+
+
+async def test_those_who_were_told_together_come_back_together(
+    store: Store, tasks: Faulty, group: GroupCommit
+) -> None:
+    async def caller() -> None:
+        for _ in range(5):
+            await group.put(new(store))
+
+    travelling(store, tasks)
+    await asyncio.gather(*(caller() for _ in range(10)))
+    # The first goes alone and the nine behind it together, round after round at the worst.
+    assert tasks.calls["put"] <= 10
+    # Had the first of the nine gone alone each time, there would be a commit more in every round.
+    tasks.calls.clear()
+    await asyncio.gather(*(group.put(new(store)) for _ in range(10)))
+    await asyncio.gather(*(group.put(new(store)) for _ in range(10)))
+    assert tasks.calls["put"] == 2
+
+
+async def test_one_who_is_left_alone_does_not_wait_again(
+    store: Store, tasks: Faulty, group: GroupCommit
+) -> None:
+    travelling(store, tasks)
+    await asyncio.gather(*(group.put(new(store)) for _ in range(3)))
+    await group.put(new(store))
+    tasks.calls.clear()
+    lone = asyncio.create_task(group.put(new(store)))
+    await asyncio.sleep(0)
+    assert tasks.calls["put"] == 1  # the store is asked in the very turn of the caller's
+    await lone
