@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.testing.contracts import (
+    AuditContract,
     KeyRingContract,
     KindCatalogueContract,
     TaskBoardContract,
@@ -55,6 +56,10 @@ class TestKinds(KindCatalogueContract):
 
 class TestKeys(KeyRingContract):
     """``PostgresKeyRing``."""
+
+
+class TestAudit(AuditContract):
+    """What both write into the audit trail."""
 
 
 class TestWakeUps(WakeUpsContract):

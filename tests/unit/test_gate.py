@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.access import ApiKey, LivingKey, NewKey
+    from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
 
 pytestmark = pytest.mark.anyio
 
@@ -37,11 +37,11 @@ class CountingRing:
         self.asked_at: list[float] = []
         self.away = False
 
-    async def add(self, key: NewKey) -> ApiKey:
-        return await self._store.keys.add(key)
+    async def add(self, key: NewKey, *, by: Caller | None = None) -> ApiKey:
+        return await self._store.keys.add(key, by=by)
 
-    async def revoke(self, key_id: str) -> ApiKey:
-        return await self._store.keys.revoke(key_id)
+    async def revoke(self, key_id: str, *, by: Caller | None = None) -> ApiKey:
+        return await self._store.keys.revoke(key_id, by=by)
 
     async def list(self) -> Sequence[ApiKey]:
         return await self._store.keys.list()

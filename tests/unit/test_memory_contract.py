@@ -9,6 +9,7 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.application.store import Store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
+    AuditContract,
     KeyRingContract,
     KindCatalogueContract,
     TaskBoardContract,
@@ -48,6 +49,10 @@ class TestKinds(KindCatalogueContract):
 
 class TestKeys(KeyRingContract):
     """``MemoryKeyRing``."""
+
+
+class TestAudit(AuditContract):
+    """What both write into the audit trail."""
 
 
 class TestWakeUps(WakeUpsContract):

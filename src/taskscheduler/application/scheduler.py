@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.task import Task
 
@@ -63,6 +64,7 @@ class Scheduler:
         """Work on ``store``, opening it on entry and closing it on exit."""
         self.store = store
         self._single = GroupCommit(store.tasks)
+        self._by: Caller | None = None
         self._stack = AsyncExitStack()
         self._known: frozenset[str] = frozenset()
 
@@ -80,6 +82,11 @@ class Scheduler:
         """Finish what callers wait for, and close the store."""
         await self._single.finish()
         await self._stack.aclose()
+
+    @property
+    def commits(self) -> GroupCommit:
+        """What single tasks are stored through, to be shared by other views of this one."""
+        return self._single
 
     # -- storing ---------------------------------------------------------------------------------
 
@@ -136,7 +143,7 @@ class Scheduler:
         """
         task = self.prepare(kind, payload, **options)
         if connection is not None:
-            return (await self.store.tasks.put([task], transaction=connection))[0]
+            return (await self.put_many([task], connection=connection))[0]
         return await self.put(task)
 
     async def schedule_many(
@@ -214,17 +221,17 @@ class Scheduler:
 
     async def cancel(self, task_id: UUID) -> Task:
         """Cancel a task that has not ended. Raises TaskNotFound, IllegalTransition."""
-        return await self.store.tasks.cancel(TaskId(task_id))
+        return await self.store.tasks.cancel(TaskId(task_id), by=self._by)
 
     async def retry(self, task_id: UUID) -> Task:
         """Run a Failed or Cancelled task again. Raises TaskNotFound, IllegalTransition."""
-        task = await self.store.tasks.retry(TaskId(task_id))
+        task = await self.store.tasks.retry(TaskId(task_id), by=self._by)
         self.store.wakeups.ring({task.queue})
         return task
 
     async def run_now(self, task_id: UUID) -> Task:
         """Make a Pending task due now. Raises TaskNotFound, IllegalTransition."""
-        task = await self.store.tasks.run_now(TaskId(task_id))
+        task = await self.store.tasks.run_now(TaskId(task_id), by=self._by)
         self.store.wakeups.ring({task.queue})
         return task
 
@@ -246,7 +253,7 @@ class Scheduler:
             payload=encode_payload(changes["payload"]) if "payload" in changes else None,
             priority=changes.get("priority"),
         )
-        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected)
+        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)
         if task.process_at <= datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S):
             self.store.wakeups.ring({task.queue})
         return task
@@ -258,7 +265,7 @@ class Scheduler:
             TaskNotFound: there is none.
             IllegalTransition: it is in progress and ``force`` is not set.
         """
-        await self.store.tasks.delete(TaskId(task_id), force=force)
+        await self.store.tasks.delete(TaskId(task_id), force=force, by=self._by)
 
     # -- pieces ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.domain.ports import (
+        AuditTrail,
         Clock,
         KeyRing,
         KindCatalogue,
@@ -36,6 +37,7 @@ class Store:
     own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
     keys: KeyRing
+    audit: AuditTrail
     upkeep: Upkeep
     wakeups: WakeUps
     clock: Clock

@@ -18,6 +18,7 @@ COMMANDS = (
     "api",
     "worker",
     "migrate",
+    "audit",
     "keys",
     "keys add",
     "keys list",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -398,6 +400,109 @@ async def test_a_revoked_key_is_refused_within_the_time_said(service: Service):
     problem(await service.ask("GET", "/tasks", "read"), 401)
 
 
+# -- the audit trail -------------------------------------------------------------------------------
+
+
+async def audit(service: Service, query: str = "", key: str = "admin") -> list[dict[str, Any]]:
+    answer = await service.ask("GET", f"/audit{query}", key)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_what_is_done_with_a_key_is_written_down(service: Service):
+    headers = {"X-Request-Id": "r-1"}
+    body = {"kind": "Foo", "queue": "acme.a", "unique_key": "k"}
+    answer = await service.ask("PUT", "/tasks", "tenant", json=body, headers=headers)
+    task_id = answer.json()["id"]
+    at = f"/tasks/{task_id}"
+    await service.ask("PUT", "/tasks", "write", json={"kind": "Foo"})
+    assert (await service.ask("PATCH", at, "write", json={"priority": 1})).status_code == 200
+    for verb in ("run", "cancel", "retry"):
+        assert (await service.ask("POST", f"{at}/{verb}", "admin")).status_code == 200
+    problem(await service.ask("POST", f"{at}/cancel", "other-tenant"), 404)
+    problem(await service.ask("POST", f"{at}/cancel", "read"), 403)
+    assert (await service.ask("DELETE", at, "tenant")).status_code == 204
+    found = await audit(service, f"?task={task_id}")
+    assert [(each["action"], each["actor"]) for each in reversed(found)] == [
+        ("created", "tenant"),
+        ("changed", "write"),
+        ("run", "admin"),
+        ("cancelled", "admin"),
+        ("retried", "admin"),
+        ("deleted", "tenant"),
+    ]
+    created = found[-1]
+    assert created["request_id"] == "r-1"
+    assert created["address"] == "127.0.0.1"
+    assert created["key_id"] == service.tokens["tenant"][4:20]
+    assert created["at"].endswith("Z")
+    assert len(await audit(service, "?actor=tenant")) == 2
+    by_id = await audit(service, f"?actor={created['key_id']}")
+    assert by_id == await audit(service, "?actor=tenant")
+    assert len(await audit(service, f"?actor=tenant&task={task_id}")) == 2
+
+
+async def test_of_many_who_store_at_once_each_is_told_under_its_own_name(service: Service):
+    """They share a commit, and not a name."""
+    keys = ("write", "admin", "tenant", "other-tenant")
+    queues = {"tenant": "acme.a", "other-tenant": "other.a"}
+    ids = await asyncio.gather(
+        *(service.store(keys[n % 4], queue=queues.get(keys[n % 4], "q")) for n in range(40))
+    )
+    told = {each["task_id"]: each["actor"] for each in await audit(service)}
+    assert told == {task_id: keys[n % 4] for n, task_id in enumerate(ids)}
+
+
+async def test_pages_of_the_trail_are_followed_by_their_links(service: Service):
+    for _ in range(7):
+        await service.store("write")
+    everything = await audit(service)
+    assert len(everything) == 7
+    found: list[dict[str, Any]] = []
+    url = "/audit?limit=3&actor=write"
+    while url:
+        answer = await service.ask("GET", url, "admin")
+        found += answer.json()
+        url = answer.links.get("next", {}).get("url", "")
+    assert found == everything
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "task=x",
+        "limit=0",
+        "limit=1001",
+        "cursor=-1",
+        "cursor=x",
+        "cursor=" + "9" * 30,
+        f"cursor={2**63}",
+        "nonsense=1",
+        "actor=%00",
+        "actor=" + "x" * 257,
+    ],
+)
+async def test_a_bad_question_about_the_trail_is_answered_with_what_was_expected(
+    service: Service, query: str
+):
+    problem(await service.ask("GET", f"/audit?{query}", "admin"), 400)
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 129, "a\x7fb", "\xe9"])
+async def test_a_request_id_that_is_none_is_left_out(service: Service, request_id: str):
+    headers: Any = {"X-Request-Id": request_id.encode("latin-1")}
+    answer = await service.ask("PUT", "/tasks", "write", json={"kind": "Foo"}, headers=headers)
+    assert answer.status_code == 201
+    assert (await audit(service))[0]["request_id"] == ("\xe9" if request_id == "\xe9" else None)
+
+
+async def test_an_open_service_writes_nothing_down():
+    async for service in serve(access=None):
+        assert (await service.ask("PUT", "/tasks", json={"kind": "Foo"})).status_code == 201
+        answer = await service.ask("GET", "/audit")
+        assert (answer.status_code, answer.json()) == (200, [])
+
+
 # -- how often -------------------------------------------------------------------------------------
 
 
@@ -543,7 +648,11 @@ def test_a_key_from_the_command_line_opens_a_running_service(programs: Programs,
         key_id = token.split("_")[1]
         assert key_id in programs.good("keys", "list")
         assert token not in programs.good("keys", "list", "--json")
+        (created,) = json.loads(programs.good("audit", "--task", task_id, "--json"))
+        assert (created["action"], created["key_id"]) == ("created", key_id)
+        assert "by it's mine" in programs.good("audit", "--actor", key_id)
         assert "revoked" in programs.good("keys", "revoke", key_id)
+        assert f"key revoked  {key_id}  by cli:" in programs.good("audit", "--limit", "1")
         eventually(lambda: client.get("/tasks").status_code == 401, "the key's end")
     api.stop()
     assert token.rsplit("_", 1)[1] not in api.err.read_text()

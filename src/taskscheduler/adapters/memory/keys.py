@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from taskscheduler.domain.access import ApiKey, LivingKey
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import KeyNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.adapters.memory.state import State
-    from taskscheduler.domain.access import NewKey
+    from taskscheduler.domain.access import Caller, NewKey
 
 
 class MemoryKeyRing:
@@ -23,7 +24,7 @@ class MemoryKeyRing:
         """Work on ``state``."""
         self._state = state
 
-    async def add(self, key: NewKey) -> ApiKey:
+    async def add(self, key: NewKey, *, by: Caller | None = None) -> ApiKey:
         """See ``KeyRing.add``."""
         now = self._state.now()
         expires = key.expires
@@ -39,15 +40,19 @@ class MemoryKeyRing:
             else now + expires,
             revoked_at=None,
         )
-        return self._state.keys.setdefault(key.id, kept)
+        if key.id not in self._state.keys:
+            self._state.keys[key.id] = kept
+            self._state.tell(by, Action.KEY_ADDED, target=key.id)
+        return self._state.keys[key.id]
 
-    async def revoke(self, key_id: str) -> ApiKey:
+    async def revoke(self, key_id: str, *, by: Caller | None = None) -> ApiKey:
         """See ``KeyRing.revoke``."""
         key = self._state.keys.get(key_id)
         if key is None:
             raise KeyNotFound(key_id)
         if key.revoked_at is None:
             key = self._state.keys[key_id] = replace(key, revoked_at=self._state.now())
+            self._state.tell(by, Action.KEY_REVOKED, target=key_id)
         return key
 
     async def list(self) -> Sequence[ApiKey]:

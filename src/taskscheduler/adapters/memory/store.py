@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.keys import MemoryKeyRing
 from taskscheduler.adapters.memory.state import State
 from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
@@ -57,6 +58,7 @@ def memory_store(
         own_registry=own_registry,
         kinds=MemoryKindCatalogue(state),
         keys=MemoryKeyRing(state),
+        audit=MemoryAuditTrail(state),
         upkeep=MemoryUpkeep(state),
         wakeups=wakeups,
         clock=clock,

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.task import WorkerId
@@ -83,8 +85,10 @@ class MemoryTaskRepository:
                 unique[name] = new.id
             fresh[new.id] = Task.store(new, now=now)
             ids.append(new.id)
+        asked_by = {new.id: new.by for new in reversed(tasks)}
         for task in fresh.values():
             self._state.save(task)
+            self._state.tell(asked_by[task.id], Action.CREATED, task_id=task.id)
         for name, task_id in unique.items():
             self._state.unique[name] = (task_id, now + self._state.unique_for)
         return ids
@@ -160,40 +164,56 @@ class MemoryTaskRepository:
             self._state.save(task.release(now=self._state.now()))
         return len(unknown)
 
-    async def cancel(self, task_id: TaskId) -> Task:
+    async def cancel(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.cancel``."""
         task = self._state.task(task_id)
         cancelled = task.cancel(now=self._state.now())
         if task.status is TaskStatus.IN_PROGRESS:
             self._state.record(task, Event.CANCEL, None)
             self._take_lease(task)
+        self._state.tell(by, Action.CANCELLED, task_id=task_id)
         return self._state.save(cancelled)
 
-    async def retry(self, task_id: TaskId) -> Task:
+    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.retry``."""
         task = self._state.task(task_id)
         granted = self._state.attempts_granted(task.kind)
-        return self._state.save(task.revive(now=self._state.now(), max_attempts=granted))
+        revived = task.revive(now=self._state.now(), max_attempts=granted)
+        self._state.tell(by, Action.RETRIED, task_id=task_id)
+        return self._state.save(revived)
 
-    async def run_now(self, task_id: TaskId) -> Task:
+    async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.run_now``."""
-        return self._state.save(self._state.task(task_id).run_now(now=self._state.now()))
+        due = self._state.task(task_id).run_now(now=self._state.now())
+        self._state.tell(by, Action.RUN, task_id=task_id)
+        return self._state.save(due)
 
-    async def edit(self, task_id: TaskId, edit: TaskEdit, *, expected: Task | None = None) -> Task:
+    async def edit(
+        self,
+        task_id: TaskId,
+        edit: TaskEdit,
+        *,
+        expected: Task | None = None,
+        by: Caller | None = None,
+    ) -> Task:
         """See ``TaskRepository.edit``."""
         task = self._state.task(task_id)
         edited = task.edit(edit, now=self._state.now())
         if expected is not None and expected != task:
             raise TaskChanged(task_id)
+        self._state.tell(by, Action.CHANGED, task_id=task_id)
         return self._state.save(edited)
 
-    async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
+    async def delete(
+        self, task_id: TaskId, *, force: bool = False, by: Caller | None = None
+    ) -> None:
         """See ``TaskRepository.delete``."""
         task = self._state.task(task_id)
         if task.status is TaskStatus.IN_PROGRESS:
             if not force:
                 raise IllegalTransition(status=task.status.value, event="delete")
             self._take_lease(task)
+        self._state.tell(by, Action.DELETED, task_id=task_id)
         del self._state.tasks[task_id]
         self._state.history.pop(task_id, None)
         if task.unique_key is not None:

@@ -5,32 +5,34 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.rows import utc
 from taskscheduler.domain.access import ApiKey, LivingKey, Scope
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import KeyNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
-    from taskscheduler.domain.access import NewKey
+    from taskscheduler.domain.access import Caller, NewKey
 
 COLUMNS: Final = "id, name, digest, scope, queue_prefix, created_at, expires_at, revoked_at"
 
-# An update that changes nothing returns the row, where DO NOTHING would return none.
 ADD: Final = (
     """
-INSERT INTO {schema}.api_key AS kept
+INSERT INTO {schema}.api_key
     (id, name, digest, scope, queue_prefix, created_at, expires_at)
 VALUES (%(id)s, %(name)s, %(digest)s, %(scope)s, %(queue_prefix)s, {schema}.clock(),
         coalesce(%(expires_at)s::timestamptz, {schema}.clock() + %(lives_for)s::interval))
-ON CONFLICT (id) DO UPDATE SET id = kept.id RETURNING """
+ON CONFLICT (id) DO NOTHING RETURNING """
     + COLUMNS
 )
+ONE: Final = "SELECT " + COLUMNS + " FROM {schema}.api_key WHERE id = %(id)s"  # noqa: S608
 REVOKE: Final = (
     """
-UPDATE {schema}.api_key SET revoked_at = coalesce(revoked_at, {schema}.clock())
-WHERE id = %(id)s RETURNING """
+UPDATE {schema}.api_key SET revoked_at = {schema}.clock()
+WHERE id = %(id)s AND revoked_at IS NULL RETURNING """
     + COLUMNS
 )
 LIST: Final = "SELECT " + COLUMNS + " FROM {schema}.api_key ORDER BY created_at DESC, id DESC"  # noqa: S608 - constants only
@@ -48,12 +50,14 @@ class PostgresKeyRing:
     def __init__(self, database: Database) -> None:
         """Work through ``database``."""
         self._database = database
+        self._trail = Trail(database)
+        self._one = database.sql(ONE)
         self._add = database.sql(ADD)
         self._revoke = database.sql(REVOKE)
         self._list = database.sql(LIST)
         self._living = database.sql(LIVING)
 
-    async def add(self, key: NewKey) -> ApiKey:
+    async def add(self, key: NewKey, *, by: Caller | None = None) -> ApiKey:
         """See ``KeyRing.add``."""
         moment = key.expires if isinstance(key.expires, datetime) else None
         values: dict[str, Any] = {
@@ -65,15 +69,11 @@ class PostgresKeyRing:
             "expires_at": moment,
             "lives_for": None if moment is not None else key.expires,
         }
-        (row,) = await self._rows(self._add, values)
-        return key_of(row)
+        return await self._change(self._add, values, by, Action.KEY_ADDED)
 
-    async def revoke(self, key_id: str) -> ApiKey:
+    async def revoke(self, key_id: str, *, by: Caller | None = None) -> ApiKey:
         """See ``KeyRing.revoke``."""
-        rows = await self._rows(self._revoke, {"id": key_id})
-        if not rows:
-            raise KeyNotFound(key_id)
-        return key_of(rows[0])
+        return await self._change(self._revoke, {"id": key_id}, by, Action.KEY_REVOKED)
 
     async def list(self) -> Sequence[ApiKey]:
         """See ``KeyRing.list``."""
@@ -83,11 +83,28 @@ class PostgresKeyRing:
         """See ``KeyRing.living``."""
         return [LivingKey(key_of(row), row[8]) for row in await self._rows(self._living)]
 
-    async def _rows(
-        self, statement: bytes, values: dict[str, Any] | None = None
-    ) -> list[tuple[Any, ...]]:
+    async def _change(
+        self, statement: bytes, values: dict[str, Any], by: Caller | None, action: Action
+    ) -> ApiKey:
+        """Return the key as it is after ``statement``, which may find it so already."""
+
+        async def work(connection: Connection) -> ApiKey:
+            async with connection.transaction():
+                row = await (await connection.execute(statement, values)).fetchone()
+                if row is not None:
+                    if by is not None:
+                        await self._trail.record(connection, by, action, target=values["id"])
+                    return key_of(row)
+                row = await (await connection.execute(self._one, values)).fetchone()
+                if row is None:
+                    raise KeyNotFound(values["id"])
+                return key_of(row)
+
+        return await self._database.run(work)
+
+    async def _rows(self, statement: bytes) -> list[tuple[Any, ...]]:
         async def work(connection: Connection) -> list[tuple[Any, ...]]:
-            return await (await connection.execute(statement, values)).fetchall()
+            return await (await connection.execute(statement)).fetchall()
 
         return await self._database.run(work)
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.adapters.postgres.audit import PostgresAuditTrail
 from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.keys import PostgresKeyRing
@@ -70,6 +71,7 @@ def postgres_store(
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
         keys=PostgresKeyRing(database),
+        audit=PostgresAuditTrail(database),
         upkeep=PostgresUpkeep(database, clock),
         wakeups=wakeups,
         clock=clock,

@@ -14,7 +14,7 @@ from taskscheduler.domain.errors import (
     InvalidTask,
     TaskSchedulerError,
 )
-from taskscheduler.entrypoints.cli import keys, schema, services, tasks
+from taskscheduler.entrypoints.cli import audit, keys, schema, services, tasks
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for any wrong call; it exports only this child of it."""
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 services.add_to(app)
 schema.add_to(app)
+audit.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(keys.app, name="keys")
 

@@ -11,7 +11,7 @@ import typer
 from taskscheduler.domain.access import Scope
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, moment_of, say, with_scheduler
+from taskscheduler.entrypoints.cli.work import at_text, moment_of, operator, say, with_scheduler
 
 if TYPE_CHECKING:
     from taskscheduler.application.scheduler import Scheduler
@@ -53,7 +53,7 @@ def add(
     issued = issue(name, scope=scope, queue_prefix=queue_prefix, expires=end_of(expires))
 
     async def work(scheduler: Scheduler) -> None:
-        key = await scheduler.store.keys.add(issued.key)
+        key = await scheduler.store.keys.add(issued.key, by=operator())
         shown = {**shape(key), "token": issued.token}
         say(shown, as_json=json, text=issued.token)
         if not json:
@@ -90,7 +90,7 @@ def revoke(
 
     async def work(scheduler: Scheduler) -> None:
         for key_id in key_ids:
-            key = await scheduler.store.keys.revoke(key_id)
+            key = await scheduler.store.keys.revoke(key_id, by=operator())
             say(shape(key), as_json=json, text=line_of(key))
 
     with_scheduler(database_url, schema, work)

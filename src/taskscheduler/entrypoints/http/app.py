@@ -17,6 +17,7 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import OPEN, seen_by_caller
+from taskscheduler.entrypoints.http.audit import list_audit
 from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS
 from taskscheduler.entrypoints.http.messages import Health
@@ -70,7 +71,7 @@ def create_app(
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
     """
     return Litestar(
-        route_handlers=[healthz, readyz, task_router(scheduler, rules)],
+        route_handlers=[healthz, readyz, task_router(scheduler, rules), list_audit],
         dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
         guards=None if access is None else [access.guard()],
         middleware=[own_pages_only(cors_origins)] if access is None else None,

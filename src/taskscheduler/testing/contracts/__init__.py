@@ -14,6 +14,7 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
 
 from __future__ import annotations
 
+from taskscheduler.testing.contracts.audit import AuditContract
 from taskscheduler.testing.contracts.board import TaskBoardContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
@@ -29,6 +30,7 @@ from taskscheduler.testing.contracts.wakeups import WakeUpsContract
 from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
 
 __all__ = [
+    "AuditContract",
     "KeyRingContract",
     "KindCatalogueContract",
     "TaskBoardContract",
