@@ -81,7 +81,7 @@ async def migrate(url: str, schema: str) -> Sequence[str]:
             connection.transaction(),
         ):
             await connection.execute(LOCK, [schema])
-            version = await _version(connection, schema)
+            version = await version_of(connection, schema)
             refuse_newer(version)
             todo = [migration for migration in migrations() if migration.version > version]
             if version == 0:
@@ -105,7 +105,7 @@ async def check(url: str, schema: str) -> Sequence[str]:
         async with await psycopg.AsyncConnection.connect(
             conninfo(url), prepare_threshold=None
         ) as connection:
-            version = await _version(connection, schema)
+            version = await version_of(connection, schema)
     refuse_newer(version)
     return [migration.name for migration in migrations() if migration.version > version]
 
@@ -116,7 +116,7 @@ async def require_current(connection: Connection, schema: str) -> None:
     Raises:
         SchemaMismatch: it is missing, older or newer.
     """
-    version = await _version(connection, schema)
+    version = await version_of(connection, schema)
     refuse_newer(version)
     newest = migrations()[-1].version
     if version < newest:
@@ -140,7 +140,8 @@ def refuse_newer(version: int) -> None:
         raise SchemaMismatch(message)
 
 
-async def _version(connection: Connection, schema: str) -> int:
+async def version_of(connection: Connection, schema: str) -> int:
+    """Return the version that ``schema`` is at; 0 if it is missing."""
     exists = await (await connection.execute(LEDGER_EXISTS, [schema], prepare=False)).fetchone()
     if exists is None:
         return 0

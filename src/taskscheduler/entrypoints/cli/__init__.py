@@ -9,7 +9,7 @@ import typer
 from dotenv import find_dotenv, load_dotenv
 
 from taskscheduler.domain.errors import InvalidConfiguration, InvalidTask, TaskSchedulerError
-from taskscheduler.entrypoints.cli import schema, services, tasks
+from taskscheduler.entrypoints.cli import doctor, schema, services, tasks
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for any wrong call; it exports only this child of it."""
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 services.add_to(app)
 schema.add_to(app)
+doctor.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 
 
