@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.ports import (
         Clock,
+        Gauge,
         KindCatalogue,
         TaskBoard,
         TaskRepository,
@@ -36,6 +37,7 @@ class Store:
     kinds: KindCatalogue
     upkeep: Upkeep
     wakeups: WakeUps
+    gauge: Gauge
     clock: Clock
     new_task_id: Callable[[], TaskId]
     opened: Callable[[], AbstractAsyncContextManager[None]]

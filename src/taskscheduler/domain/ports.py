@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
+    from taskscheduler.domain.census import Census
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
@@ -241,6 +242,25 @@ class Upkeep(Protocol):
 
     async def turn(self) -> None:
         """Do what is due: prepare storage for the days ahead, drop what has lived its time."""
+        ...
+
+
+class Gauge(Protocol):
+    """How full the store is. Looking costs milliseconds, however much there is."""
+
+    async def census(self, *, exact_up_to: int) -> Census:
+        """Count the Pending tasks of every queue.
+
+        Of one queue, kind and priority up to ``exact_up_to`` due and as many scheduled tasks are
+        counted; where there are more, the number is an estimate, and never below that.
+        """
+        ...
+
+    def connections(self) -> Mapping[str, int]:
+        """Return how many connections to the store are ``used``, ``idle``, and at most, ``max``.
+
+        ``waiting`` callers wait for one. Empty where there are no connections.
+        """
         ...
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from taskscheduler.adapters.memory.gauge import MemoryGauge
 from taskscheduler.adapters.memory.state import State
 from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
 from taskscheduler.adapters.memory.wakeups import MemoryWakeUps
@@ -57,6 +58,7 @@ def memory_store(
         kinds=MemoryKindCatalogue(state),
         upkeep=MemoryUpkeep(state),
         wakeups=wakeups,
+        gauge=MemoryGauge(state),
         clock=clock,
         new_task_id=new_task_id,
         opened=_opened,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.gauge import PostgresGauge
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
@@ -70,6 +71,7 @@ def postgres_store(
         kinds=PostgresKindCatalogue(database),
         upkeep=PostgresUpkeep(database, clock),
         wakeups=wakeups,
+        gauge=PostgresGauge(database),
         clock=clock,
         new_task_id=new_task_id,
         opened=opened,

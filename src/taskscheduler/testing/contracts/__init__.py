@@ -18,6 +18,7 @@ from taskscheduler.testing.contracts.board import TaskBoardContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
+from taskscheduler.testing.contracts.gauge import GaugeContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.settling import SettlingContract
@@ -28,6 +29,7 @@ from taskscheduler.testing.contracts.wakeups import WakeUpsContract
 from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
 
 __all__ = [
+    "GaugeContract",
     "KindCatalogueContract",
     "TaskBoardContract",
     "TaskRepositoryContract",
