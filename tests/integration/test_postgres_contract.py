@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.testing.contracts import (
+    GaugeContract,
     KindCatalogueContract,
     TaskBoardContract,
     TaskRepositoryContract,
@@ -50,6 +51,10 @@ class TestWorkers(WorkerRegistryContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestGauge(GaugeContract):
+    """``PostgresGauge``."""
 
 
 class TestWakeUps(WakeUpsContract):

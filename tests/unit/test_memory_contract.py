@@ -9,6 +9,7 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.application.store import Store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
+    GaugeContract,
     KindCatalogueContract,
     TaskBoardContract,
     TaskRepositoryContract,
@@ -43,6 +44,10 @@ class TestWorkers(WorkerRegistryContract):
 
 class TestKinds(KindCatalogueContract):
     """``MemoryKindCatalogue``."""
+
+
+class TestGauge(GaugeContract):
+    """``MemoryGauge``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -55,7 +55,7 @@ class Worker:
     tests and scripts drive the worker with it, and nothing happens between two turns.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         scheduler: Scheduler,
         handlers: Handlers,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from taskscheduler.application.tally import Tally
 from taskscheduler.container import Container, embedded_postgres, migrate_schema
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
+from taskscheduler.entrypoints.metrics import Metrics
 from taskscheduler.entrypoints.settings import URL_FILE
 from taskscheduler.entrypoints.signals import on_signals
 from taskscheduler.entrypoints.worker.main import build_worker
@@ -54,17 +56,21 @@ async def _run(
     say: Callable[[str], None],
 ) -> None:
     await migrate_schema(url, settings.schema)
+    tally = Tally()
     scheduler = Container(database_url=url, schema=settings.schema).scheduler()
     async with scheduler:
+        worker = build_worker(scheduler, handlers, settings.worker, tally)
+        metrics = Metrics(scheduler.store)
+        metrics.worker, metrics.tally = worker, tally
         app = create_app(
             scheduler,
             kinds=handlers.attempts_by_kind,
             rules=TaskRules(accept_unknown_kinds=settings.api.accept_unknown_kinds),
             body_bytes_max=settings.api.body_bytes_max,
             open_scheduler=False,
+            shown=metrics,
         )
         server = build_server(app)
-        worker = build_worker(scheduler, handlers, settings.worker)
 
         def stop() -> None:
             server.stop()

@@ -85,8 +85,11 @@ class Metrics:
         return []
 
     def _of_store(self) -> Iterator[Metric]:
-        yield gauge("store_up", "1 if the last look at the store was answered",
-                    int(self._sampling.store_answers))
+        yield gauge(
+            "store_up",
+            "1 if the last look at the store was answered",
+            int(self._sampling.store_answers),
+        )
         pool = GaugeMetricFamily(
             f"{NAME}_pool", "Pooled connections, and callers waiting for one", labels=["state"]
         )
@@ -95,8 +98,9 @@ class Metrics:
         yield pool
         if (sample := self._sample) is None:
             return
-        yield gauge("sample_age_seconds", "How old the look at the store is",
-                    self._sampling.age_s(sample))
+        yield gauge(
+            "sample_age_seconds", "How old the look at the store is", self._sampling.age_s(sample)
+        )
         depth = GaugeMetricFamily(
             f"{NAME}_tasks", "Pending tasks: due now, or scheduled", labels=["queue", "state"]
         )
@@ -126,16 +130,21 @@ def of_worker(worker: Worker) -> Iterator[Metric]:
     slots.add_metric(["free"], worker.concurrency - worker.busy)
     yield slots
     yield gauge("outbox_tasks", "Outcomes that the store does not have yet", worker.backlog)
-    yield gauge("wakeups_listening", "1 if wake-ups are heard, 0 if polling alone finds work",
-                int(worker.degraded is None))
-    yield counter("fenced_outcomes", "Outcomes that came too late: the lease was lost",
-                  worker.fenced)
+    yield gauge(
+        "wakeups_listening",
+        "1 if wake-ups are heard, 0 if polling alone finds work",
+        int(worker.degraded is None),
+    )
+    yield counter(
+        "fenced_outcomes", "Outcomes that came too late: the lease was lost", worker.fenced
+    )
 
 
 def of_tally(tally: Tally) -> Iterator[Metric]:
     """Yield what a worker has done."""
     attempts = CounterMetricFamily(
-        f"{NAME}_attempts", "Attempts that ended here, by what ended them",
+        f"{NAME}_attempts",
+        "Attempts that ended here, by what ended them",
         labels=["kind", "outcome"],
     )
     for (kind, outcome), count in list(tally.outcomes.items()):
@@ -147,8 +156,9 @@ def of_tally(tally: Tally) -> Iterator[Metric]:
             retries.add_metric([kind], count)
     yield retries
     yield histogram("run_seconds", "How long handlers ran", tally.run_s)
-    yield histogram("start_lateness_seconds", "How long after its time an attempt began",
-                    tally.late_s)
+    yield histogram(
+        "start_lateness_seconds", "How long after its time an attempt began", tally.late_s
+    )
     batches = HistogramMetricFamily(f"{NAME}_claim_tasks", "Tasks that a claim brought")
     batches.add_metric([], *cumulated(tally.claims))
     yield batches
@@ -175,7 +185,8 @@ class Requests:
     def collect(self) -> Iterator[Metric]:
         """Yield the one family."""
         family = HistogramMetricFamily(
-            f"{NAME}_http_request_seconds", "How long answers took",
+            f"{NAME}_http_request_seconds",
+            "How long answers took",
             labels=["method", "route", "status"],
         )
         for labels, found in list(self._by.items()):

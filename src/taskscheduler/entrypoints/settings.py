@@ -80,6 +80,8 @@ class WorkerSettings:
     shutdown_timeout: timedelta
     drain: bool
     bar_url: str
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,11 +33,11 @@ LEFT JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT count(*) FROM (
     SELECT FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
     AND l.process_at <= {schema}.clock() LIMIT %(limit)s
-) AS some) AS due
+) AS few) AS due
 CROSS JOIN LATERAL (SELECT count(*) FROM (
     SELECT FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
     AND l.process_at > {schema}.clock() LIMIT %(limit)s
-) AS some) AS later"""
+) AS few) AS later"""
 # The planner's own guess, from the statistics and the table's size at present; nothing is read.
 GUESS_DUE: Final = """
 EXPLAIN (FORMAT JSON) SELECT FROM {schema}.live
@@ -106,5 +106,3 @@ def both(one: QueueDepth, other: QueueDepth) -> QueueDepth:
         oldest_due=max(oldest, default=None) if oldest else None,
         estimated=one.estimated or other.estimated,
     )
-
-

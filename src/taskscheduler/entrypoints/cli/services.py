@@ -117,6 +117,8 @@ def worker(
     poll_interval: o.PollInterval = 1,
     shutdown_timeout: o.ShutdownTimeout = 20,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
+    metrics_host: o.MetricsHost = "127.0.0.1",
+    metrics_port: o.MetricsPort = None,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -132,12 +134,14 @@ def worker(
         shutdown_timeout=timedelta(seconds=shutdown_timeout),
         drain=drain,
         bar_url=bar_url,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
     )
     handlers = _handlers(app, bar_url)
     if processes > 1:
         from taskscheduler.entrypoints.worker.processes import supervise
 
-        raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes))
+        raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes, metrics_port))
     from taskscheduler.entrypoints.loop import run
     from taskscheduler.entrypoints.worker.main import run_worker
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from taskscheduler.entrypoints.metrics import Metrics
+
 ANNOUNCE_S: Final = 2.0
 
 log = logging.getLogger("taskscheduler.http")
@@ -34,6 +36,14 @@ log = logging.getLogger("taskscheduler.http")
 async def healthz() -> Health:
     """Answer as long as the process answers anything."""
     return Health("ok")
+
+
+@get("/metrics", include_in_schema=False)
+async def metrics(metrics: NamedDependency[Any]) -> Response[bytes]:
+    """Answer with the metrics of this process and of the store, for Prometheus."""
+    from taskscheduler.entrypoints.metrics import CONTENT_TYPE  # noqa: PLC0415 - when asked for
+
+    return Response(await metrics().exposition(), media_type=CONTENT_TYPE)
 
 
 @get("/readyz", responses=docs.AWAY, summary="Can it work?", tags=["service"])
@@ -55,15 +65,30 @@ def create_app(
     rules: TaskRules | None = None,
     body_bytes_max: int = BODY_BYTES_MAX_DEFAULT,
     open_scheduler: bool = True,
+    shown: Metrics | None = None,
 ) -> Litestar:
     """Return the service over ``scheduler``.
 
     ``kinds`` are made known at the start, each with the attempts that its handler grants.
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
+    ``shown`` are the metrics to show, where more than the store's are to be told.
     """
+    found = shown
+
+    def metrics_of_process() -> Metrics:
+        nonlocal found
+        if found is None:
+            from taskscheduler.entrypoints.metrics import Metrics  # noqa: PLC0415 - when asked for
+
+            found = Metrics(scheduler.store)
+        return found
+
     return Litestar(
-        route_handlers=[healthz, readyz, task_router(scheduler, rules)],
-        dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
+        route_handlers=[healthz, readyz, metrics, task_router(scheduler, rules)],
+        dependencies={
+            "scheduler": Provide(lambda: scheduler, sync_to_thread=False),
+            "metrics": Provide(lambda: metrics_of_process, sync_to_thread=False),
+        },
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
         openapi_config=docs.openapi_config(version("taskscheduler")),

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from taskscheduler.application.worker import Worker
 from taskscheduler.entrypoints.signals import on_signals
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from taskscheduler.application.handlers import Handlers
+    from taskscheduler.application.observer import Observer
     from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.tally import Tally
     from taskscheduler.entrypoints.settings import WorkerSettings
 
+log = logging.getLogger("taskscheduler.worker")
 
-def build_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSettings) -> Worker:
+
+def build_worker(
+    scheduler: Scheduler,
+    handlers: Handlers,
+    settings: WorkerSettings,
+    observer: Observer | None = None,
+) -> Worker:
     """Return the worker that ``settings`` describe."""
     return Worker(
         scheduler,
@@ -23,12 +37,47 @@ def build_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSetti
         lease=settings.lease,
         poll_interval=settings.poll_interval,
         shutdown_timeout=settings.shutdown_timeout,
+        observer=observer,
     )
 
 
 async def run_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSettings) -> None:
     """Run a worker until SIGTERM or SIGINT; a second signal ends it at once."""
-    worker = build_worker(scheduler, handlers, settings)
+    if settings.metrics_port is None:
+        worker = build_worker(scheduler, handlers, settings)
+        on_signals(worker.stop)
+        async with scheduler:
+            await worker.run(until_drained=settings.drain)
+        return
+    from taskscheduler.application.tally import Tally  # noqa: PLC0415 - when asked for
+
+    tally = Tally()
+    worker = build_worker(scheduler, handlers, settings, tally)
     on_signals(worker.stop)
-    async with scheduler:
+    async with scheduler, _shown(scheduler, worker, tally, settings):
         await worker.run(until_drained=settings.drain)
+
+
+@asynccontextmanager
+async def _shown(
+    scheduler: Scheduler, worker: Worker, tally: Tally, settings: WorkerSettings
+) -> AsyncGenerator[None]:
+    """Serve the worker's metrics meanwhile."""
+    from taskscheduler.entrypoints.http.server import (  # noqa: PLC0415 - when asked for
+        address_of,
+        bind,
+        build_server,
+    )
+    from taskscheduler.entrypoints.metrics import Metrics, asgi  # noqa: PLC0415 - the same
+
+    metrics = Metrics(scheduler.store)
+    metrics.worker, metrics.tally = worker, tally
+    with bind(settings.metrics_host, settings.metrics_port or 0) as listening:
+        server = build_server(asgi(metrics), lifespan="off")
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        log.info("metrics are at %s/metrics", address_of(listening))
+        try:
+            yield
+        finally:
+            server.stop()
+            await serving
