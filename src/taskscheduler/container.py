@@ -14,6 +14,7 @@ from dependency_injector import containers, providers
 from taskscheduler.adapters.memory.store import memory_store as build_memory_store
 from taskscheduler.adapters.polling import PollingWakeUps
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.doctor import examine
 from taskscheduler.adapters.postgres.migrate import check as pending_migrations
 from taskscheduler.adapters.postgres.migrate import migrate as migrate_schema
 from taskscheduler.adapters.postgres.migrate import script as schema_script
@@ -136,6 +137,7 @@ __all__ = [
     "Container",
     "MemoryContainer",
     "embedded_postgres",
+    "examine",
     "migrate_schema",
     "pending_migrations",
     "schema_script",

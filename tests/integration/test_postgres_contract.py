@@ -9,6 +9,7 @@ import pytest
 from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
+    GaugeContract,
     KeyRingContract,
     KindCatalogueContract,
     QueueRegistryContract,
@@ -70,6 +71,10 @@ class TestKeys(KeyRingContract):
 
 class TestAudit(AuditContract):
     """What both write into the audit trail."""
+
+
+class TestGauge(GaugeContract):
+    """``PostgresGauge``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -11,6 +11,7 @@ from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
+    GaugeContract,
     KeyRingContract,
     KindCatalogueContract,
     QueueRegistryContract,
@@ -63,6 +64,10 @@ class TestKeys(KeyRingContract):
 
 class TestAudit(AuditContract):
     """What both write into the audit trail."""
+
+
+class TestGauge(GaugeContract):
+    """``MemoryGauge``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -9,12 +9,14 @@ context variables of its own.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextvars import Context as Variables
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.context import CURRENT
+from taskscheduler.application.observer import Ran
 from taskscheduler.domain.lease import Settlement
 from taskscheduler.domain.status import Event
 
@@ -41,16 +43,19 @@ class Slots:
         size: int,
         on_settled: Callable[[Settlement | None], None],
         may_begin: Callable[[], bool] = lambda: True,
+        journal: list[Ran] | None = None,
     ) -> None:
         """``on_settled`` is called once for every lease, with None if nothing is to be settled.
 
         ``may_begin`` is asked before every attempt: a process that was stopped for a while and
-        goes on must not begin what others have taken over meanwhile.
+        goes on must not begin what others have taken over meanwhile. ``journal``, if there is one,
+        gets a line for every attempt that was begun.
         """
         self._execution = execution
         self._size = size
         self._on_settled = on_settled
         self._may_begin = may_begin
+        self._journal = journal
         self._waiting: deque[Lease] = deque()
         self._slots: set[asyncio.Task[None]] = set()
         self._spare = False
@@ -182,6 +187,7 @@ class Slots:
         before = copy_context()
         settlement: Settlement | None = None
         clean = False
+        began_s = 0.0 if self._journal is None else time.monotonic()
         try:
             settlement = await self._execution.run(lease, context)
             clean = copy_context() == before and not slot.cancelling()
@@ -194,6 +200,10 @@ class Slots:
             if lease.token in self._dropped:
                 settlement = released(lease) if self._dropped.pop(lease.token) else None
                 clean = False
+            if self._journal is not None:
+                event = Event.COMPLETE if context.settled else settlement and settlement.event
+                line = Ran(lease.kind, lease.process_at, began_s, time.monotonic(), event)
+                self._journal.append(line)
             self._on_settled(settlement)
         return clean
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Archive,
         AuditTrail,
         Clock,
+        Gauge,
         KeyRing,
         KindCatalogue,
         QueueRegistry,
@@ -44,6 +45,7 @@ class Store:
     upkeep: Upkeep
     archive: Archive
     wakeups: WakeUps
+    gauge: Gauge
     clock: Clock
     new_task_id: Callable[[], TaskId]
     opened: Callable[[], AbstractAsyncContextManager[None]]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from taskscheduler.application.handlers import Handlers
+    from taskscheduler.application.observer import Observer, Ran
     from taskscheduler.application.retention import Retention
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.lease import Lease, Settlement
@@ -68,12 +69,14 @@ class Worker:
         name: str | None = None,
         retention: Retention | None = None,
         random: Callable[[], float] = random.random,
+        observer: Observer | None = None,
     ) -> None:
         """``scheduler`` must be open while the worker works.
 
         ``lease`` is how long this process may be silent before others take its tasks;
         ``poll_interval`` how often to look for work that no wake-up announced; ``retention`` drops
-        old tasks now and then; ``random`` feeds the backoff's jitter.
+        old tasks now and then; ``random`` feeds the backoff's jitter; ``observer`` is told of the
+        work, batch by batch.
 
         Raises:
             InvalidConfiguration: a value makes no sense.
@@ -87,7 +90,9 @@ class Worker:
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="taskscheduler")
         self._retention = retention
-        self._outbox = Outbox(self._store.tasks, on_room=self._wake)
+        self._observer = observer
+        self._journal: list[Ran] | None = None if observer is None else []
+        self._outbox = Outbox(self._store.tasks, on_room=self._on_room)
         self._pace = Pace(self._store.clock)
         self._rescue = Rescue(self._store.workers, self._store.clock)
         self._membership = Membership(
@@ -117,6 +122,7 @@ class Worker:
             size=concurrency,
             on_settled=self._on_settled,
             may_begin=self._membership.trusts_its_leases,
+            journal=self._journal,
         )
         self._pulse = Pulse(self._membership, self._store.clock, self._store.own_registry)
         self._housekeeping_s = min(max(lease.total_seconds() / 4, 0.25), LOOK_AROUND_S)
@@ -143,6 +149,21 @@ class Worker:
         """How many outcomes came too late, because the lease had been lost."""
         return self._outbox.fenced
 
+    @property
+    def concurrency(self) -> int:
+        """How many attempts may run at once."""
+        return self._concurrency
+
+    @property
+    def busy(self) -> int:
+        """How many attempts run at present."""
+        return self._concurrency - self._slots.free
+
+    @property
+    def backlog(self) -> int:
+        """How many outcomes the store does not have yet."""
+        return self._outbox.backlog
+
     # -- one round at a time ---------------------------------------------------------------------
 
     async def turn(self) -> int:
@@ -155,7 +176,7 @@ class Worker:
             StoreUnavailable: the store went away; leases that are held stay held.
         """
         await self._membership.beat()
-        await self._rescue.turn(self._membership.worker_id)
+        await self._look_for_silent_workers()
         await self._store.upkeep.turn()
         if self._unsure:
             await self._reconcile()
@@ -313,7 +334,7 @@ class Worker:
                 # This process was stopped, and perhaps all of them were: they may beat now.
                 self._rescue.forget()
             try:
-                await self._rescue.turn(self._membership.worker_id)
+                await self._look_for_silent_workers()
                 await self._store.upkeep.turn()
             except (StoreUnavailable, SchemaMismatch) as error:
                 log.warning("housekeeping waits for the store: %s", error)
@@ -367,6 +388,11 @@ class Worker:
     def _subscription(self) -> Subscription:
         return Subscription(queues=self._queues, kinds=frozenset(self._handlers))
 
+    async def _look_for_silent_workers(self) -> None:
+        rescued = await self._rescue.turn(self._membership.worker_id)
+        if rescued and self._observer is not None:
+            self._observer.rescued(rescued)
+
     def _room(self) -> int:
         """Return how many leases to claim now: for free slots, and ahead for those soon free."""
         if self._membership.is_fenced or self._outbox.backlog > BACKLOG_MAX:
@@ -383,6 +409,9 @@ class Worker:
         limit = 1 if self._cautious else limit
         leases = await self._store.tasks.claim(worker_id, self._subscription, limit)
         self._cautious = any(lease.is_suspect for lease in leases)
+        if self._observer is not None:
+            self._observer.claimed(len(leases))
+            self._tell()
         return leases
 
     async def _is_due(self) -> bool:
@@ -424,6 +453,15 @@ class Worker:
         # Claims that were under way may have been heard although nobody waits for them.
         self._unsure = True
         self._wake()
+
+    def _on_room(self) -> None:
+        self._tell()
+        self._wake()
+
+    def _tell(self) -> None:
+        if self._journal and self._observer is not None:
+            self._observer.ran(self._journal)
+            self._journal.clear()
 
     def _wake(self) -> None:
         self._changed.set()

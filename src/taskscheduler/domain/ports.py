@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
     from taskscheduler.domain.audit import AuditEntry, AuditQuery
     from taskscheduler.domain.bulk import BulkVerb
+    from taskscheduler.domain.census import Census
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
@@ -377,6 +378,25 @@ class Archive(Protocol):
         number may call it at once: one works, the others find nothing to do. ``export`` is handed
         the tasks before they go, some perhaps twice; what it raises keeps them. With ``dry_run``
         nothing is changed. Repeating is safe.
+        """
+        ...
+
+
+class Gauge(Protocol):
+    """How full the store is. Looking costs milliseconds, however much there is."""
+
+    async def census(self, *, exact_up_to: int) -> Census:
+        """Count the Pending tasks of every queue.
+
+        Of one queue, kind and priority up to ``exact_up_to`` due and as many scheduled tasks are
+        counted; where there are more, the number is an estimate, and never below that.
+        """
+        ...
+
+    def connections(self) -> Mapping[str, int]:
+        """Return how many connections to the store are ``used``, ``idle``, and at most, ``max``.
+
+        ``waiting`` callers wait for one. Empty where there are no connections.
         """
         ...
 

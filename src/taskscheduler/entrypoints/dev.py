@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from taskscheduler.application.tally import Tally
 from taskscheduler.container import Container, embedded_postgres, migrate_schema
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.app import create_app
@@ -12,6 +13,7 @@ from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
+from taskscheduler.entrypoints.metrics import Metrics
 from taskscheduler.entrypoints.settings import URL_FILE
 from taskscheduler.entrypoints.signals import on_signals
 from taskscheduler.entrypoints.worker.main import build_worker
@@ -57,8 +59,12 @@ async def _run(
     say: Callable[[str], None],
 ) -> None:
     await migrate_schema(url, settings.schema)
+    tally = Tally()
     scheduler = Container(database_url=url, schema=settings.schema).scheduler()
     async with scheduler:
+        worker = build_worker(scheduler, handlers, settings.worker, tally)
+        metrics = Metrics(scheduler.store)
+        metrics.worker, metrics.tally = worker, tally
         app = create_app(
             scheduler,
             kinds=handlers.attempts_by_kind,
@@ -67,9 +73,9 @@ async def _run(
             open_scheduler=False,
             access=access_of(mode, settings.api, scheduler),
             cors_origins=settings.api.cors_origins,
+            shown=metrics,
         )
         server = build_server(app)
-        worker = build_worker(scheduler, handlers, settings.worker)
 
         def stop() -> None:
             server.stop()

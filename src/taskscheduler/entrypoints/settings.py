@@ -123,6 +123,8 @@ class WorkerSettings:
     bar_url: str
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     retention_export: Path | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
+from taskscheduler.adapters.memory.gauge import MemoryGauge
 from taskscheduler.adapters.memory.keys import MemoryKeyRing
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.state import State
@@ -66,6 +67,7 @@ def memory_store(
         upkeep=MemoryUpkeep(state),
         wakeups=bell,
         archive=MemoryArchive(state),
+        gauge=MemoryGauge(state),
         clock=clock,
         new_task_id=new_task_id,
         opened=bell.opened,

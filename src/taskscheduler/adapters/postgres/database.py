@@ -146,6 +146,17 @@ class Database:
             async with self.connection() as connection:
                 return await work(connection)
 
+    def connections(self) -> dict[str, int]:
+        """Return the pool's state; see ``Gauge.connections``."""
+        stats = self._pool.get_stats()
+        size, idle = stats.get("pool_size", 0), stats.get("pool_available", 0)
+        return {
+            "used": size - idle,
+            "idle": idle,
+            "max": stats.get("pool_max", 0),
+            "waiting": stats.get("requests_waiting", 0),
+        }
+
     async def connect(self) -> Connection:
         """Open a connection outside the pool, for listening or beating."""
         with translated():

@@ -11,6 +11,7 @@ from taskscheduler.adapters.postgres.archive import PostgresArchive
 from taskscheduler.adapters.postgres.audit import PostgresAuditTrail
 from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.gauge import PostgresGauge
 from taskscheduler.adapters.postgres.keys import PostgresKeyRing
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
@@ -87,6 +88,7 @@ def postgres_store(
         upkeep=PostgresUpkeep(database, clock),
         wakeups=bell,
         archive=PostgresArchive(database),
+        gauge=PostgresGauge(database),
         clock=clock,
         new_task_id=new_task_id,
         opened=opened,

@@ -14,7 +14,16 @@ from taskscheduler.domain.errors import (
     InvalidTask,
     TaskSchedulerError,
 )
-from taskscheduler.entrypoints.cli import audit, keys, queues, retention, schema, services, tasks
+from taskscheduler.entrypoints.cli import (
+    audit,
+    doctor,
+    keys,
+    queues,
+    retention,
+    schema,
+    services,
+    tasks,
+)
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for any wrong call; it exports only this child of it."""
@@ -28,6 +37,7 @@ app = typer.Typer(
 services.add_to(app)
 schema.add_to(app)
 audit.add_to(app)
+doctor.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(queues.app, name="queues")
 queues.add_to(app)

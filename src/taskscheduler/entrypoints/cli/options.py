@@ -204,6 +204,20 @@ RetentionExport = Annotated[
 BarUrl = Annotated[
     str, typer.Option(envvar="TASKSCHEDULER_BAR_URL", help="What the kind Bar asks.")
 ]
+MetricsHost = Annotated[
+    str,
+    typer.Option(envvar="TASKSCHEDULER_METRICS_HOST", help="The address to show metrics on."),
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        envvar="TASKSCHEDULER_METRICS_PORT",
+        min=0,
+        max=65_535,
+        help="Show metrics on this port; of several processes each takes the next one.",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     Path, typer.Option(envvar="TASKSCHEDULER_DATA", help="The folder of `dev`'s database.")
 ]

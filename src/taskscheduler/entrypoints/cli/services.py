@@ -154,6 +154,8 @@ def worker(
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
+    metrics_host: o.MetricsHost = "127.0.0.1",
+    metrics_port: o.MetricsPort = None,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -172,12 +174,14 @@ def worker(
         bar_url=bar_url,
         retention=RetentionPolicy.parse(retention or ()),
         retention_export=retention_export,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
     )
     handlers = _handlers(app, bar_url)
     if processes > 1:
         from taskscheduler.entrypoints.worker.processes import supervise
 
-        raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes))
+        raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes, metrics_port))
     from taskscheduler.entrypoints.loop import run
     from taskscheduler.entrypoints.worker.main import run_worker
 

@@ -16,7 +16,7 @@ from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
-from taskscheduler.entrypoints.http.access import OPEN, seen_by_caller
+from taskscheduler.entrypoints.http.access import OPEN, reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.audit import list_audit
 from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.entrypoints.http.access import Access
+    from taskscheduler.entrypoints.metrics import Metrics
 
 ANNOUNCE_S: Final = 2.0
 READY_S: Final = 2.0
@@ -47,6 +48,14 @@ log = logging.getLogger("taskscheduler.http")
 async def healthz() -> Health:
     """Answer as long as the process answers anything."""
     return Health("ok")
+
+
+@get("/metrics", opt=reached_by("read"), include_in_schema=False)
+async def metrics(metrics: NamedDependency[Any]) -> Response[bytes]:
+    """Answer with the metrics of this process and of the store, for Prometheus."""
+    from taskscheduler.entrypoints.metrics import CONTENT_TYPE  # noqa: PLC0415 - when asked for
+
+    return Response(await metrics().exposition(), media_type=CONTENT_TYPE)
 
 
 @get(
@@ -82,6 +91,7 @@ def create_app(
     open_scheduler: bool = True,
     access: Access | None = None,
     cors_origins: Sequence[str] = (),
+    shown: Metrics | None = None,
 ) -> Litestar:
     """Return the service over ``scheduler``.
 
@@ -89,16 +99,31 @@ def create_app(
 
     ``kinds`` are made known at the start, each with the attempts that its handler grants.
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
+    ``shown`` are the metrics to show, where more than the store's are to be told.
     """
+    found = shown
+
+    def metrics_of_process() -> Metrics:
+        nonlocal found
+        if found is None:
+            from taskscheduler.entrypoints.metrics import Metrics  # noqa: PLC0415 - when asked for
+
+            found = Metrics(scheduler.store)
+        return found
+
     return Litestar(
         route_handlers=[
             healthz,
             readyz,
+            metrics,
             task_router(scheduler, rules),
             operating_router(scheduler),
             list_audit,
         ],
-        dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
+        dependencies={
+            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
+            "metrics": Provide(lambda: metrics_of_process, sync_to_thread=False),
+        },
         guards=None if access is None else [access.guard()],
         middleware=[own_pages_only(cors_origins)] if access is None else None,
         cors_config=cors_config(cors_origins),

@@ -12,7 +12,8 @@ import uvicorn
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
+    from typing import Any
 
     from litestar import Litestar
 
@@ -33,14 +34,14 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def build_server(app: Litestar) -> Server:
+def build_server(app: Litestar | Callable[..., Awaitable[None]], lifespan: Any = "on") -> Server:
     """Return a server for ``app``; its output is left to our logs."""
     return Server(
         uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
-            lifespan="on",
+            lifespan=lifespan,
             timeout_graceful_shutdown=GRACE_S,
             server_header=False,
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from taskscheduler.application.retention import Retention
@@ -10,12 +13,23 @@ from taskscheduler.entrypoints.exporting import exporter
 from taskscheduler.entrypoints.signals import on_signals
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from taskscheduler.application.handlers import Handlers
+    from taskscheduler.application.observer import Observer
     from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.tally import Tally
     from taskscheduler.entrypoints.settings import WorkerSettings
 
+log = logging.getLogger("taskscheduler.worker")
 
-def build_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSettings) -> Worker:
+
+def build_worker(
+    scheduler: Scheduler,
+    handlers: Handlers,
+    settings: WorkerSettings,
+    observer: Observer | None = None,
+) -> Worker:
     """Return the worker that ``settings`` describe."""
     return Worker(
         scheduler,
@@ -30,12 +44,47 @@ def build_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSetti
             settings.retention,
             settings.retention_export and exporter(settings.retention_export),
         ),
+        observer=observer,
     )
 
 
 async def run_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSettings) -> None:
     """Run a worker until SIGTERM or SIGINT; a second signal ends it at once."""
-    worker = build_worker(scheduler, handlers, settings)
+    if settings.metrics_port is None:
+        worker = build_worker(scheduler, handlers, settings)
+        on_signals(worker.stop)
+        async with scheduler:
+            await worker.run(until_drained=settings.drain)
+        return
+    from taskscheduler.application.tally import Tally  # noqa: PLC0415 - when asked for
+
+    tally = Tally()
+    worker = build_worker(scheduler, handlers, settings, tally)
     on_signals(worker.stop)
-    async with scheduler:
+    async with scheduler, _shown(scheduler, worker, tally, settings):
         await worker.run(until_drained=settings.drain)
+
+
+@asynccontextmanager
+async def _shown(
+    scheduler: Scheduler, worker: Worker, tally: Tally, settings: WorkerSettings
+) -> AsyncGenerator[None]:
+    """Serve the worker's metrics meanwhile."""
+    from taskscheduler.entrypoints.http.server import (  # noqa: PLC0415 - when asked for
+        address_of,
+        bind,
+        build_server,
+    )
+    from taskscheduler.entrypoints.metrics import Metrics, asgi  # noqa: PLC0415 - the same
+
+    metrics = Metrics(scheduler.store)
+    metrics.worker, metrics.tally = worker, tally
+    with bind(settings.metrics_host, settings.metrics_port or 0) as listening:
+        server = build_server(asgi(metrics), lifespan="off")
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        log.info("metrics are at %s/metrics", address_of(listening))
+        try:
+            yield
+        finally:
+            server.stop()
+            await serving

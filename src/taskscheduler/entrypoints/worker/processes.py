@@ -18,19 +18,24 @@ LOOK_EVERY_S: Final = 0.2
 log = logging.getLogger("taskscheduler.processes")
 
 
-def supervise(arguments: Sequence[str], count: int) -> int:
+def supervise(arguments: Sequence[str], count: int, metrics_port: int | None = None) -> int:
     """Keep ``count`` processes of ``taskscheduler`` with ``arguments`` alive; return an exit code.
 
     Signals are passed on. A process that crashed is replaced; one that ended by itself (drained)
-    is not. The call returns when all have ended.
+    is not. The call returns when all have ended. The first shows its metrics on ``metrics_port``,
+    each other one on the next; with 0, all on any.
     """
-    return _Supervisor([sys.executable, "-m", "taskscheduler", *arguments], count).run()
+    return _Supervisor(
+        [sys.executable, "-m", "taskscheduler", *arguments], count, metrics_port
+    ).run()
 
 
 class _Supervisor:
-    def __init__(self, command: Sequence[str], count: int) -> None:
+    def __init__(self, command: Sequence[str], count: int, metrics_port: int | None) -> None:
         self._command = command
         self._count = count
+        self._metrics_port = metrics_port
+        self._numbers: dict[int, int] = {}
         self._children: list[subprocess.Popen[bytes]] = []
         self._stopping = False
         self._code = 0
@@ -38,15 +43,21 @@ class _Supervisor:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._pass_on)
-        self._children = [self._start() for _ in range(self._count)]
+        self._children = [self._start(number) for number in range(self._count)]
         while self._children:
             time.sleep(LOOK_EVERY_S)
             self._children = [kept for child in self._children if (kept := self._look(child))]
         return self._code
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
         # A session of its own, so that a terminal's Ctrl-C arrives once, from here.
-        return subprocess.Popen(self._command, start_new_session=True)  # noqa: S603 - ourselves
+        port: list[str] = []
+        if self._metrics_port is not None:
+            port = ["--metrics-port", str(self._metrics_port and self._metrics_port + number)]
+        command = [*self._command, *port]
+        child = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - ourselves
+        self._numbers[child.pid] = number
+        return child
 
     def _look(self, child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes] | None:
         code = child.poll()
@@ -61,7 +72,7 @@ class _Supervisor:
             return None
         log.error("a worker process ended with code %d; another takes its place", code)
         time.sleep(RESTART_AFTER_S)
-        return None if self._stopping else self._start()
+        return None if self._stopping else self._start(self._numbers[child.pid])
 
     def _pass_on(self, number: int, _: Any) -> None:
         self._stopping = True

@@ -21,6 +21,7 @@ from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
+from taskscheduler.testing.contracts.gauge import GaugeContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.keys import KeyRingContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
@@ -40,6 +41,7 @@ from taskscheduler.testing.contracts.workers import BurialContract, MembershipCo
 __all__ = [
     "ArchiveContract",
     "AuditContract",
+    "GaugeContract",
     "HearingContract",
     "KeyRingContract",
     "KindCatalogueContract",

@@ -1,0 +1,40 @@
+"""How much there is to do, in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskscheduler.domain.census import Census, QueueDepth
+from taskscheduler.domain.status import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taskscheduler.adapters.memory.state import State
+
+
+class MemoryGauge:
+    """``Gauge`` in memory: everything is counted."""
+
+    def __init__(self, state: State) -> None:
+        """Look at ``state``."""
+        self._state = state
+
+    async def census(self, *, exact_up_to: int) -> Census:  # noqa: ARG002 - it is all exact
+        """See ``Gauge.census``."""
+        now = self._state.now()
+        waiting = [t for t in self._state.tasks.values() if t.status is TaskStatus.PENDING]
+        queues: dict[str, QueueDepth] = {}
+        for queue in {task.queue for task in self._state.tasks.values()}:
+            here = [task.process_at for task in waiting if task.queue == queue]
+            late = [now - at for at in here if at <= now]
+            queues[queue] = QueueDepth(
+                due=len(late),
+                scheduled=len(here) - len(late),
+                oldest_due=max(late, default=None),
+            )
+        return Census(now=now, queues=queues)
+
+    def connections(self) -> Mapping[str, int]:
+        """See ``Gauge.connections``."""
+        return {}

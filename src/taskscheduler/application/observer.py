@@ -1,0 +1,44 @@
+"""What a worker tells of its work, batch by batch, to whoever wants to know.
+
+Nobody wants to know unless metrics are asked for: then the worker's journal is None, and a task
+costs one look at that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from taskscheduler.domain.status import Event
+
+
+class Ran(NamedTuple):
+    """One attempt that has ended in this process, on its monotonic clock (seconds).
+
+    ``event`` is what it is settled by; None if it was dropped, or its lease lost.
+    """
+
+    kind: str
+    process_at: datetime
+    began_s: float
+    ended_s: float
+    event: Event | None
+
+
+class Observer(Protocol):
+    """Takes note. Called on the event loop, for batches; must be quick and must not raise."""
+
+    def claimed(self, tasks: int) -> None:
+        """Note a claim that was answered with so many tasks."""
+        ...
+
+    def ran(self, attempts: Sequence[Ran]) -> None:
+        """Note attempts that have ended since the last call."""
+        ...
+
+    def rescued(self, tasks: int) -> None:
+        """Note that so many tasks were taken from workers that fell silent."""
+        ...

@@ -1,0 +1,228 @@
+"""What ``doctor`` looks at, and what to think of it. Facts come from an adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final, TypeVar
+
+Size = TypeVar("Size", int, timedelta)
+
+SKEW_WARN: Final = timedelta(seconds=1)
+SKEW_FAIL: Final = timedelta(minutes=1)
+HELD_WARN: Final = timedelta(minutes=5)
+HELD_FAIL: Final = timedelta(hours=1)
+SLOT_WARN: Final = 1_000_000
+SLOT_FAIL: Final = 50_000_000
+DEAD_WARN: Final = 100_000
+DEAD_FAIL: Final = 5_000_000
+LATE_WARN: Final = timedelta(minutes=1)
+LATE_FAIL: Final = timedelta(minutes=10)
+DAYS_WARN: Final = 2
+
+
+class Verdict(StrEnum):
+    """How a finding is to be taken: ``warn`` can wait until tomorrow, ``fail`` cannot."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was found, and where that is not well, what it means and what to do."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    means: str = ""
+    remedy: str = ""
+
+
+def graded(check: str, verdict: Verdict, found: str, means: str = "", remedy: str = "") -> Finding:
+    """Return a finding; one that is well needs no explaining."""
+    if verdict is Verdict.OK:
+        return Finding(check, verdict, found)
+    return Finding(check, verdict, found, means, remedy)
+
+
+def grade(value: Size, warn: Size, fail: Size) -> Verdict:
+    """Return how bad ``value`` is, which is the worse the larger it is."""
+    if value >= fail:
+        return Verdict.FAIL
+    return Verdict.WARN if value >= warn else Verdict.OK
+
+
+def worst(findings: list[Finding]) -> Verdict:
+    """Return the worst verdict of ``findings``."""
+    order = list(Verdict)
+    return max((finding.verdict for finding in findings), key=order.index, default=Verdict.OK)
+
+
+def judge_version(number: int, text: str, *, least: int) -> Finding:
+    """Judge the server's version; ``number`` is PostgreSQL's own, 180006 say."""
+    verdict = Verdict.OK if number // 10_000 >= least else Verdict.FAIL
+    return graded(
+        "server",
+        verdict,
+        f"PostgreSQL {text}",
+        f"releases before {least} are not tested, and lack what the statements use",
+        f"upgrade the server to PostgreSQL {least} or newer",
+    )
+
+
+def judge_schema(name: str, version: int, newest: int) -> Finding:
+    """Judge the schema's version beside the newest that this program knows."""
+    if version == newest:
+        return Finding("schema", Verdict.OK, f"{name} is at version {version}")
+    if version > newest:
+        return Finding(
+            "schema",
+            Verdict.FAIL,
+            f"{name} is at version {version}, this program knows up to {newest}",
+            "the schema is newer than this program, which refuses to work on it",
+            "install a newer taskscheduler here",
+        )
+    return Finding(
+        "schema",
+        Verdict.FAIL,
+        f"{name} is missing" if version == 0 else f"{name} is at version {version} of {newest}",
+        "programs of this release refuse to start on it",
+        "run: taskscheduler migrate",
+    )
+
+
+def judge_skew(skew: timedelta, uncertain: timedelta) -> Finding:
+    """Judge how far this machine's clock is from the database's, give or take ``uncertain``."""
+    surely = max(abs(skew) - uncertain, timedelta(0))
+    where = "behind" if skew > timedelta(0) else "ahead of"
+    return graded(
+        "clock",
+        grade(surely, SKEW_WARN, SKEW_FAIL),
+        f"this machine is {seconds(abs(skew))} {where} the database "
+        f"(give or take {seconds(uncertain)})",
+        "the database's clock decides what is due; a delay counted here, and the times in this "
+        "machine's logs, are off by as much",
+        "let NTP or chrony set both clocks; give execute_at rather than delay",
+    )
+
+
+def judge_held(what: str, age: timedelta, detail: str) -> Finding:
+    """Judge something that keeps dead rows from being removed for ``age``."""
+    return graded(
+        "xmin horizon",
+        grade(age, HELD_WARN, HELD_FAIL),
+        f"{what} since {seconds(age)}: {detail}",
+        "VACUUM cannot remove rows that died since then, so tables and indexes grow",
+        "end it: pg_terminate_backend(pid), or ROLLBACK PREPARED; set "
+        "idle_in_transaction_session_timeout",
+    )
+
+
+def judge_slot(name: str, transactions: int) -> Finding:
+    """Judge a replication slot that holds rows back for so many transactions."""
+    return graded(
+        "xmin horizon",
+        grade(transactions, SLOT_WARN, SLOT_FAIL),
+        f"replication slot {name} holds back {transactions} transactions",
+        "VACUUM cannot remove rows that died since then, so tables and indexes grow",
+        "bring its standby or consumer back, or pg_drop_replication_slot()",
+    )
+
+
+def judge_dead(table: str, dead: int, live: int) -> Finding:
+    """Judge the dead rows of a hot table; many are well among many more that live."""
+    verdict = grade(dead, DEAD_WARN, DEAD_FAIL) if dead > live else Verdict.OK
+    return graded(
+        "dead rows",
+        verdict,
+        f"{table}: {dead} dead, {live} live (estimates)",
+        "claims read past the dead rows, and become slower",
+        f"see the xmin horizon; then VACUUM {table}, and let autovacuum be quicker",
+    )
+
+
+def judge_oldest(late: timedelta | None, lane: str) -> Finding:
+    """Judge how late the oldest task is that waits although it is due."""
+    if late is None:
+        return Finding("oldest due", Verdict.OK, "no task is due")
+    return graded(
+        "oldest due",
+        grade(late, LATE_WARN, LATE_FAIL),
+        f"{seconds(late)} late: {lane}",
+        "work comes in faster than it is done, or nobody is there to do it",
+        "see the workers below; start more, or raise --concurrency",
+    )
+
+
+def judge_workers(live: int, silent: int, unserved: list[str], *, due: bool) -> Finding:
+    """Judge the workers; ``unserved`` names what is due and no live worker takes."""
+    found = f"{live} live" + (f", {silent} silent" if silent else "")
+    if unserved:
+        return Finding(
+            "workers",
+            Verdict.FAIL,
+            f"{found}; none for {', '.join(unserved[:5])}" + (" …" if unserved[5:] else ""),
+            "these tasks wait until a worker comes that has their kind and takes their queue",
+            "start a worker: taskscheduler worker --app module:attribute --queue NAME",
+        )
+    if live == 0:
+        return Finding(
+            "workers",
+            Verdict.FAIL if due else Verdict.WARN,
+            found,
+            "nothing that falls due will be run",
+            "start a worker: taskscheduler worker",
+        )
+    return graded(
+        "workers",
+        Verdict.WARN if silent else Verdict.OK,
+        found,
+        "a silent worker crashed or is cut off; another takes its tasks within two leases",
+        "look again in a minute; if it stays, look at that worker's log",
+    )
+
+
+def judge_wakeups(why_not: str | None, took: timedelta, *, pooled: bool) -> Finding:
+    """Judge a NOTIFY that was sent, and listened for, from here."""
+    if why_not is None:
+        return Finding("wake-ups", Verdict.OK, f"NOTIFY came back in {seconds(took)}")
+    return Finding(
+        "wake-ups",
+        Verdict.FAIL,
+        why_not,
+        "workers find work by polling alone: up to --poll-interval later",
+        "give --listen-url, a way past the pooler"
+        if pooled
+        else "see whether a pooler or proxy is in between, and give --listen-url",
+    )
+
+
+def judge_partitions(days_ahead: int, strays: list[str]) -> Finding:
+    """Judge for how many days from today on partitions are there; -1 is not even for today."""
+    found = (
+        "there are none for today" if days_ahead < 0 else f"prepared for {days_ahead} days ahead"
+    )
+    if strays:
+        found += f"; rows in {', '.join(strays)}"
+    verdict = Verdict.OK
+    if days_ahead < DAYS_WARN:
+        verdict = Verdict.WARN if days_ahead >= 0 else Verdict.FAIL
+    return graded(
+        "partitions",
+        verdict,
+        found,
+        "new tasks go to the default partitions, which cannot be dropped by the day",
+        "a running worker makes them, and so does: taskscheduler migrate; if neither does, see "
+        "the log for lock timeouts",
+    )
+
+
+def seconds(span: timedelta) -> str:
+    """Return ``span`` as a reader likes it."""
+    value = span.total_seconds()
+    if value < 10:  # noqa: PLR2004 - where fractions begin to matter
+        return f"{value:.3f} s"
+    return f"{value:.0f} s" if value < 120 else str(timedelta(seconds=round(value)))  # noqa: PLR2004

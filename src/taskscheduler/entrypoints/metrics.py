@@ -1,0 +1,247 @@
+"""Metrics in Prometheus's format: of the store, of a worker, of the REST service."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+
+from taskscheduler.application.sampling import Sampling
+from taskscheduler.domain.status import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from prometheus_client.metrics_core import Metric
+
+    from taskscheduler.application.sampling import Sample
+    from taskscheduler.application.store import Store
+    from taskscheduler.application.tally import Histogram, Tally
+    from taskscheduler.application.worker import Worker
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+NAME: Final = "taskscheduler"
+
+
+class Metrics:
+    """Everything that one process can tell. Only ``exposition`` asks the store anything."""
+
+    def __init__(self, store: Store) -> None:
+        """Tell of ``store``; ``worker`` and ``requests`` may be added."""
+        self._store = store
+        self._sampling = Sampling(store)
+        self._sample: Sample | None = None
+        self.tally: Tally | None = None
+        self.worker: Worker | None = None
+        self.requests: Requests | None = None
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._registry.register(self)  # pyright: ignore[reportArgumentType] - by structure
+
+    async def exposition(self) -> bytes:
+        """Return all metrics as text. What the store tells is at most some seconds old."""
+        self._sample = await self._sampling.latest()
+        if self._sample is not None and self.tally is not None:
+            # The clock that counts boot time and the one that measures attempts may differ.
+            monotonic_s = time.monotonic() - self._sampling.age_s(self._sample)
+            self.tally.set_clock(self._sample.census.now, monotonic_s)
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family; the registry calls this."""
+        yield InfoMetricFamily(
+            f"{NAME}_build",
+            "What runs here",
+            {"version": version("taskscheduler"), "python": platform.python_version()},
+        )
+        yield from self._of_store()
+        if self.worker is not None:
+            yield from of_worker(self.worker)
+        if self.tally is not None:
+            yield from of_tally(self.tally)
+        if self.requests is not None:
+            yield from self.requests.collect()
+
+    def describe(self) -> list[Metric]:
+        """Name nothing beforehand: the names differ from process to process."""
+        return []
+
+    def _of_store(self) -> Iterator[Metric]:
+        yield gauge(
+            "store_up",
+            "1 if the last look at the store was answered",
+            int(self._sampling.store_answers),
+        )
+        pool = GaugeMetricFamily(
+            f"{NAME}_pool", "Pooled connections, and callers waiting for one", labels=["state"]
+        )
+        for state, number in self._store.gauge.connections().items():
+            pool.add_metric([state], number)
+        yield pool
+        if (sample := self._sample) is None:
+            return
+        yield gauge(
+            "sample_age_seconds", "How old the look at the store is", self._sampling.age_s(sample)
+        )
+        depth = GaugeMetricFamily(
+            f"{NAME}_tasks", "Pending tasks: due now, or scheduled", labels=["queue", "state"]
+        )
+        guessed = GaugeMetricFamily(
+            f"{NAME}_tasks_estimated", "1 if there are too many to count", labels=["queue"]
+        )
+        oldest = GaugeMetricFamily(
+            f"{NAME}_oldest_due_seconds", "How long the first due task waits", labels=["queue"]
+        )
+        for queue, here in sample.census.queues.items():
+            depth.add_metric([queue, "due"], here.due)
+            depth.add_metric([queue, "scheduled"], here.scheduled)
+            guessed.add_metric([queue], int(here.estimated))
+            late = here.oldest_due
+            oldest.add_metric([queue], 0.0 if late is None else late.total_seconds())
+        yield from (depth, guessed, oldest)
+        workers = GaugeMetricFamily(f"{NAME}_workers", "Registered workers", labels=["state"])
+        workers.add_metric(["live"], sample.workers_live)
+        workers.add_metric(["silent"], sample.workers_silent)
+        yield workers
+
+
+def of_worker(worker: Worker) -> Iterator[Metric]:
+    """Yield what a worker is at present."""
+    slots = GaugeMetricFamily(f"{NAME}_slots", "The worker's slots", labels=["state"])
+    slots.add_metric(["busy"], worker.busy)
+    slots.add_metric(["free"], worker.concurrency - worker.busy)
+    yield slots
+    yield gauge("outbox_tasks", "Outcomes that the store does not have yet", worker.backlog)
+    yield gauge(
+        "wakeups_listening",
+        "1 if wake-ups are heard, 0 if polling alone finds work",
+        int(worker.degraded is None),
+    )
+    yield counter(
+        "fenced_outcomes", "Outcomes that came too late: the lease was lost", worker.fenced
+    )
+
+
+def of_tally(tally: Tally) -> Iterator[Metric]:
+    """Yield what a worker has done."""
+    attempts = CounterMetricFamily(
+        f"{NAME}_attempts",
+        "Attempts that ended here, by what ended them",
+        labels=["kind", "outcome"],
+    )
+    for (kind, outcome), count in list(tally.outcomes.items()):
+        attempts.add_metric([kind, outcome], count)
+    yield attempts
+    retries = CounterMetricFamily(f"{NAME}_retries", "Attempts to be repeated", labels=["kind"])
+    for (kind, outcome), count in list(tally.outcomes.items()):
+        if outcome == Event.RETRY.value:
+            retries.add_metric([kind], count)
+    yield retries
+    yield histogram("run_seconds", "How long handlers ran", tally.run_s)
+    yield histogram(
+        "start_lateness_seconds", "How long after its time an attempt began", tally.late_s
+    )
+    batches = HistogramMetricFamily(f"{NAME}_claim_tasks", "Tasks that a claim brought")
+    batches.add_metric([], *cumulated(tally.claims))
+    yield batches
+    yield counter("rescued_tasks", "Tasks taken from workers that fell silent", tally.rescues)
+
+
+class Requests:
+    """Counts what the REST service answers, by route: as many series as there are routes."""
+
+    def __init__(self) -> None:
+        """Count nothing yet."""
+        from taskscheduler.application.tally import Histogram  # noqa: PLC0415 - for this alone
+
+        self._new = Histogram
+        self._by: dict[tuple[str, str, str], Histogram] = {}
+
+    def add(self, method: str, route: str, status: int, took_s: float) -> None:
+        """Count one answer."""
+        key = (method, route, str(status))
+        if key not in self._by:
+            self._by[key] = self._new()
+        self._by[key].add(took_s)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the one family."""
+        family = HistogramMetricFamily(
+            f"{NAME}_http_request_seconds",
+            "How long answers took",
+            labels=["method", "route", "status"],
+        )
+        for labels, found in list(self._by.items()):
+            family.add_metric(labels, *cumulated(found))
+        yield family
+
+
+def gauge(name: str, about: str, value: float) -> Metric:
+    """Return a gauge without labels."""
+    return GaugeMetricFamily(f"{NAME}_{name}", about, value=value)
+
+
+def counter(name: str, about: str, value: float) -> Metric:
+    """Return a counter without labels."""
+    return CounterMetricFamily(f"{NAME}_{name}", about, value=value)
+
+
+def histogram(name: str, about: str, by_kind: Mapping[str, Histogram]) -> Metric:
+    """Return a histogram by kind."""
+    family = HistogramMetricFamily(f"{NAME}_{name}", about, labels=["kind"])
+    for kind, found in list(by_kind.items()):
+        family.add_metric([kind], *cumulated(found))
+    return family
+
+
+def cumulated(found: Histogram) -> tuple[Sequence[tuple[str, float]], float]:
+    """Return the buckets as Prometheus wants them, each with all before it, and the sum."""
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip([*found.bounds, "+Inf"], found.counts, strict=True):
+        total += count
+        buckets.append((str(bound), total))
+    return buckets, found.sum
+
+
+def asgi(metrics: Metrics) -> Callable[..., Awaitable[None]]:
+    """Return an application that answers ``GET /metrics`` and ``/healthz``, and nothing else."""
+
+    async def answer(scope: Mapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ARG001
+        path = scope.get("path")
+        if scope["type"] != "http":
+            return
+        status, body = 404, b"there are /metrics and /healthz here\n"
+        if scope["method"] not in {"GET", "HEAD"}:
+            status, body = 405, b"GET only\n"
+        elif path == "/metrics":
+            status, body = 200, await metrics.exposition()
+        elif path == "/healthz":
+            status, body = 200, b"ok\n"
+        headers: Iterable[tuple[bytes, bytes]] = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        shown = b"" if scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": shown})
+
+    return answer

@@ -1,0 +1,57 @@
+"""What ``Gauge`` promises."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from taskscheduler.domain.census import QueueDepth
+from taskscheduler.domain.status import Event
+from taskscheduler.testing.contracts.steps import Contract, end, join, lease_one, put
+
+if TYPE_CHECKING:
+    from taskscheduler.application.store import Store
+    from taskscheduler.testing.clock import ManualClock
+
+PLENTY = 1_000
+
+
+class GaugeContract(Contract):
+    """Proves a ``Gauge``."""
+
+    async def test_an_empty_store_has_nothing_to_do(self, store: Store, clock: ManualClock) -> None:
+        """And the store's time is told."""
+        census = await store.gauge.census(exact_up_to=PLENTY)
+        assert census.now == clock.now()
+        assert census.queues == {}
+
+    async def test_what_is_due_and_what_is_not(self, store: Store, clock: ManualClock) -> None:
+        """Queue by queue, over all kinds and priorities."""
+        for kind, priority in (("mail", 0), ("mail", 9), ("fax", 5)):
+            await put(store, kind, priority=priority)
+        await put(store, "mail", queue="letters", execute_at=clock.now() + timedelta(hours=1))
+        clock.advance(timedelta(seconds=90))
+        await put(store, "mail")
+        census = await store.gauge.census(exact_up_to=PLENTY)
+        assert census.queues == {
+            "default": QueueDepth(due=4, scheduled=0, oldest_due=timedelta(seconds=90)),
+            "letters": QueueDepth(due=0, scheduled=1, oldest_due=None),
+        }
+
+    async def test_what_runs_or_has_ended_does_not_wait(self, store: Store) -> None:
+        """Its queue is still told of."""
+        await join(store, "mail")
+        await put(store, "mail")
+        lease = await lease_one(store)
+        empty = {"default": QueueDepth(due=0, scheduled=0, oldest_due=None)}
+        assert (await store.gauge.census(exact_up_to=PLENTY)).queues == empty
+        await end(store, lease, Event.COMPLETE)
+        assert (await store.gauge.census(exact_up_to=PLENTY)).queues == empty
+
+    async def test_many_are_at_least_as_many_as_were_counted(self, store: Store) -> None:
+        """An estimate is never below what was seen."""
+        for _ in range(5):
+            await put(store, "mail")
+        depth = (await store.gauge.census(exact_up_to=2)).queues["default"]
+        assert depth.due >= (3 if depth.estimated else 5)
+        assert depth.scheduled == 0
