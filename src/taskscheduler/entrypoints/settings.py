@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -66,6 +66,15 @@ class ApiSettings:
     port: int
     accept_unknown_kinds: bool
     body_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpTargetSettings:
+    """How tasks of the kind ``http`` are run. ``allow`` opens addresses that are closed."""
+
+    enabled: bool = True
+    allow: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

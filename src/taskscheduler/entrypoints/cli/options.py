@@ -70,7 +70,7 @@ App = Annotated[
     str | None,
     typer.Option(
         envvar="TASKSCHEDULER_APP",
-        help="Your handlers, as module:attribute. Foo, Bar and Baz are always there.",
+        help="Your handlers, as module:attribute. Foo, Bar, Baz and http are always there.",
         show_default=False,
     ),
 ]
@@ -122,6 +122,31 @@ ShutdownTimeout = Annotated[
 ]
 BarUrl = Annotated[
     str, typer.Option(envvar="TASKSCHEDULER_BAR_URL", help="What the kind Bar asks.")
+]
+NoHttpTargets = Annotated[
+    bool,
+    typer.Option(
+        "--no-http-targets",
+        envvar="TASKSCHEDULER_NO_HTTP_TARGETS",
+        help="Leave out the built-in kind http.",
+    ),
+]
+HttpAllow = Annotated[
+    list[str],
+    typer.Option(
+        envvar="TASKSCHEDULER_HTTP_ALLOW",
+        help="An address, a network or a host that tasks of the kind http may call though it is "
+        "not public; repeatable.",
+        show_default=False,
+    ),
+]
+WebhookSecret = Annotated[
+    list[str],
+    typer.Option(
+        envvar="TASKSCHEDULER_WEBHOOK_SECRET",
+        help="A secret to sign calls of the kind http with: whsec_ and base64; repeatable.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
     Path, typer.Option(envvar="TASKSCHEDULER_DATA", help="The folder of `dev`'s database.")

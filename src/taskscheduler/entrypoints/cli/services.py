@@ -15,6 +15,7 @@ from taskscheduler.entrypoints.settings import (
     BODY_BYTES_MAX_DEFAULT,
     ApiSettings,
     DevSettings,
+    HttpTargetSettings,
     LogFormat,
     LogLevel,
     WorkerSettings,
@@ -45,6 +46,9 @@ def dev(
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
+    no_http_targets: o.NoHttpTargets = False,
+    http_allow: o.HttpAllow = [],  # noqa: B006 - typer's own form; never changed
+    webhook_secret: o.WebhookSecret = [],  # noqa: B006 - typer's own form; never changed
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -72,7 +76,8 @@ def dev(
             bar_url=bar_url,
         ),
     )
-    run_dev(settings, _handlers(app, bar_url), _say)
+    targets = _targets(no_http_targets, http_allow, webhook_secret)
+    run_dev(settings, _handlers(app, bar_url, targets), _say)
 
 
 def api(
@@ -85,6 +90,7 @@ def api(
     port: o.Port = 3000,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
+    no_http_targets: o.NoHttpTargets = False,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -99,7 +105,9 @@ def api(
     )
     from taskscheduler.entrypoints.http.main import run_api
 
-    run_api(store, settings, _handlers(None, BAR_URL_DEFAULT).attempts_by_kind, _say)
+    targets = HttpTargetSettings(enabled=not no_http_targets)
+    kinds = _handlers(None, BAR_URL_DEFAULT, targets).attempts_by_kind
+    run_api(store, settings, kinds, _say)
 
 
 def worker(
@@ -117,6 +125,9 @@ def worker(
     poll_interval: o.PollInterval = 1,
     shutdown_timeout: o.ShutdownTimeout = 20,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
+    no_http_targets: o.NoHttpTargets = False,
+    http_allow: o.HttpAllow = [],  # noqa: B006 - typer's own form; never changed
+    webhook_secret: o.WebhookSecret = [],  # noqa: B006 - typer's own form; never changed
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -133,7 +144,8 @@ def worker(
         drain=drain,
         bar_url=bar_url,
     )
-    handlers = _handlers(app, bar_url)
+    targets = _targets(no_http_targets, http_allow, webhook_secret)
+    handlers = _handlers(app, bar_url, targets)
     if processes > 1:
         from taskscheduler.entrypoints.worker.processes import supervise
 
@@ -144,13 +156,17 @@ def worker(
     run(run_worker(store.scheduler(), handlers, settings))
 
 
-def _handlers(app: str | None, bar_url: str) -> Handlers:
+def _handlers(app: str | None, bar_url: str, targets: HttpTargetSettings) -> Handlers:
     from taskscheduler.entrypoints.worker.app import load_handlers
     from taskscheduler.entrypoints.worker.demonstration import (
         demonstration_handlers,
     )
 
     handlers = demonstration_handlers(bar_url)
+    if targets.enabled:
+        from taskscheduler.container import http_target_handlers
+
+        handlers.include(http_target_handlers(allow=targets.allow, secrets=targets.secrets))
     if app is None:
         return handlers
     own = load_handlers(app)
@@ -158,9 +174,13 @@ def _handlers(app: str | None, bar_url: str) -> Handlers:
     return own
 
 
-def _names(queues: list[str]) -> tuple[str, ...]:
-    """Return the queues' names; one value may carry several, apart by commas or spaces."""
-    return tuple(name for each in queues for name in each.replace(",", " ").split())
+def _targets(off: bool, allow: list[str], secrets: list[str]) -> HttpTargetSettings:
+    return HttpTargetSettings(enabled=not off, allow=_names(allow), secrets=_names(secrets))
+
+
+def _names(several: list[str]) -> tuple[str, ...]:
+    """Return the names; one value may carry several, apart by commas or spaces."""
+    return tuple(name for each in several for name in each.replace(",", " ").split())
 
 
 def _logs(level: LogLevel, form: LogFormat) -> None:
