@@ -7,6 +7,7 @@ context manager, so neither wiring nor asynchronous resources of dependency-inje
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
@@ -22,14 +23,18 @@ from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT
 from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
 from taskscheduler.adapters.postgres.wakeups import channel_of
 from taskscheduler.adapters.system import SystemClock, new_task_id
+from taskscheduler.application.http_target import http_handlers
 from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.webhooks import Signer
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from taskscheduler.adapters.embedded import EmbeddedPostgres
+    from taskscheduler.application.handlers import Handlers
     from taskscheduler.application.store import Store
     from taskscheduler.domain.ports import WakeUps
 
@@ -122,6 +127,24 @@ class MemoryContainer(containers.DeclarativeContainer):
     scheduler: providers.Provider[Scheduler] = providers.Singleton(Scheduler, store)
 
 
+def http_target_handlers(*, allow: Sequence[str] = (), secrets: Sequence[str] = ()) -> Handlers:
+    """Return the handler of the kind ``http``, which calls targets; include it among your own.
+
+    ``allow`` are addresses, networks, host names and ``*.domain`` that may be called though they
+    are not public. ``secrets`` sign the calls: ``whsec_`` and base64, all at once.
+
+    Raises:
+        InvalidConfiguration: an entry or a secret is malformed.
+    """
+    # Only workers need a client.
+    from taskscheduler.adapters.web.addresses import Opened  # noqa: PLC0415
+    from taskscheduler.adapters.web.calling import WebCaller  # noqa: PLC0415
+    from taskscheduler.adapters.web.dialing import CheckedDialer  # noqa: PLC0415
+
+    caller = WebCaller(CheckedDialer(Opened.of(allow)))
+    return http_handlers(caller, Signer(secrets), version=version("taskscheduler"))
+
+
 def embedded_postgres(data: Path) -> AbstractContextManager[EmbeddedPostgres]:
     """Return an embedded PostgreSQL whose data lives in ``data``; entering it starts it.
 
@@ -138,6 +161,7 @@ __all__ = [
     "MemoryContainer",
     "embedded_postgres",
     "examine",
+    "http_target_handlers",
     "migrate_schema",
     "pending_migrations",
     "schema_script",

@@ -110,6 +110,15 @@ class ApiSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpTargetSettings:
+    """How tasks of the kind ``http`` are run. ``allow`` opens addresses that are closed."""
+
+    enabled: bool = True
+    allow: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """How a worker works. ``app`` names the user's handlers, as ``module:attribute``."""
 

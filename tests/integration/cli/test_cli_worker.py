@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from taskscheduler.adapters.embedded import EmbeddedPostgres
 from tests.integration.processes import Program, Programs, eventually, every_task, store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -200,3 +203,58 @@ def test_waits_for_a_database_that_is_away(tmp_path: Path):
         eventually(lambda: worker.lines("Baz "), "it works")
         worker.stop()
         assert "Completed" in programs.good("tasks", "show", task_id)
+
+
+@pytest.fixture
+def target() -> Iterator[ThreadingHTTPServer]:
+    """A target on the loopback interface; ``seen`` are the headers that it was sent."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.append({name.lower(): value for name, value in self.headers.items()})
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            """Say nothing."""
+
+    seen: list[dict[str, str]] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.seen = seen  # pyright: ignore[reportAttributeAccessIssue]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_http_targets_are_called_where_that_is_allowed(programs: Programs, target: Any):
+    url = f"http://127.0.0.1:{target.server_port}/hook"
+    chosen = programs.env["DATABASE_URL"], programs.env["TASKSCHEDULER_SCHEMA"]
+    store(*chosen, [("http", {"url": url})])
+    programs.good("worker", "--drain", "--no-http-targets")
+    assert statuses(programs) == {"Pending": 1}
+    programs.good("worker", "--drain")
+    assert statuses(programs) == {"Failed": 1}
+    assert not target.seen
+    (task_id,) = store(*chosen, [("http", {"url": url})])
+    secret = "whsec_" + "A" * 40
+    programs.good(
+        "worker",
+        "--drain",
+        TASKSCHEDULER_HTTP_ALLOW="10.0.0.0/8, 127.0.0.1",
+        TASKSCHEDULER_WEBHOOK_SECRET=f"{secret} {secret}",
+    )
+    assert statuses(programs) == {"Failed": 1, "Completed": 1}
+    (headers,) = target.seen
+    assert headers["idempotency-key"] == headers["webhook-id"] == str(task_id)
+    assert headers["webhook-signature"].count("v1,") == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--http-allow", "10.0.0.0/99"), ("--webhook-secret", "whsec_hunter2")]
+)
+def test_what_http_targets_cannot_use_is_refused(programs: Programs, option: str, value: str):
+    said = programs.refused("worker", option, value)
+    assert option in said
+    assert "hunter2" not in said

@@ -133,7 +133,7 @@ App = Annotated[
     str | None,
     typer.Option(
         envvar="TASKSCHEDULER_APP",
-        help="Your handlers, as module:attribute. Foo, Bar and Baz are always there.",
+        help="Your handlers, as module:attribute. Foo, Bar, Baz and http are always there.",
         show_default=False,
     ),
 ]
@@ -215,6 +215,30 @@ MetricsPort = Annotated[
         min=0,
         max=65_535,
         help="Show metrics on this port; of several processes each takes the next one.",
+    ),
+]
+NoHttpTargets = Annotated[
+    bool,
+    typer.Option(
+        "--no-http-targets",
+        envvar="TASKSCHEDULER_NO_HTTP_TARGETS",
+        help="Leave out the built-in kind http.",
+    ),
+]
+HttpAllow = Annotated[
+    list[str],
+    typer.Option(
+        envvar="TASKSCHEDULER_HTTP_ALLOW",
+        help="An address, a network or a host that tasks of the kind http may call though it is "
+        "not public; repeatable.",
+        show_default=False,
+    ),
+]
+WebhookSecret = Annotated[
+    list[str],
+    typer.Option(
+        envvar="TASKSCHEDULER_WEBHOOK_SECRET",
+        help="A secret to sign calls of the kind http with: whsec_ and base64; repeatable.",
         show_default=False,
     ),
 ]

@@ -17,6 +17,7 @@ from taskscheduler.entrypoints.settings import (
     BODY_BYTES_MAX_DEFAULT,
     ApiSettings,
     DevSettings,
+    HttpTargetSettings,
     LogFormat,
     LogLevel,
     WakeUpsBy,
@@ -57,6 +58,9 @@ def dev(
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
+    no_http_targets: o.NoHttpTargets = False,
+    http_allow: o.HttpAllow = [],  # noqa: B006 - typer's own form; never changed
+    webhook_secret: o.WebhookSecret = [],  # noqa: B006 - typer's own form; never changed
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -90,7 +94,8 @@ def dev(
             retention_export=retention_export,
         ),
     )
-    run_dev(settings, _handlers(app, bar_url), _say)
+    targets = _targets(no_http_targets, http_allow, webhook_secret)
+    run_dev(settings, _handlers(app, bar_url, targets), _say)
 
 
 def api(
@@ -111,6 +116,7 @@ def api(
     insecure: o.Insecure = False,
     rate_limit: o.RateLimit = None,
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
+    no_http_targets: o.NoHttpTargets = False,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -130,7 +136,9 @@ def api(
     )
     from taskscheduler.entrypoints.http.main import run_api
 
-    run_api(store, settings, _handlers(None, BAR_URL_DEFAULT).attempts_by_kind, _say)
+    targets = HttpTargetSettings(enabled=not no_http_targets)
+    kinds = _handlers(None, BAR_URL_DEFAULT, targets).attempts_by_kind
+    run_api(store, settings, kinds, _say)
 
 
 def worker(
@@ -156,6 +164,9 @@ def worker(
     retention_export: o.RetentionExport = None,
     metrics_host: o.MetricsHost = "127.0.0.1",
     metrics_port: o.MetricsPort = None,
+    no_http_targets: o.NoHttpTargets = False,
+    http_allow: o.HttpAllow = [],  # noqa: B006 - typer's own form; never changed
+    webhook_secret: o.WebhookSecret = [],  # noqa: B006 - typer's own form; never changed
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -177,7 +188,8 @@ def worker(
         metrics_host=metrics_host,
         metrics_port=metrics_port,
     )
-    handlers = _handlers(app, bar_url)
+    targets = _targets(no_http_targets, http_allow, webhook_secret)
+    handlers = _handlers(app, bar_url, targets)
     if processes > 1:
         from taskscheduler.entrypoints.worker.processes import supervise
 
@@ -188,13 +200,17 @@ def worker(
     run(run_worker(store.scheduler(), handlers, settings))
 
 
-def _handlers(app: str | None, bar_url: str) -> Handlers:
+def _handlers(app: str | None, bar_url: str, targets: HttpTargetSettings) -> Handlers:
     from taskscheduler.entrypoints.worker.app import load_handlers
     from taskscheduler.entrypoints.worker.demonstration import (
         demonstration_handlers,
     )
 
     handlers = demonstration_handlers(bar_url)
+    if targets.enabled:
+        from taskscheduler.container import http_target_handlers
+
+        handlers.include(http_target_handlers(allow=targets.allow, secrets=targets.secrets))
     if app is None:
         return handlers
     own = load_handlers(app)
@@ -231,6 +247,10 @@ def _per_second(text: str | None) -> float | None:
         message = f"--rate-limit {text!r} is not a rate; expected such as 50/s or 100/m"
         raise InvalidConfiguration(message)
     return per_s
+
+
+def _targets(off: bool, allow: list[str], secrets: list[str]) -> HttpTargetSettings:
+    return HttpTargetSettings(enabled=not off, allow=_names(allow), secrets=_names(secrets))
 
 
 def _logs(level: LogLevel, form: LogFormat) -> None:
