@@ -82,6 +82,10 @@ bench: setup .bench/.up-to-date ## Measure beside peers, on a PostgreSQL of its 
 bench-quick: setup ## Measure a little, beside a bare loop of psycopg
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
+.PHONY: demo-compose
+demo-compose: ## Run the whole deployment, kill parts of it, and see every task completed
+	@deploy/demo
+
 .PHONY: chaos
 chaos: setup ## Kill, pause and cut off, and see that the promises hold
 	@$(BIN)/python -m chaos $(ARGS)
