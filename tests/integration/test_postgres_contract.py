@@ -8,6 +8,8 @@ import pytest
 
 from taskscheduler.testing.contracts import (
     ArchiveContract,
+    AuditContract,
+    KeyRingContract,
     KindCatalogueContract,
     QueueRegistryContract,
     TaskBoardContract,
@@ -60,6 +62,14 @@ class TestQueues(QueueRegistryContract):
 
 class TestArchive(ArchiveContract):
     """``PostgresArchive``."""
+
+
+class TestKeys(KeyRingContract):
+    """``PostgresKeyRing``."""
+
+
+class TestAudit(AuditContract):
+    """What both write into the audit trail."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -10,6 +10,8 @@ from taskscheduler.application.store import Store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
     ArchiveContract,
+    AuditContract,
+    KeyRingContract,
     KindCatalogueContract,
     QueueRegistryContract,
     TaskBoardContract,
@@ -53,6 +55,14 @@ class TestQueues(QueueRegistryContract):
 
 class TestArchive(ArchiveContract):
     """``MemoryArchive``."""
+
+
+class TestKeys(KeyRingContract):
+    """``MemoryKeyRing``."""
+
+
+class TestAudit(AuditContract):
+    """What both write into the audit trail."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -9,6 +9,7 @@ from taskscheduler.domain.bulk import BulkCursor, BulkStep, BulkVerb, statuses_o
 
 if TYPE_CHECKING:
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.query import TaskQuery
 
 
@@ -19,6 +20,7 @@ async def change_page(
     *,
     force: bool = False,
     cursor: BulkCursor | None = None,
+    by: Caller | None = None,
 ) -> BulkStep:
     """Do ``verb`` to up to ``query.limit`` tasks of ``query``, from ``cursor`` on.
 
@@ -44,7 +46,7 @@ async def change_page(
         ids = [task.id for task in page]
         looked_at += len(ids)
         if ids:
-            done = await store.tasks.change_all(verb, status, ids)
+            done = await store.tasks.change_all(verb, status, ids, by=by)
             changed += len(done)
             if verb is BulkVerb.RETRY:
                 store.wakeups.ring({task.queue for task in page if task.id in done})

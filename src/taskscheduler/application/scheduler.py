@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkCursor, BulkStep, BulkVerb
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.queue import Queue
@@ -70,6 +71,7 @@ class Scheduler:
         """Work on ``store``, opening it on entry and closing it on exit."""
         self.store = store
         self._single = GroupCommit(store.tasks)
+        self._by: Caller | None = None
         self._stack = AsyncExitStack()
         self._known: frozenset[str] = frozenset()
 
@@ -87,6 +89,11 @@ class Scheduler:
         """Finish what callers wait for, and close the store."""
         await self._single.finish()
         await self._stack.aclose()
+
+    @property
+    def commits(self) -> GroupCommit:
+        """What single tasks are stored through, to be shared by other views of this one."""
+        return self._single
 
     # -- storing ---------------------------------------------------------------------------------
 
@@ -143,7 +150,7 @@ class Scheduler:
         """
         task = self.prepare(kind, payload, **options)
         if connection is not None:
-            return (await self.store.tasks.put([task], transaction=connection))[0]
+            return (await self.put_many([task], connection=connection))[0]
         return await self.put(task)
 
     async def schedule_many(
@@ -225,17 +232,17 @@ class Scheduler:
 
     async def cancel(self, task_id: UUID) -> Task:
         """Cancel a task that has not ended. Raises TaskNotFound, IllegalTransition."""
-        return await self.store.tasks.cancel(TaskId(task_id))
+        return await self.store.tasks.cancel(TaskId(task_id), by=self._by)
 
     async def retry(self, task_id: UUID) -> Task:
         """Run a Failed or Cancelled task again. Raises TaskNotFound, IllegalTransition."""
-        task = await self.store.tasks.retry(TaskId(task_id))
+        task = await self.store.tasks.retry(TaskId(task_id), by=self._by)
         self.store.wakeups.ring({task.queue})
         return task
 
     async def run_now(self, task_id: UUID) -> Task:
         """Make a Pending task due now. Raises TaskNotFound, IllegalTransition."""
-        task = await self.store.tasks.run_now(TaskId(task_id))
+        task = await self.store.tasks.run_now(TaskId(task_id), by=self._by)
         self.store.wakeups.ring({task.queue})
         return task
 
@@ -257,7 +264,7 @@ class Scheduler:
             payload=encode_payload(changes["payload"]) if "payload" in changes else None,
             priority=changes.get("priority"),
         )
-        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected)
+        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)
         if task.process_at <= datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S):
             self.store.wakeups.ring({task.queue})
         return task
@@ -269,7 +276,7 @@ class Scheduler:
             TaskNotFound: there is none.
             IllegalTransition: it is in progress and ``force`` is not set.
         """
-        await self.store.tasks.delete(TaskId(task_id), force=force)
+        await self.store.tasks.delete(TaskId(task_id), force=force, by=self._by)
 
     async def change_page(
         self,
@@ -284,7 +291,7 @@ class Scheduler:
         Go on with the cursor that is returned until it is None. ``force`` deletes tasks in
         progress, too. Raises IllegalTransition: the query asks for a status that forbids it.
         """
-        return await change_page(self.store, verb, query, force=force, cursor=cursor)
+        return await change_page(self.store, verb, query, force=force, cursor=cursor, by=self._by)
 
     # -- operating -------------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.ports import (
         Archive,
+        AuditTrail,
         Clock,
+        KeyRing,
         KindCatalogue,
         QueueRegistry,
         TaskBoard,
@@ -37,6 +39,8 @@ class Store:
     own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
     queues: QueueRegistry
+    keys: KeyRing
+    audit: AuditTrail
     upkeep: Upkeep
     archive: Archive
     wakeups: WakeUps

@@ -123,6 +123,29 @@ class SchemaMismatch(TaskSchedulerError):
     """The database's schema is missing, too old, or newer than this program knows."""
 
 
+class InvalidKey(TaskSchedulerError):
+    """What was asked for cannot be an API key."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        """Say which ``field`` is at fault and why."""
+        self.field = field
+        self.reason = reason
+        super().__init__(f"{field}: {reason}")
+
+
+class KeyNotFound(TaskSchedulerError):
+    """No API key has this id."""
+
+    def __init__(self, key_id: str) -> None:
+        """Name the id that was looked for."""
+        self.key_id = key_id
+        super().__init__(f"no key has the id {key_id!r}")
+
+
+class Forbidden(TaskSchedulerError):
+    """The caller is known, and may not do this."""
+
+
 class InvalidHandler(TaskSchedulerError):
     """A function cannot be registered as a handler."""
 

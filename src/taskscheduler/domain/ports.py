@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
+    from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
+    from taskscheduler.domain.audit import AuditEntry, AuditQuery
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
 
 
 class TaskRepository(Protocol):
-    """Where tasks live. Its clock alone decides what is due."""
+    """Where tasks live. Its clock alone decides what is due.
+
+    Where a change is made ``by`` somebody, or a task is stored with a ``by``, that is written into
+    the audit trail: one entry for what was done, with it or not at all, and none for what was not.
+    """
 
     async def put(
         self,
@@ -127,7 +133,7 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def cancel(self, task_id: TaskId) -> Task:
+    async def cancel(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """Cancel a Pending or InProgress task and return it.
 
         An InProgress task is Cancelled at once: its lease is lost, and its worker learns of it
@@ -139,7 +145,7 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def retry(self, task_id: TaskId) -> Task:
+    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """Make a Failed or Cancelled task Pending and due, with at least one more attempt.
 
         Raises:
@@ -148,7 +154,7 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def run_now(self, task_id: TaskId) -> Task:
+    async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """Make a Pending task due now.
 
         Raises:
@@ -157,7 +163,14 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def edit(self, task_id: TaskId, edit: TaskEdit, *, expected: Task | None = None) -> Task:
+    async def edit(
+        self,
+        task_id: TaskId,
+        edit: TaskEdit,
+        *,
+        expected: Task | None = None,
+        by: Caller | None = None,
+    ) -> Task:
         """Change a Pending task and return it.
 
         Either the change comes before any claim of the task, which then sees all of it, or it is
@@ -173,7 +186,12 @@ class TaskRepository(Protocol):
         ...
 
     async def change_all(
-        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+        self,
+        verb: BulkVerb,
+        status: TaskStatus,
+        task_ids: Sequence[TaskId],
+        *,
+        by: Caller | None = None,
     ) -> Collection[TaskId]:
         """Do ``verb`` to those of the tasks that are in ``status``; return their ids.
 
@@ -183,7 +201,9 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
+    async def delete(
+        self, task_id: TaskId, *, force: bool = False, by: Caller | None = None
+    ) -> None:
         """Remove every trace of a task; with ``force`` even of one in progress, cancelling it.
 
         Raises:
@@ -291,6 +311,41 @@ class KindCatalogue(Protocol):
 
     async def known(self) -> frozenset[str]:
         """Return every kind that was ever registered."""
+        ...
+
+
+class KeyRing(Protocol):
+    """The keys that open the service. Its clock alone decides which have expired."""
+
+    async def add(self, key: NewKey, *, by: Caller | None = None) -> ApiKey:
+        """Keep a new key and return it. Repeating is safe: the same id is kept once.
+
+        What is done ``by`` somebody is written into the audit trail, here as with tasks.
+        """
+        ...
+
+    async def revoke(self, key_id: str, *, by: Caller | None = None) -> ApiKey:
+        """Revoke a key, for good, and return it; one that is revoked stays as it is.
+
+        Raises:
+            KeyNotFound: there is none.
+        """
+        ...
+
+    async def list(self) -> Sequence[ApiKey]:
+        """Return every key, expired and revoked ones too, the newest first."""
+        ...
+
+    async def living(self) -> Sequence[LivingKey]:
+        """Return the keys that are neither revoked nor expired, in no particular order."""
+        ...
+
+
+class AuditTrail(Protocol):
+    """What was done, and by whom. Entries come from the changes themselves."""
+
+    async def list(self, query: AuditQuery) -> Sequence[AuditEntry]:
+        """Return up to ``query.limit`` entries that match, newest first."""
         ...
 
 

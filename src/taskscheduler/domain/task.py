@@ -13,6 +13,7 @@ from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.edit import TaskEdit
 
 TaskId = NewType("TaskId", UUID)
@@ -39,6 +40,7 @@ class NewTask:
     from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
+    ``by`` is who asks for it, where that is to be written down; it is no part of the task.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -54,6 +56,7 @@ class NewTask:
     timeout: timedelta | None = None
     unique_key: str | None = None
     expires_at: datetime | None = None
+    by: Caller | None = None
 
     def __post_init__(self) -> None:
         """Check each field, cheapest first."""

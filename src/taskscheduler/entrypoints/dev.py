@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from taskscheduler.container import Container, embedded_postgres, migrate_schema
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
@@ -21,18 +22,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taskscheduler.application.handlers import Handlers
-    from taskscheduler.entrypoints.settings import DevSettings
+    from taskscheduler.entrypoints.settings import AccessMode, DevSettings
 
 
 def run_dev(settings: DevSettings, handlers: Handlers, say: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT. What is stored stays in ``settings.data`` for the next time."""
     with bind(settings.api.host, settings.api.port) as listening:
+        mode = access_mode(settings.api, listening)
         make_folder(settings.data)
         with embedded_postgres(settings.data / "postgres") as database:
             url_file = settings.data / URL_FILE
             url_file.write_text(database.url + "\n", "utf-8")
             try:
-                run(_run(settings, handlers, database.url, listening, say))
+                run(_run(settings, mode, handlers, database.url, listening, say))
             finally:
                 url_file.unlink(missing_ok=True)
 
@@ -48,6 +50,7 @@ def make_folder(data: Path) -> None:
 
 async def _run(
     settings: DevSettings,
+    mode: AccessMode,
     handlers: Handlers,
     url: str,
     listening: socket.socket,
@@ -62,6 +65,8 @@ async def _run(
             rules=TaskRules(accept_unknown_kinds=settings.api.accept_unknown_kinds),
             body_bytes_max=settings.api.body_bytes_max,
             open_scheduler=False,
+            access=access_of(mode, settings.api, scheduler),
+            cors_origins=settings.api.cors_origins,
         )
         server = build_server(app)
         worker = build_worker(scheduler, handlers, settings.worker)
@@ -74,6 +79,7 @@ async def _run(
         address = address_of(listening)
         say(f"taskscheduler is at {address}")
         say(f"  API documentation  {address}/schema")
+        say(f"  access             {SAID[mode]}")
         say(f"  database           {url}")
         async with asyncio.TaskGroup() as group:
             group.create_task(serve(server, listening))

@@ -84,14 +84,29 @@ class StoreSettings:
         ).scheduler()
 
 
+class AccessMode(StrEnum):
+    """Who may call the REST service."""
+
+    OPEN = "open"
+    KEYS = "keys"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """How the REST service serves."""
+    """How the REST service serves, and whom.
+
+    ``access`` None is open on a loopback address and keys on any other. ``insecure`` lets it be
+    open there too. ``rate_limit`` is in calls a second, by key.
+    """
 
     host: str
     port: int
     accept_unknown_kinds: bool
     body_bytes_max: int
+    access: AccessMode | None = None
+    insecure: bool = False
+    rate_limit: float | None = None
+    cors_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

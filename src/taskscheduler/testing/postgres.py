@@ -42,6 +42,8 @@ TABLES: Final = (
     "paused_queue",
     "lane",
     "kind",
+    "api_key",
+    "audit",
 )
 EMPTY: Final[LiteralString] = "DELETE FROM {table}"
 BODY: Final[LiteralString] = "SELECT now FROM {schema}.manual_clock"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from taskscheduler.domain.audit import AuditEntry
 from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime, timedelta
 
+    from taskscheduler.domain.access import ApiKey, Caller
+    from taskscheduler.domain.audit import Action
     from taskscheduler.domain.status import Event
     from taskscheduler.domain.task import Task, TaskId, WorkerId
     from taskscheduler.domain.worker import Cancellation, Subscription, WorkerProfile
@@ -53,6 +56,8 @@ class State:
     workers: dict[WorkerId, Registered] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     paused: dict[str, datetime] = field(default_factory=dict)
+    keys: dict[str, ApiKey] = field(default_factory=dict)
+    audit: list[AuditEntry] = field(default_factory=list)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -118,6 +123,21 @@ class State:
                 return task
             heapq.heappop(heap)
         return None
+
+    def tell(
+        self,
+        by: Caller | None,
+        action: Action,
+        *,
+        task_id: TaskId | None = None,
+        target: str | None = None,
+    ) -> None:
+        """Write into the audit trail what ``by`` did, if that is known."""
+        if by is not None:
+            number = len(self.audit) + 1
+            self.audit.append(
+                AuditEntry.of(number, self.now(), action, by, task_id=task_id, target=target)
+            )
 
     def attempts_granted(self, kind: str) -> int:
         """Return the attempts of a task that does not bring its own number."""

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from taskscheduler.adapters.memory.archive import MemoryArchive
+from taskscheduler.adapters.memory.audit import MemoryAuditTrail
+from taskscheduler.adapters.memory.keys import MemoryKeyRing
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.state import State
 from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
@@ -59,6 +61,8 @@ def memory_store(
         own_registry=own_registry,
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
+        keys=MemoryKeyRing(state),
+        audit=MemoryAuditTrail(state),
         upkeep=MemoryUpkeep(state),
         wakeups=bell,
         archive=MemoryArchive(state),

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.task import WorkerId
@@ -86,8 +88,10 @@ class MemoryTaskRepository:
                 unique[name] = new.id
             fresh[new.id] = Task.store(new, now=now)
             ids.append(new.id)
+        asked_by = {new.id: new.by for new in reversed(tasks)}
         for task in fresh.values():
             self._state.save(task)
+            self._state.tell(asked_by[task.id], Action.CREATED, task_id=task.id)
         for name, task_id in unique.items():
             self._state.unique[name] = (task_id, now + self._state.unique_for)
         return ids
@@ -163,35 +167,53 @@ class MemoryTaskRepository:
             self._state.save(task.release(now=self._state.now()))
         return len(unknown)
 
-    async def cancel(self, task_id: TaskId) -> Task:
+    async def cancel(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.cancel``."""
         task = self._state.task(task_id)
         cancelled = task.cancel(now=self._state.now())
         if task.status is TaskStatus.IN_PROGRESS:
             self._state.record(task, Event.CANCEL, None)
             self._take_lease(task)
+        self._state.tell(by, Action.CANCELLED, task_id=task_id)
         return self._state.save(cancelled)
 
-    async def retry(self, task_id: TaskId) -> Task:
+    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.retry``."""
         task = self._state.task(task_id)
         granted = self._state.attempts_granted(task.kind)
-        return self._state.save(task.revive(now=self._state.now(), max_attempts=granted))
+        revived = task.revive(now=self._state.now(), max_attempts=granted)
+        self._state.tell(by, Action.RETRIED, task_id=task_id)
+        return self._state.save(revived)
 
-    async def run_now(self, task_id: TaskId) -> Task:
+    async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.run_now``."""
-        return self._state.save(self._state.task(task_id).run_now(now=self._state.now()))
+        due = self._state.task(task_id).run_now(now=self._state.now())
+        self._state.tell(by, Action.RUN, task_id=task_id)
+        return self._state.save(due)
 
-    async def edit(self, task_id: TaskId, edit: TaskEdit, *, expected: Task | None = None) -> Task:
+    async def edit(
+        self,
+        task_id: TaskId,
+        edit: TaskEdit,
+        *,
+        expected: Task | None = None,
+        by: Caller | None = None,
+    ) -> Task:
         """See ``TaskRepository.edit``."""
         task = self._state.task(task_id)
         edited = task.edit(edit, now=self._state.now())
         if expected is not None and expected != task:
             raise TaskChanged(task_id)
+        self._state.tell(by, Action.CHANGED, task_id=task_id)
         return self._state.save(edited)
 
     async def change_all(
-        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+        self,
+        verb: BulkVerb,
+        status: TaskStatus,
+        task_ids: Sequence[TaskId],
+        *,
+        by: Caller | None = None,
     ) -> Collection[TaskId]:
         """See ``TaskRepository.change_all``."""
         changed: set[TaskId] = set()
@@ -202,23 +224,26 @@ class MemoryTaskRepository:
             try:
                 match verb:
                     case BulkVerb.CANCEL:
-                        await self.cancel(task_id)
+                        await self.cancel(task_id, by=by)
                     case BulkVerb.RETRY:
-                        await self.retry(task_id)
+                        await self.retry(task_id, by=by)
                     case BulkVerb.DELETE:
-                        await self.delete(task_id, force=True)
+                        await self.delete(task_id, force=True, by=by)
             except IllegalTransition:
                 continue
             changed.add(task_id)
         return changed
 
-    async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
+    async def delete(
+        self, task_id: TaskId, *, force: bool = False, by: Caller | None = None
+    ) -> None:
         """See ``TaskRepository.delete``."""
         task = self._state.task(task_id)
         if task.status is TaskStatus.IN_PROGRESS:
             if not force:
                 raise IllegalTransition(status=task.status.value, event="delete")
             self._take_lease(task)
+        self._state.tell(by, Action.DELETED, task_id=task_id)
         self._state.remove(task)
 
     def _take_lease(self, task: Task) -> None:
@@ -270,6 +295,7 @@ class MemoryTaskBoard:
             if (query.status is None or task.status is query.status)
             and (query.kind is None or task.kind == query.kind)
             and (query.queue is None or task.queue == query.queue)
+            and (query.queue_prefix is None or task.queue.startswith(query.queue_prefix))
             and (query.before is None or task.id < query.before)
         )
         return list(islice(found, query.limit))

@@ -98,10 +98,14 @@ class PostgresTaskBoard:
                 "lowest": LOWEST,
                 "limit": query.limit,
             }
-            by_lane = query.kind is not None or query.queue is not None
+            named = (query.kind, query.queue, query.queue_prefix)
+            by_lane = any(each is not None for each in named)
             if by_lane:
                 values["lanes"] = await self._lanes.matching(
-                    connection, kind=query.kind, queue=query.queue
+                    connection,
+                    kind=query.kind,
+                    queue=query.queue,
+                    queue_prefix=query.queue_prefix or "",
                 )
             statement = self._database.sql(page(query.status, by_lane=by_lane))
             values["status"] = query.status and STATUSES.index(query.status)

@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.rows import STATUSES, uuids
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from taskscheduler.adapters.postgres.audit import Trail
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import TaskId
 
@@ -86,12 +89,22 @@ WITH held AS MATERIALIZED (
 SELECT id, leased FROM known"""
 
 
+ACTIONS: Final = {
+    BulkVerb.CANCEL: Action.CANCELLED,
+    BulkVerb.RETRY: Action.RETRIED,
+    BulkVerb.DELETE: Action.DELETED,
+}
+
+
 class Bulk:
     """Changes many tasks at once."""
 
-    def __init__(self, database: Database, *, on_cancellation: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, trail: Trail, *, on_cancellation: Callable[[], None]
+    ) -> None:
         """Work through ``database``; ``on_cancellation`` is called after leases were taken away."""
         self._database = database
+        self._trail = trail
         self._on_cancellation = on_cancellation
         self._statements = {
             BulkVerb.CANCEL: database.sql(CANCEL_ALL),
@@ -100,7 +113,12 @@ class Bulk:
         }
 
     async def change(
-        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+        self,
+        verb: BulkVerb,
+        status: TaskStatus,
+        task_ids: Sequence[TaskId],
+        *,
+        by: Caller | None = None,
     ) -> Collection[TaskId]:
         """See ``TaskRepository.change_all``."""
         values: dict[str, Any] = {
@@ -110,9 +128,19 @@ class Bulk:
         }
 
         async def work(connection: Connection) -> Sequence[tuple[TaskId, bool]]:
-            # Unprepared, so that the plan opens only the days of these tasks.
-            cursor = await connection.execute(self._statements[verb], values, prepare=False)
-            return [(task_id, leased) for task_id, leased in await cursor.fetchall()]
+            async def change_all() -> Sequence[tuple[TaskId, bool]]:
+                # Unprepared, so that the plan opens only the days of these tasks.
+                cursor = await connection.execute(self._statements[verb], values, prepare=False)
+                return [(task_id, leased) for task_id, leased in await cursor.fetchall()]
+
+            if by is None:
+                return await change_all()
+            async with connection.transaction():
+                rows = await change_all()
+                await self._trail.record_all(
+                    connection, by, ACTIONS[verb], [task_id for task_id, _ in rows]
+                )
+            return rows
 
         rows = await self._database.run(work)
         if any(leased for _, leased in rows):

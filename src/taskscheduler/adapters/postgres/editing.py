@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.lanes import Lane
+from taskscheduler.domain.audit import Action
 
 if TYPE_CHECKING:
+    from taskscheduler.adapters.postgres.audit import Trail
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.task import Task
 
@@ -43,13 +46,14 @@ FROM gone RETURNING true"""
 class Edits:
     """Replaces what a waiting task is."""
 
-    def __init__(self, database: Database, lanes: Lanes) -> None:
+    def __init__(self, database: Database, lanes: Lanes, trail: Trail) -> None:
         """Work through ``database``; another priority is another of ``lanes``."""
+        self._trail = trail
         self._database = database
         self._lanes = lanes
         self._edit = database.sql(EDIT)
 
-    async def edit(self, task: Task, edit: TaskEdit, *, strictly: bool) -> bool:
+    async def edit(self, task: Task, edit: TaskEdit, *, strictly: bool, by: Caller | None) -> bool:
         """Change ``task`` if it still waits, and, ``strictly``, is still the same.
 
         Return whether it did. An answer that was lost is not asked for again: where ``strictly``,
@@ -74,9 +78,12 @@ class Edits:
         }
 
         async def work(connection: Connection) -> bool:
-            # Unprepared, so that the plan opens only this task's day.
-            cursor = await connection.execute(self._edit, values, prepare=False)
-            return await cursor.fetchone() is not None
+            async def change() -> bool:
+                # Unprepared, so that the plan opens only this task's day.
+                cursor = await connection.execute(self._edit, values, prepare=False)
+                return await cursor.fetchone() is not None
+
+            return await self._trail.told(connection, by, Action.CHANGED, task.id, change)
 
         if not strictly:
             return await self._database.run(work)

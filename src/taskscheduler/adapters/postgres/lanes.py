@@ -101,14 +101,21 @@ class Lanes:
         }
 
     async def matching(
-        self, connection: Connection, *, kind: str | None, queue: str | None
+        self,
+        connection: Connection,
+        *,
+        kind: str | None,
+        queue: str | None,
+        queue_prefix: str = "",
     ) -> list[int]:
-        """Return the numbers of the lanes of a kind, a queue, or both."""
+        """Return the numbers of the lanes of a kind, a queue, queues that begin so, or all."""
         await self._read(connection)
         return [
             number
             for number, lane in self._lane.items()
-            if (kind is None or lane.kind == kind) and (queue is None or lane.queue == queue)
+            if (kind is None or lane.kind == kind)
+            and (queue is None or lane.queue == queue)
+            and lane.queue.startswith(queue_prefix)
         ]
 
     async def _read(self, connection: Connection) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-PUT: Final = """
+PUT_BODIES: Final = """
 WITH given AS MATERIALIZED (
     SELECT g.*, {schema}.clock() AS now
     FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
@@ -20,11 +20,25 @@ WITH given AS MATERIALIZED (
     SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, unique_key, expires_at,
            payload
     FROM given ON CONFLICT (id) DO NOTHING RETURNING id
-)
+)"""
+PUT_LIVE: Final = """
 INSERT INTO {schema}.live (id, process_at, lane)
 SELECT id, greatest(execute_at, now), lane FROM given
 WHERE (id IN (SELECT id FROM body)) IS TRUE
 RETURNING id"""
+PUT: Final = PUT_BODIES + PUT_LIVE
+PUT_TOLD: Final = (
+    PUT_BODIES  # noqa: S608 - constants only
+    + """, told AS (
+    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
+    SELECT {schema}.clock(), 'created', actor, key_id, address, request_id, id
+    FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(actor_keys)s::text[],
+                %(addresses)s::text[], %(request_ids)s::text[])
+        AS g (id, actor, key_id, address, request_id)
+    WHERE actor IS NOT NULL AND (id IN (SELECT id FROM body)) IS TRUE
+)"""
+    + PUT_LIVE
+)
 
 # One task whose id is new, which is nearly all that are stored singly. Neither arrays nor a look
 # for conflicts: the server spends two thirds of what ``PUT`` costs it, the driver half.
@@ -37,6 +51,16 @@ WITH body AS (
 )
 INSERT INTO {schema}.live (id, process_at, lane)
 VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()), %(lane)s)"""
+
+PUT_ONE_TOLD: Final = PUT_ONE.replace(
+    "INSERT INTO {schema}.live",
+    """, told AS (
+    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
+    VALUES ({schema}.clock(), 'created', %(actor)s, %(actor_key)s, %(address)s, %(request_id)s,
+            %(id)s)
+)
+INSERT INTO {schema}.live""",
+)
 
 STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
 

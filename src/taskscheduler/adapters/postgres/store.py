@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres.archive import PostgresArchive
+from taskscheduler.adapters.postgres.audit import PostgresAuditTrail
 from taskscheduler.adapters.postgres.board import PostgresTaskBoard
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.keys import PostgresKeyRing
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
@@ -80,6 +82,8 @@ def postgres_store(
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
+        keys=PostgresKeyRing(database),
+        audit=PostgresAuditTrail(database),
         upkeep=PostgresUpkeep(database, clock),
         wakeups=bell,
         archive=PostgresArchive(database),

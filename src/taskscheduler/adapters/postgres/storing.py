@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.audit import columns
 from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.adapters.postgres.rows import read
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
@@ -25,7 +26,9 @@ class Inserts:
         self._unique_for = unique_for
         sql = database.sql
         self._put = sql(s.PUT)
+        self._put_told = sql(s.PUT_TOLD)
         self._put_one = sql(s.PUT_ONE)
+        self._put_one_told = sql(s.PUT_ONE_TOLD)
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
         self._take_keys = sql(s.TAKE_KEYS)
@@ -67,7 +70,7 @@ class Inserts:
         Raises:
             psycopg.errors.UniqueViolation: its id is taken; nothing was written.
         """
-        values = {
+        values: dict[str, Any] = {
             "id": task.id,
             "lane": lane,
             "execute_at": task.execute_at,
@@ -76,7 +79,10 @@ class Inserts:
             "expires_at": task.expires_at,
             "payload": task.payload.decode(),
         }
-        await connection.execute(self._put_one, values)
+        if task.by is None:
+            await connection.execute(self._put_one, values)
+        else:
+            await connection.execute(self._put_one_told, {**values, **columns(task.by)})
 
     async def insert(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]
@@ -88,19 +94,26 @@ class Inserts:
             if holders.get(task.id, task.id) == task.id:
                 fresh.setdefault(task.id, task)
         rows = list(fresh.values())
-        cursor = await connection.execute(
-            self._put,
-            {
-                "ids": [task.id for task in rows],
-                "lanes": [lanes[Lane(task.queue, task.kind, task.priority)] for task in rows],
-                "execute_at": [task.execute_at for task in rows],
-                "max_attempts": [task.max_attempts for task in rows],
-                "timeouts": [task.timeout for task in rows],
-                "unique_keys": [task.unique_key for task in rows],
-                "expires_at": [task.expires_at for task in rows],
-                "payloads": [task.payload.decode() for task in rows],
-            },
-        )
+        values: dict[str, Any] = {
+            "ids": [task.id for task in rows],
+            "lanes": [lanes[Lane(task.queue, task.kind, task.priority)] for task in rows],
+            "execute_at": [task.execute_at for task in rows],
+            "max_attempts": [task.max_attempts for task in rows],
+            "timeouts": [task.timeout for task in rows],
+            "unique_keys": [task.unique_key for task in rows],
+            "expires_at": [task.expires_at for task in rows],
+            "payloads": [task.payload.decode() for task in rows],
+        }
+        statement = self._put
+        if any(task.by is not None for task in rows):
+            statement = self._put_told
+            values |= {
+                "actors": [task.by and task.by.name for task in rows],
+                "actor_keys": [task.by and task.by.key_id for task in rows],
+                "addresses": [task.by and task.by.address for task in rows],
+                "request_ids": [task.by and task.by.request_id for task in rows],
+            }
+        cursor = await connection.execute(statement, values)
         if cursor.rowcount != len(tasks):
             stored = {row[0] for row in await cursor.fetchall()}
             again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]

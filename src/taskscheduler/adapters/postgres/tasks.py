@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import psycopg
 
 from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.bulk import Bulk
 from taskscheduler.adapters.postgres.claiming import Claims
 from taskscheduler.adapters.postgres.database import translated
@@ -17,6 +18,7 @@ from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
 from taskscheduler.application.ear import hint_of
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
     IllegalTransition,
     LeaseLost,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.ports import Clock
@@ -66,8 +69,9 @@ class PostgresTaskRepository:
         self._channel = channel
         self._on_cancellation = on_cancellation
         self._inserts = Inserts(database, unique_for)
-        self._edits = Edits(database, lanes)
-        self._bulk = Bulk(database, on_cancellation=on_cancellation)
+        self._trail = Trail(database)
+        self._edits = Edits(database, lanes, self._trail)
+        self._bulk = Bulk(database, self._trail, on_cancellation=on_cancellation)
         self._claims = Claims(database, lanes, clock)
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
@@ -225,76 +229,103 @@ class PostgresTaskRepository:
 
         return await self._database.run(work)
 
-    async def cancel(self, task_id: TaskId) -> Task:
+    async def cancel(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.cancel``."""
-
-        async def work(connection: Connection) -> tuple[Any, ...] | None:
-            cursor = await connection.execute(self._cancel, {"id": task_id})
-            return await cursor.fetchone()
-
         for _ in range(RACES_MAX):
-            row = await self._database.run(work)
-            if row is not None:
-                self._tell(leased=row[0])
+            if await self._take_out(self._cancel, {"id": task_id}, by, Action.CANCELLED):
                 return await self.get(task_id)
             task = await self.get(task_id)
             if task.status.is_final:
                 raise IllegalTransition(status=task.status.value, event=Event.CANCEL.value)
         raise StoreUnavailable(_RACING)
 
-    async def retry(self, task_id: TaskId) -> Task:
+    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.retry``."""
         values = {"id": task_id, "granted": MAX_ATTEMPTS_DEFAULT}
-        return await self._change(self._retry, values, task_id, Event.REVIVE)
+        return await self._change(self._retry, values, Event.REVIVE, by, Action.RETRIED)
 
-    async def run_now(self, task_id: TaskId) -> Task:
+    async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.run_now``."""
-        return await self._change(self._run_now, {"id": task_id}, task_id, Event.EDIT)
+        return await self._change(self._run_now, {"id": task_id}, Event.EDIT, by, Action.RUN)
 
-    async def edit(self, task_id: TaskId, edit: TaskEdit, *, expected: Task | None = None) -> Task:
+    async def edit(
+        self,
+        task_id: TaskId,
+        edit: TaskEdit,
+        *,
+        expected: Task | None = None,
+        by: Caller | None = None,
+    ) -> Task:
         """See ``TaskRepository.edit``."""
         for _ in range(RACES_MAX):
             task = await self.get(task_id)
             after(task.status, Event.EDIT)
             if expected is not None and expected != task:
                 raise TaskChanged(task_id)
-            if await self._edits.edit(task, edit, strictly=expected is not None):
+            if await self._edits.edit(task, edit, strictly=expected is not None, by=by):
                 return await self.get(task_id)
         raise StoreUnavailable(_RACING)
 
     async def change_all(
-        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId]
+        self,
+        verb: BulkVerb,
+        status: TaskStatus,
+        task_ids: Sequence[TaskId],
+        *,
+        by: Caller | None = None,
     ) -> Collection[TaskId]:
         """See ``TaskRepository.change_all``."""
-        return await self._bulk.change(verb, status, task_ids)
+        return await self._bulk.change(verb, status, task_ids, by=by)
 
-    async def delete(self, task_id: TaskId, *, force: bool = False) -> None:
+    async def delete(
+        self, task_id: TaskId, *, force: bool = False, by: Caller | None = None
+    ) -> None:
         """See ``TaskRepository.delete``."""
-
-        async def work(connection: Connection) -> tuple[Any, ...] | None:
-            cursor = await connection.execute(self._delete, {"id": task_id, "force": force})
-            return await cursor.fetchone()
-
+        values = {"id": task_id, "force": force}
         for _ in range(RACES_MAX):
-            row = await self._database.run(work)
-            if row is not None:
-                self._tell(leased=row[0])
+            if await self._take_out(self._delete, values, by, Action.DELETED):
                 return
             task = await self.get(task_id)
             if task.status is TaskStatus.IN_PROGRESS and not force:
                 raise IllegalTransition(status=task.status.value, event="delete")
         raise StoreUnavailable(_RACING)
 
-    def _tell(self, *, leased: bool) -> None:
+    async def _take_out(
+        self, statement: Any, values: Mapping[str, Any], by: Caller | None, action: Action
+    ) -> bool:
+        """Take a task out by ``statement``, which tells whether it was leased; tell its worker."""
+        leased = False
+
+        async def work(connection: Connection) -> bool:
+            async def change() -> bool:
+                nonlocal leased
+                row = await (await connection.execute(statement, values)).fetchone()
+                leased = row is not None and row[0]
+                return row is not None
+
+            return await self._trail.told(connection, by, action, values["id"], change)
+
+        taken = await self._database.run(work)
         if leased:
             self._on_cancellation()
+        return taken
 
     async def _change(
-        self, statement: Any, values: Mapping[str, Any], task_id: TaskId, event: Event
+        self,
+        statement: Any,
+        values: Mapping[str, Any],
+        event: Event,
+        by: Caller | None,
+        action: Action,
     ) -> Task:
+        task_id: TaskId = values["id"]
+
         async def work(connection: Connection) -> bool:
-            cursor = await connection.execute(statement, values)
-            return await cursor.fetchone() is not None
+            async def change() -> bool:
+                cursor = await connection.execute(statement, values)
+                return await cursor.fetchone() is not None
+
+            return await self._trail.told(connection, by, action, task_id, change)
 
         for _ in range(RACES_MAX):
             changed = await self._database.run(work)

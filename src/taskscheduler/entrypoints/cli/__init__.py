@@ -8,8 +8,13 @@ from typing import Any, NoReturn
 import typer
 from dotenv import find_dotenv, load_dotenv
 
-from taskscheduler.domain.errors import InvalidConfiguration, InvalidTask, TaskSchedulerError
-from taskscheduler.entrypoints.cli import queues, retention, schema, services, tasks
+from taskscheduler.domain.errors import (
+    InvalidConfiguration,
+    InvalidKey,
+    InvalidTask,
+    TaskSchedulerError,
+)
+from taskscheduler.entrypoints.cli import audit, keys, queues, retention, schema, services, tasks
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for any wrong call; it exports only this child of it."""
@@ -22,10 +27,12 @@ app = typer.Typer(
 )
 services.add_to(app)
 schema.add_to(app)
+audit.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(queues.app, name="queues")
 queues.add_to(app)
 app.add_typer(retention.app, name="retention")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> NoReturn:
@@ -37,7 +44,7 @@ def main() -> NoReturn:
         code = fail(error.format_message(), 2)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except (InvalidConfiguration, InvalidTask) as error:
+    except (InvalidConfiguration, InvalidKey, InvalidTask) as error:
         code = fail(str(error), 2)
     except TaskSchedulerError as error:
         code = fail(str(error), 1)

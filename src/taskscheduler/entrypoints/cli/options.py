@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.entrypoints.settings import LogFormat, LogLevel, WakeUpsBy
+from taskscheduler.entrypoints.settings import AccessMode, LogFormat, LogLevel, WakeUpsBy
 
 DATA_DEFAULT: Final = Path(".taskscheduler")
 DAY_S: Final = 86_400
@@ -95,6 +95,41 @@ BodyBytesMax = Annotated[
     int,
     typer.Option(
         envvar="TASKSCHEDULER_BODY_BYTES_MAX", min=1024, help="The largest request body, in bytes."
+    ),
+]
+Access = Annotated[
+    AccessMode | None,
+    typer.Option(
+        envvar="TASKSCHEDULER_ACCESS",
+        help="Who may call: all, or holders of keys. By default open on a loopback address, "
+        "keys on any other.",
+        show_default=False,
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        envvar="TASKSCHEDULER_INSECURE",
+        help="Be open on an address that others reach, too.",
+    ),
+]
+RateLimit = Annotated[
+    str | None,
+    typer.Option(
+        envvar="TASKSCHEDULER_RATE_LIMIT",
+        metavar="N/s",
+        help="Calls a second or a minute (N/m) that one key may make of this process.",
+        show_default=False,
+    ),
+]
+CorsOrigins = Annotated[
+    list[str],
+    typer.Option(
+        "--cors-origin",
+        envvar="TASKSCHEDULER_CORS_ORIGIN",
+        help="An origin whose pages may call; repeatable.",
+        show_default=False,
     ),
 ]
 App = Annotated[

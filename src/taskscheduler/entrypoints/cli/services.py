@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
+from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.retention import RetentionPolicy
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import store_settings
@@ -21,6 +22,8 @@ from taskscheduler.entrypoints.settings import (
     WakeUpSettings,
     WorkerSettings,
 )
+
+RATE_MAX: Final = 1_000_000
 
 if TYPE_CHECKING:
     from taskscheduler.application.handlers import Handlers
@@ -46,6 +49,10 @@ def dev(
     shutdown_timeout: o.ShutdownTimeout = 5,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
+    access: o.Access = None,
+    insecure: o.Insecure = False,
+    rate_limit: o.RateLimit = None,
+    cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
@@ -64,6 +71,10 @@ def dev(
             port=port,
             accept_unknown_kinds=accept_unknown_kinds,
             body_bytes_max=body_bytes_max,
+            access=access,
+            insecure=insecure,
+            rate_limit=_per_second(rate_limit),
+            cors_origins=_names(cors_origin),
         ),
         worker=WorkerSettings(
             app=app,
@@ -95,6 +106,10 @@ def api(
     port: o.Port = 3000,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
+    access: o.Access = None,
+    insecure: o.Insecure = False,
+    rate_limit: o.RateLimit = None,
+    cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -107,6 +122,10 @@ def api(
         port=port,
         accept_unknown_kinds=accept_unknown_kinds,
         body_bytes_max=body_bytes_max,
+        access=access,
+        insecure=insecure,
+        rate_limit=_per_second(rate_limit),
+        cors_origins=_names(cors_origin),
     )
     from taskscheduler.entrypoints.http.main import run_api
 
@@ -189,9 +208,24 @@ def _wakeups(
     )
 
 
-def _names(queues: list[str]) -> tuple[str, ...]:
-    """Return the queues' names; one value may carry several, apart by commas or spaces."""
-    return tuple(name for each in queues for name in each.replace(",", " ").split())
+def _names(values: list[str]) -> tuple[str, ...]:
+    """Return the names; one value may carry several, apart by commas or spaces."""
+    return tuple(name for each in values for name in each.replace(",", " ").split())
+
+
+def _per_second(text: str | None) -> float | None:
+    """Return the calls a second that ``--rate-limit`` allows. Raises InvalidConfiguration."""
+    if text is None:
+        return None
+    number, found, unit = text.partition("/")
+    try:
+        per_s = float(number) / {"s": 1, "m": 60, "": 0 if found else 1}[unit]
+    except (ValueError, KeyError, ZeroDivisionError):
+        per_s = 0.0
+    if not 0 < per_s <= RATE_MAX:
+        message = f"--rate-limit {text!r} is not a rate; expected such as 50/s or 100/m"
+        raise InvalidConfiguration(message)
+    return per_s
 
 
 def _logs(level: LogLevel, form: LogFormat) -> None:

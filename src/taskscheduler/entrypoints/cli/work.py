@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import Task
 
 
@@ -28,10 +29,26 @@ def with_scheduler(
     settings = store_settings(database_url, schema, pool_size=2)
 
     async def within() -> None:
+        from taskscheduler.application.acting import ActingScheduler
+
         async with settings.scheduler() as scheduler:
-            await work(scheduler)
+            await work(ActingScheduler(scheduler, operator()))
 
     run_loop(within())
+
+
+def operator() -> Caller:
+    """Return who is at this terminal, for the audit trail."""
+    import getpass
+    import socket
+
+    from taskscheduler.domain.access import Caller
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in many containers
+        name = "unknown"
+    return Caller(name=f"cli:{name}", address=socket.gethostname() or None)
 
 
 def moment_of(text: str) -> datetime:

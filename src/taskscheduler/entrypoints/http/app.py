@@ -16,6 +16,9 @@ from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import OPEN, seen_by_caller
+from taskscheduler.entrypoints.http.audit import list_audit
+from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS
 from taskscheduler.entrypoints.http.messages import Health, Readiness, SchemaMessage
 from taskscheduler.entrypoints.http.operating import operating_router
@@ -23,8 +26,10 @@ from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from taskscheduler.entrypoints.http.access import Access
 
 ANNOUNCE_S: Final = 2.0
 READY_S: Final = 2.0
@@ -32,7 +37,13 @@ READY_S: Final = 2.0
 log = logging.getLogger("taskscheduler.http")
 
 
-@get("/healthz", operation_class=docs.Documented, summary="Is the process alive?", tags=["service"])
+@get(
+    "/healthz",
+    opt=OPEN,
+    operation_class=docs.Documented,
+    summary="Is the process alive?",
+    tags=["service"],
+)
 async def healthz() -> Health:
     """Answer as long as the process answers anything."""
     return Health("ok")
@@ -40,6 +51,7 @@ async def healthz() -> Health:
 
 @get(
     "/readyz",
+    opt=OPEN,
     operation_class=docs.Documented,
     responses=docs.AWAY,
     summary="Can it work?",
@@ -68,8 +80,12 @@ def create_app(
     rules: TaskRules | None = None,
     body_bytes_max: int = BODY_BYTES_MAX_DEFAULT,
     open_scheduler: bool = True,
+    access: Access | None = None,
+    cors_origins: Sequence[str] = (),
 ) -> Litestar:
     """Return the service over ``scheduler``.
+
+    Without ``access`` it is open to all who reach it. Pages of ``cors_origins`` may call it.
 
     ``kinds`` are made known at the start, each with the attempts that its handler grants.
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
@@ -80,11 +96,16 @@ def create_app(
             readyz,
             task_router(scheduler, rules),
             operating_router(scheduler),
+            list_audit,
         ],
-        dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
+        dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
+        guards=None if access is None else [access.guard()],
+        middleware=[own_pages_only(cors_origins)] if access is None else None,
+        cors_config=cors_config(cors_origins),
+        before_send=[add_headers],
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
-        openapi_config=docs.openapi_config(version("taskscheduler")),
+        openapi_config=docs.openapi_config(version("taskscheduler"), closed=access is not None),
         request_max_body_size=body_bytes_max,
         logging_config=None,
     )

@@ -15,6 +15,7 @@ from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkStep, BulkVerb
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.entrypoints.http import asking
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.errors import BadRequest
 
@@ -49,6 +50,7 @@ class BulkMessage(Struct, kw_only=True):
 
 @post(
     "/tasks/cancel",
+    opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
     responses=docs.BULK_ERRORS,
@@ -74,6 +76,7 @@ async def cancel_tasks(
 
 @post(
     "/tasks/retry",
+    opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
     responses=docs.BULK_ERRORS,
@@ -99,6 +102,7 @@ async def retry_tasks(
 
 @post(
     "/tasks/delete",
+    opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
     responses=docs.BULK_ERRORS,

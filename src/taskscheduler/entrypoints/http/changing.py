@@ -13,6 +13,7 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import TaskChanged
 from taskscheduler.domain.status import Event, after
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import tag_of, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, tags_of, uuid_of
 from taskscheduler.entrypoints.http.errors import BadRequest, decoded
@@ -33,6 +34,7 @@ decode_edit = msgspec.json.Decoder(TaskEditMessage)
 
 @patch(
     "/tasks/{task_id:str}",
+    opt=reached_by("write", tenants=True),
     operation_class=docs.EditTask,
     responses=docs.EDIT_ERRORS,
     summary="Change a task that waits",
@@ -71,6 +73,7 @@ def changing(
     return post(
         f"/tasks/{{task_id:str}}/{name}",
         name=f"{name}_task",
+        opt=reached_by("write", tenants=True),
         status_code=HTTPStatus.OK,
         operation_class=docs.Documented,
         responses=docs.CHANGE_ERRORS,
@@ -81,19 +84,19 @@ def changing(
 
 cancel_task = changing(
     "cancel",
-    Scheduler.cancel,
+    lambda scheduler, task_id: scheduler.cancel(task_id),
     "Cancel a task",
     "Cancel a task that is Pending or InProgress; a running handler is told to stop.",
 )
 retry_task = changing(
     "retry",
-    Scheduler.retry,
+    lambda scheduler, task_id: scheduler.retry(task_id),
     "Retry a task",
     "Run a Failed or Cancelled task again, with at least one more attempt.",
 )
 run_task = changing(
     "run",
-    Scheduler.run_now,
+    lambda scheduler, task_id: scheduler.run_now(task_id),
     "Run a task now",
     "Make a Pending task due now, whatever its time was.",
 )

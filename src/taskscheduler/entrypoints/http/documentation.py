@@ -8,9 +8,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from litestar import Router
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import ScalarRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import (
+    Components,
     Example,
     OpenAPIMediaType,
     OpenAPIResponse,
@@ -20,6 +22,7 @@ from litestar.openapi.spec import (
     Reference,
     RequestBody,
     Schema,
+    SecurityScheme,
 )
 
 from taskscheduler.domain.status import TaskStatus
@@ -223,13 +226,20 @@ def _operation_id(handler: HTTPRouteHandler, method: Any, _: Any) -> str:
     return f"{name}_by_post" if several and method == "POST" else name
 
 
-def openapi_config(version: str) -> OpenAPIConfig:
-    """Return how the service documents itself, at ``/schema``."""
+def openapi_config(version: str, *, closed: bool = False) -> OpenAPIConfig:
+    """Return how the service documents itself, at ``/schema``; ``closed``: it asks for keys."""
+    key = SecurityScheme(
+        type="http", scheme="bearer", description="made by `taskscheduler keys add`"
+    )
     return OpenAPIConfig(
         title="taskscheduler",
         version=version,
         description="Store a task; a worker runs it at or after its time; it is never lost.",
-        path="/schema",
+        openapi_router=Router(
+            "/schema", route_handlers=[], include_in_schema=False, opt={"scope": "open"}
+        ),
+        components=Components(security_schemes={"key": key} if closed else None),
+        security=[{"key": []}] if closed else None,
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
         render_plugins=[SwaggerRenderPlugin(), ScalarRenderPlugin()],

@@ -12,9 +12,12 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from taskscheduler.domain.errors import (
+    Forbidden,
     IdempotencyConflict,
     IllegalTransition,
+    InvalidKey,
     InvalidTask,
+    KeyNotFound,
     LeaseLost,
     PayloadTooLarge,
     SchemaMismatch,
@@ -39,6 +42,9 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     InvalidTask: HTTPStatus.BAD_REQUEST,
     UnknownKind: HTTPStatus.BAD_REQUEST,
+    InvalidKey: HTTPStatus.BAD_REQUEST,
+    KeyNotFound: HTTPStatus.NOT_FOUND,
+    Forbidden: HTTPStatus.FORBIDDEN,
     TaskNotFound: HTTPStatus.NOT_FOUND,
     TaskExists: HTTPStatus.CONFLICT,
     TaskChanged: HTTPStatus.PRECONDITION_FAILED,
@@ -65,6 +71,33 @@ class BadRequest(TaskSchedulerError):
         self.reason = reason
         self.known_kinds = known_kinds
         super().__init__(f"{path}: {reason}")
+
+
+class Unauthorized(TaskSchedulerError):
+    """The request carries no key, or none that opens."""
+
+    def __init__(self, reason: str, *, code: str | None = None) -> None:
+        """Say what is missing; ``code`` is RFC 6750's word for it, if something was given."""
+        self.code = code
+        super().__init__(reason)
+
+
+class ScopeTooNarrow(Forbidden):
+    """The key does not reach as far as the call needs."""
+
+    def __init__(self, needed: str, held: str) -> None:
+        """Name the scope that is ``needed`` and the one that is ``held``."""
+        self.needed = needed
+        super().__init__(f"this needs a key of scope {needed}; this key's is {held}")
+
+
+class TooManyRequests(TaskSchedulerError):
+    """The key has used up what it may ask for at present."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        """Say in how many seconds to come again."""
+        self.retry_after_s = retry_after_s
+        super().__init__(f"too many requests with this key; come again in {retry_after_s} s")
 
 
 def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
@@ -108,6 +141,30 @@ def on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[byt
     return problem(
         HTTPStatus.BAD_REQUEST, str(error), errors=[fault], known_kinds=error.known_kinds
     )
+
+
+def on_unauthorized(_: Request[Any, Any, Any], error: Unauthorized) -> Response[bytes]:
+    """Ask for a key, as RFC 6750 has it."""
+    answer = problem(HTTPStatus.UNAUTHORIZED, str(error))
+    code = "" if error.code is None else f', error="{error.code}"'
+    answer.headers["WWW-Authenticate"] = f'Bearer realm="taskscheduler"{code}'
+    return answer
+
+
+def on_narrow_scope(_: Request[Any, Any, Any], error: ScopeTooNarrow) -> Response[bytes]:
+    """Say which scope is needed, as RFC 6750 has it."""
+    answer = problem(HTTPStatus.FORBIDDEN, str(error))
+    answer.headers["WWW-Authenticate"] = (
+        f'Bearer realm="taskscheduler", error="insufficient_scope", scope="{error.needed}"'
+    )
+    return answer
+
+
+def on_too_many(_: Request[Any, Any, Any], error: TooManyRequests) -> Response[bytes]:
+    """Say when to come again."""
+    answer = problem(HTTPStatus.TOO_MANY_REQUESTS, str(error))
+    answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
 
 
 def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[bytes]:
@@ -157,6 +214,9 @@ def _faults(error: HTTPException) -> list[FieldProblem]:
 
 HANDLERS: Final[Mapping[Any, Any]] = {
     BadRequest: on_bad_request,
+    Unauthorized: on_unauthorized,
+    ScopeTooNarrow: on_narrow_scope,
+    TooManyRequests: on_too_many,
     TaskSchedulerError: on_error,
     HTTPException: on_http_exception,
     Exception: on_exception,

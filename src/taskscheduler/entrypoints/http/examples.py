@@ -85,6 +85,17 @@ ANSWERS: Final[dict[str, Any]] = {
         "seen_at": FINISHED_AT,
         "lease_s": 30.0,
     },
+    "AuditMessage": {
+        "id": 4711,
+        "at": FINISHED_AT,
+        "action": "cancelled",
+        "actor": "shop",
+        "key_id": "0f343b0931126a20",
+        "address": "192.0.2.7",
+        "request_id": None,
+        "task_id": TASK_ID,
+        "target": None,
+    },
     "Health": {"status": "ok", "detail": None},
     "Readiness": {"status": "ok", "detail": None, "schema": {"found": 5, "expected": 5}},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
-    from taskscheduler.entrypoints.settings import ApiSettings, StoreSettings
+    from taskscheduler.entrypoints.settings import AccessMode, ApiSettings, StoreSettings
 
 
 def run_api(
@@ -25,12 +26,14 @@ def run_api(
 ) -> None:
     """Serve until SIGTERM or SIGINT. ``kinds`` are made known at the start."""
     with bind(settings.host, settings.port) as listening:
-        run(_serve(store, settings, kinds, listening, say))
+        mode = access_mode(settings, listening)
+        run(_serve(store, settings, mode, kinds, listening, say))
 
 
 async def _serve(
     store: StoreSettings,
     settings: ApiSettings,
+    mode: AccessMode,
     kinds: Mapping[str, int],
     listening: socket.socket,
     say: Callable[[str], None],
@@ -42,8 +45,11 @@ async def _serve(
             rules=TaskRules(accept_unknown_kinds=settings.accept_unknown_kinds),
             body_bytes_max=settings.body_bytes_max,
             open_scheduler=False,
+            access=access_of(mode, settings, scheduler),
+            cors_origins=settings.cors_origins,
         )
         server = build_server(app)
         on_signals(server.stop)
         say(f"taskscheduler is at {address_of(listening)}")
+        say(f"  access  {SAID[mode]}")
         await serve(server, listening)

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from taskscheduler.domain.audit import Action, AuditEntry
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import (
@@ -204,6 +205,25 @@ def _fields(task: Task) -> dict[str, Any]:
         # It is JSON text already, and is sent as it was stored.
         "payload": msgspec.Raw(task.payload),
     }
+
+
+class AuditMessage(Struct):
+    """One thing that somebody did."""
+
+    id: int
+    at: datetime
+    action: Action
+    actor: str
+    key_id: str | None
+    address: str | None
+    request_id: str | None
+    task_id: UUID | None
+    target: str | None
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> AuditMessage:
+        """Return ``entry`` as it is sent."""
+        return cls(**{name: getattr(entry, name) for name in cls.__struct_fields__})
 
 
 class FieldProblem(Struct):

@@ -17,6 +17,7 @@ from taskscheduler.domain.task import NAME, NAME_FORM
 from taskscheduler.domain.worker import WorkerLoad
 from taskscheduler.entrypoints.http import asking
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
 
@@ -98,6 +99,7 @@ class WorkerMessage(Struct, kw_only=True):
 
 @get(
     "/queues",
+    opt=reached_by("read"),
     operation_class=docs.Documented,
     responses=docs.BAD_REQUEST,
     summary="List queues",
@@ -116,6 +118,7 @@ async def list_queues(
 
 @get(
     "/queues/{name:str}",
+    opt=reached_by("read"),
     operation_class=docs.Documented,
     responses=docs.BAD_REQUEST,
     summary="Look at a queue",
@@ -130,6 +133,7 @@ async def get_queue(
 
 @post(
     "/queues/{name:str}/pause",
+    opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
     responses=docs.BAD_REQUEST,
@@ -148,6 +152,7 @@ async def pause_queue(
 
 @post(
     "/queues/{name:str}/resume",
+    opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
     responses=docs.BAD_REQUEST,
@@ -163,6 +168,7 @@ async def resume_queue(
 
 @get(
     "/workers",
+    opt=reached_by("read"),
     operation_class=docs.Documented,
     responses=docs.BAD_REQUEST,
     summary="List workers",
@@ -190,7 +196,7 @@ def operating_router(scheduler: Scheduler) -> Router:
     """
     return Router(
         path="/",
-        dependencies={"scheduler": Provide(lambda: scheduler, sync_to_thread=False)},
+        dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
         exception_handlers=dict(HANDLERS),
         route_handlers=[list_queues, get_queue, pause_queue, resume_queue, list_workers],
     )

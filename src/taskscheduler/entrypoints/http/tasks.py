@@ -17,6 +17,7 @@ from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
 from taskscheduler.domain.task import NewTask, TaskId
 from taskscheduler.entrypoints.http import asking
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, TaskRules, uuid_of
 from taskscheduler.entrypoints.http.bulk import cancel_tasks, delete_tasks, retry_tasks
@@ -39,6 +40,7 @@ decode_many = msgspec.json.Decoder(list[NewTaskMessage])
 @route(
     "/tasks",
     http_method=["PUT", "POST"],
+    opt=reached_by("write", tenants=True),
     status_code=HTTPStatus.CREATED,
     operation_class=docs.StoreTask,
     responses=docs.STORE_ERRORS,
@@ -70,6 +72,7 @@ async def store_task(
 
 @post(
     "/tasks/batch",
+    opt=reached_by("write", tenants=True),
     operation_class=docs.StoreTasks,
     responses=docs.STORE_ERRORS,
     summary="Store many tasks, all or none",
@@ -102,6 +105,7 @@ async def store_tasks(
 @get(
     "/tasks",
     operation_class=docs.Documented,
+    opt=reached_by("read", tenants=True),
     responses=docs.BAD_REQUEST,
     summary="List tasks, newest first",
 )
@@ -140,6 +144,7 @@ async def list_tasks(
 @get(
     "/tasks/{task_id:str}",
     operation_class=docs.Documented,
+    opt=reached_by("read", tenants=True),
     responses=docs.ONE_ERRORS,
     summary="Look at one task",
 )
@@ -152,6 +157,7 @@ async def get_task(
 
 @delete(
     "/tasks/{task_id:str}",
+    opt=reached_by("write", tenants=True),
     status_code=HTTPStatus.NO_CONTENT,
     operation_class=docs.Documented,
     responses=docs.CHANGE_ERRORS,
@@ -171,6 +177,7 @@ async def delete_task(
 @route(
     ["/tasks", "/tasks/{task_id:str}"],
     http_method="OPTIONS",
+    opt=reached_by("read", tenants=True),
     status_code=HTTPStatus.NO_CONTENT,
     include_in_schema=False,
 )
@@ -189,7 +196,7 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
     return Router(
         path="/",
         dependencies={
-            "scheduler": Provide(lambda: scheduler, sync_to_thread=False),
+            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
             "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),

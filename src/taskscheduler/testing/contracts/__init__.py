@@ -15,12 +15,14 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
 from __future__ import annotations
 
 from taskscheduler.testing.contracts.archive import ArchiveContract
+from taskscheduler.testing.contracts.audit import AuditContract
 from taskscheduler.testing.contracts.board import ListingContract
 from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
+from taskscheduler.testing.contracts.keys import KeyRingContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
@@ -37,7 +39,9 @@ from taskscheduler.testing.contracts.workers import BurialContract, MembershipCo
 
 __all__ = [
     "ArchiveContract",
+    "AuditContract",
     "HearingContract",
+    "KeyRingContract",
     "KindCatalogueContract",
     "QueueRegistryContract",
     "RingingContract",

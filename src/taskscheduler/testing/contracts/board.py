@@ -92,6 +92,22 @@ class ListingContract(Contract):
                     ]
                     assert list(await store.board.list(query)) == expected, query
 
+    async def test_queues_by_the_beginning_of_their_names(self, store: Store) -> None:
+        """Together with any other filter; letter case and wildcards are plain text."""
+        tasks = await all_sorts(store)
+        for prefix in ("", "l", "letters", "letters2", "e", "L", "%", "_"):
+            for status in (None, TaskStatus.PENDING, TaskStatus.COMPLETED):
+                for queue in (None, "letters"):
+                    query = TaskQuery(status=status, queue=queue, queue_prefix=prefix)
+                    expected = [
+                        task
+                        for task in tasks
+                        if status in {None, task.status}
+                        and queue in {None, task.queue}
+                        and task.queue.startswith(prefix)
+                    ]
+                    assert list(await store.board.list(query)) == expected, query
+
     @pytest.mark.parametrize("kind", [None, "mail"])
     @pytest.mark.parametrize("status", [None, TaskStatus.PENDING, TaskStatus.COMPLETED])
     async def test_pages_neither_skip_nor_repeat(

@@ -1,0 +1,142 @@
+"""The audit trail in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
+
+from taskscheduler.adapters.postgres.rows import uuids
+from taskscheduler.domain.audit import Action, AuditEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.audit import AuditQuery
+    from taskscheduler.domain.task import TaskId
+
+Done = TypeVar("Done")
+
+RECORD: Final = """
+INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task, target)
+VALUES ({schema}.clock(), %(action)s, %(actor)s, %(actor_key)s, %(address)s, %(request_id)s,
+        %(task)s, %(target)s)"""
+
+RECORD_ALL: Final = """
+INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
+SELECT {schema}.clock(), %(action)s, %(actor)s, %(actor_key)s, %(address)s, %(request_id)s, task
+FROM unnest(%(tasks)s::uuid[]) AS g (task)"""
+
+ENTRIES: Final[LiteralString] = """
+SELECT id, at, action, actor, key_id, address, request_id, task, target
+FROM {schema}.audit
+WHERE id < coalesce(%(before)s::bigint, 9223372036854775807)"""
+OF_TASK: Final[LiteralString] = " AND task = %(task)s"
+NEWEST: Final[LiteralString] = " ORDER BY id DESC LIMIT %(limit)s"
+# A name and an id of a key never look alike to an index: each has its own, and both are asked.
+OF_ACTOR: Final[LiteralString] = " AND actor = %(actor)s"
+OF_KEY: Final[LiteralString] = " AND key_id = %(actor)s AND actor <> %(actor)s"
+
+
+class Trail:
+    """Writes entries on a connection that somebody else has opened."""
+
+    def __init__(self, database: Database) -> None:
+        """Write into the schema of ``database``."""
+        self._record = database.sql(RECORD)
+        self._record_all = database.sql(RECORD_ALL)
+
+    async def told(
+        self,
+        connection: Connection,
+        by: Caller | None,
+        action: Action,
+        task_id: UUID,
+        change: Callable[[], Awaitable[Done]],
+    ) -> Done:
+        """Do ``change``; if it did something ``by`` somebody, the entry is one commit with it."""
+        if by is None:
+            return await change()
+        async with connection.transaction():
+            done = await change()
+            if done:
+                await self.record(connection, by, action, task_id=task_id)
+        return done
+
+    async def record(
+        self,
+        connection: Connection,
+        by: Caller,
+        action: Action,
+        *,
+        task_id: UUID | None = None,
+        target: str | None = None,
+    ) -> None:
+        """Write one entry."""
+        values = {**columns(by), "action": action.value, "task": task_id, "target": target}
+        await connection.execute(self._record, values)
+
+    async def record_all(
+        self, connection: Connection, by: Caller, action: Action, task_ids: Sequence[TaskId]
+    ) -> None:
+        """Write one entry for each of the tasks."""
+        values = {**columns(by), "action": action.value, "tasks": uuids(task_ids)}
+        await connection.execute(self._record_all, values)
+
+
+def columns(by: Caller) -> dict[str, Any]:
+    """Return what an entry says of its caller."""
+    return {
+        "actor": by.name,
+        "actor_key": by.key_id,
+        "address": by.address,
+        "request_id": by.request_id,
+    }
+
+
+class PostgresAuditTrail:
+    """``AuditTrail`` on PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        """Read through ``database``."""
+        self._database = database
+
+    async def list(self, query: AuditQuery) -> Sequence[AuditEntry]:
+        """See ``AuditTrail.list``."""
+        values = {
+            "before": query.before,
+            "task": query.task_id,
+            "actor": query.actor,
+            "limit": query.limit,
+        }
+        wanted = ENTRIES + (OF_TASK if query.task_id is not None else "")
+        if query.actor is None:
+            text = wanted + NEWEST
+        else:
+            by_name, by_key = wanted + OF_ACTOR + NEWEST, wanted + OF_KEY + NEWEST
+            text = "(" + by_name + ") UNION ALL (" + by_key + ")" + NEWEST
+        statement = self._database.sql(text)
+
+        async def work(connection: Connection) -> Sequence[AuditEntry]:
+            # Unprepared, so that the plan is made for these very filters.
+            cursor = await connection.execute(statement, values, prepare=False)
+            return [entry_of(row) for row in await cursor.fetchall()]
+
+        return await self._database.run(work)
+
+
+def entry_of(row: tuple[Any, ...]) -> AuditEntry:
+    """Return the entry of a row of ``ENTRIES``."""
+    return AuditEntry(
+        id=row[0],
+        at=row[1].astimezone(UTC),
+        action=Action(row[2]),
+        actor=row[3],
+        key_id=row[4],
+        address=row[5],
+        request_id=row[6],
+        task_id=row[7],
+        target=row[8],
+    )

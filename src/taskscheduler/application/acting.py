@@ -1,0 +1,145 @@
+"""The scheduler as one caller sees it: nothing outside that caller's queues."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Unpack
+
+from taskscheduler.application.scheduler import Scheduler, TaskChanges
+from taskscheduler.domain.errors import Forbidden, IdempotencyConflict, TaskNotFound
+from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.task import Idempotency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.task import NewTask, Task, TaskId
+    from taskscheduler.domain.why import Why
+
+
+class ActingScheduler(Scheduler):
+    """``whole``, as far as ``caller`` reaches. Made for one request, and neither opened nor closed.
+
+    What is done is written into the audit trail under the caller's name. To a caller with a queue
+    prefix, tasks in other queues are not there, and none can be put there. Its unique and
+    idempotency keys are its own: they are kept under its prefix.
+    """
+
+    def __init__(self, whole: Scheduler, caller: Caller) -> None:
+        """Show ``whole`` to ``caller``."""
+        super().__init__(whole.store)
+        self._whole = whole
+        self._by = self._caller = caller
+        self._single = whole.commits
+        prefix = caller.queue_prefix
+        # No prefix has a slash in it, so no two tenants' names can be the same.
+        self._space = None if prefix is None else f"{prefix}/"
+
+    async def put(self, task: NewTask) -> TaskId:
+        """As ``Scheduler.put``. Raises Forbidden too."""
+        return await super().put(self._inward(task))
+
+    async def put_many(
+        self,
+        tasks: Sequence[NewTask],
+        *,
+        connection: object | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Sequence[TaskId]:
+        """As ``Scheduler.put_many``. Raises Forbidden too."""
+        inward = [self._inward(task) for task in tasks]
+        if idempotency is None or self._space is None:
+            return await super().put_many(inward, connection=connection, idempotency=idempotency)
+        # Hashed, because with the prefix it might be too long.
+        own = hashlib.sha256((self._space + idempotency.key).encode()).hexdigest()
+        try:
+            return await super().put_many(
+                inward,
+                connection=connection,
+                idempotency=Idempotency(own, idempotency.fingerprint),
+            )
+        except IdempotencyConflict:
+            raise IdempotencyConflict(idempotency.key) from None
+
+    async def require_known(self, kinds: Iterable[str]) -> None:
+        """As ``Scheduler.require_known``: kinds are everybody's."""
+        await self._whole.require_known(kinds)
+
+    async def get(self, task_id: UUID) -> Task:
+        """As ``Scheduler.get``."""
+        return self._reached(await super().get(task_id))
+
+    async def list(self, query: TaskQuery | None = None) -> Sequence[Task]:
+        """As ``Scheduler.list``."""
+        query = query or TaskQuery()
+        if self._caller.queue_prefix is not None:
+            query = replace(query, queue_prefix=self._caller.queue_prefix)
+        return [self._outward(task) for task in await super().list(query)]
+
+    async def attempts(self, task_id: UUID) -> Sequence[Attempt]:
+        """As ``Scheduler.attempts``."""
+        await self._require_reach(task_id)
+        return await super().attempts(task_id)
+
+    async def why(self, task_id: UUID) -> Why:
+        """As ``Scheduler.why``."""
+        await self._require_reach(task_id)
+        return await super().why(task_id)
+
+    async def cancel(self, task_id: UUID) -> Task:
+        """As ``Scheduler.cancel``."""
+        await self._require_reach(task_id)
+        return self._outward(await super().cancel(task_id))
+
+    async def retry(self, task_id: UUID) -> Task:
+        """As ``Scheduler.retry``."""
+        await self._require_reach(task_id)
+        return self._outward(await super().retry(task_id))
+
+    async def run_now(self, task_id: UUID) -> Task:
+        """As ``Scheduler.run_now``."""
+        await self._require_reach(task_id)
+        return self._outward(await super().run_now(task_id))
+
+    async def edit(
+        self, task_id: UUID, *, expected: Task | None = None, **changes: Unpack[TaskChanges]
+    ) -> Task:
+        """As ``Scheduler.edit``."""
+        if self._space is not None:
+            task = await super().get(task_id)
+            # As it is kept, not as it was shown.
+            if expected == self._reached(task):
+                expected = task
+        return self._outward(await super().edit(task_id, expected=expected, **changes))
+
+    async def delete(self, task_id: UUID, *, force: bool = False) -> None:
+        """As ``Scheduler.delete``."""
+        await self._require_reach(task_id)
+        await super().delete(task_id, force=force)
+
+    async def _require_reach(self, task_id: UUID) -> None:
+        # A task's queue never changes, so what is looked at first is still so afterwards.
+        if self._space is not None:
+            await self.get(task_id)
+
+    def _reached(self, task: Task) -> Task:
+        if not self._caller.may_use(task.queue):
+            raise TaskNotFound(task.id)
+        return self._outward(task)
+
+    def _inward(self, task: NewTask) -> NewTask:
+        if not self._caller.may_use(task.queue):
+            message = f"this key reaches only queues that begin with {self._caller.queue_prefix!r}"
+            raise Forbidden(message)
+        if self._space is None or task.unique_key is None:
+            return replace(task, by=self._caller)
+        return replace(task, by=self._caller, unique_key=self._space + task.unique_key)
+
+    def _outward(self, task: Task) -> Task:
+        if self._space is None or task.unique_key is None:
+            return task
+        return replace(task, unique_key=task.unique_key.removeprefix(self._space))

@@ -1,0 +1,132 @@
+"""``keys``: who may call the REST service."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from taskscheduler.domain.access import Scope
+from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli.work import at_text, moment_of, operator, say, with_scheduler
+
+if TYPE_CHECKING:
+    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.access import ApiKey
+
+SPAN: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])", re.ASCII)
+UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+app = typer.Typer(help="Add, list and revoke the keys of the REST service.")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is, as the audit trail will say.")],
+    scope: Annotated[
+        Scope, typer.Option(help="What it may do; each contains those before it.")
+    ] = Scope.READ,
+    queue_prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="Reach only tasks in queues whose names begin so, such as `acme.`",
+            show_default=False,
+        ),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            help="When it ends: ISO 8601 with an offset, or a span such as 90d, 12h.",
+            show_default=False,
+        ),
+    ] = None,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Make a key and print its token, this once: it is kept nowhere."""
+    from taskscheduler.application.keys import issue
+
+    issued = issue(name, scope=scope, queue_prefix=queue_prefix, expires=end_of(expires))
+
+    async def work(scheduler: Scheduler) -> None:
+        key = await scheduler.store.keys.add(issued.key, by=operator())
+        shown = {**shape(key), "token": issued.token}
+        say(shown, as_json=json, text=issued.token)
+        if not json:
+            typer.echo(f"{line_of(key)}\nkeep the token: it is not shown again", err=True)
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command("list")
+def list_(
+    database_url: o.DatabaseUrl = None, schema: o.Schema = "taskscheduler", json: o.Json = False
+) -> None:
+    """List the keys, newest first, revoked ones too. No secret is shown: none is kept."""
+
+    async def work(scheduler: Scheduler) -> None:
+        keys = await scheduler.store.keys.list()
+        if json:
+            say([shape(key) for key in keys], as_json=True, text="")
+        else:
+            for key in keys:
+                typer.echo(line_of(key))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def revoke(
+    key_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more keys.")],
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Revoke keys, for good. Running services know it within 5 seconds."""
+
+    async def work(scheduler: Scheduler) -> None:
+        for key_id in key_ids:
+            key = await scheduler.store.keys.revoke(key_id, by=operator())
+            say(shape(key), as_json=json, text=line_of(key))
+
+    with_scheduler(database_url, schema, work)
+
+
+def end_of(text: str | None) -> datetime | timedelta | None:
+    """Return what ``--expires`` says. Raises InvalidConfiguration."""
+    if text is None:
+        return None
+    if (span := SPAN.fullmatch(text)) is not None:
+        return timedelta(**{UNITS[span[2]]: int(span[1])})
+    try:
+        return moment_of(text)
+    except InvalidConfiguration:
+        message = f"--expires {text!r} is neither a span such as 90d nor a time in ISO 8601 with Z"
+        raise InvalidConfiguration(message) from None
+
+
+def shape(key: ApiKey) -> dict[str, Any]:
+    """Return ``key`` as it is shown to machines."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scope": key.scope,
+        "queue_prefix": key.queue_prefix,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def line_of(key: ApiKey) -> str:
+    """Return ``key`` in one line."""
+    queues = "all queues" if key.queue_prefix is None else f"queues {key.queue_prefix}*"
+    state = "" if key.revoked_at is None else f"  revoked {at_text(key.revoked_at)}"
+    return (
+        f"{key.id}  {key.scope.value:<5}  {key.name:<20}  {queues}  "
+        f"added {at_text(key.created_at)}  expires {at_text(key.expires_at)}{state}"
+    )

@@ -1,0 +1,67 @@
+"""The call that tells who did what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.domain.audit import AuditQuery
+from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
+from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import reached_by
+from taskscheduler.entrypoints.http.answering import answer
+from taskscheduler.entrypoints.http.errors import BadRequest
+from taskscheduler.entrypoints.http.messages import AuditMessage
+
+NUMBER_MAX: Final = 2**63 - 1
+ACTOR_CHARACTERS_MAX: Final = 256
+
+Number = Annotated[
+    int | None,
+    QueryParameter(ge=0, le=NUMBER_MAX, description="from the Link header of the page before"),
+]
+
+
+@get(
+    "/audit",
+    opt=reached_by("admin"),
+    operation_class=docs.Documented,
+    responses=docs.BAD_REQUEST,
+    summary="Who did what, newest first",
+    tags=["service"],
+)
+async def list_audit(
+    request: Request[Any, Any, Any],
+    scheduler: NamedDependency[Scheduler],
+    task: Annotated[
+        str | None, QueryParameter(description="a task's id", schema_extra=docs.ONE_UUID)
+    ] = None,
+    actor: Annotated[str | None, QueryParameter(description="the name of a key, or its id")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
+    cursor: Number = None,
+) -> Response[list[AuditMessage]]:
+    """List what was done. While there is more, the Link header names the next page."""
+    asking.only_known(request, ("task", "actor", "limit", "cursor"))
+    if actor is not None and (len(actor) > ACTOR_CHARACTERS_MAX or "\0" in actor):
+        raise BadRequest("actor", f"must be up to {ACTOR_CHARACTERS_MAX} characters, none NUL")
+    query = AuditQuery(
+        task_id=None if task is None else asking.uuid_of(task, "task"),
+        actor=actor,
+        before=cursor,
+        limit=limit + 1,
+    )
+    found = await scheduler.store.audit.list(query)
+    page = found[:limit]
+    headers: dict[str, str] = {}
+    if len(found) > limit:
+        following = {"task": task, "actor": actor, "limit": limit, "cursor": page[-1].id}
+        given = {name: value for name, value in following.items() if value is not None}
+        address = request.url.with_replacements(query=urlencode(given))
+        headers["Link"] = f'<{address}>; rel="next"'
+    return answer([AuditMessage.of(entry) for entry in page], headers=headers)

@@ -1,0 +1,59 @@
+"""Whether the service asks for keys: decided by the options and the address it listens on."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from taskscheduler.application.keys import Gate
+from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.entrypoints.http.access import Access, RateLimit
+from taskscheduler.entrypoints.settings import AccessMode
+
+if TYPE_CHECKING:
+    import socket
+
+    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.entrypoints.settings import ApiSettings
+
+ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+", re.ASCII)
+SAID: Final = {
+    AccessMode.OPEN: "open to all who reach it; no key is asked for",
+    AccessMode.KEYS: "by key: taskscheduler keys add NAME --scope read|write|admin",
+}
+
+
+def access_mode(settings: ApiSettings, listening: socket.socket) -> AccessMode:
+    """Return how the service is to be started on the address that ``listening`` is bound to.
+
+    Raises:
+        InvalidConfiguration: it would be open where others reach it, or options contradict.
+    """
+    host: str = listening.getsockname()[0]
+    local = ip_address(host.partition("%")[0]).is_loopback
+    mode = settings.access or (AccessMode.OPEN if local or settings.insecure else AccessMode.KEYS)
+    if mode is AccessMode.OPEN and not local and not settings.insecure:
+        message = (
+            f"--access open on {host}: anybody who reaches that address could store and delete "
+            "tasks; leave it at keys, or say --insecure"
+        )
+        raise InvalidConfiguration(message)
+    if mode is AccessMode.OPEN and settings.rate_limit is not None:
+        message = "--rate-limit counts by key: it needs --access keys"
+        raise InvalidConfiguration(message)
+    for origin in settings.cors_origins:
+        if origin != "*" and (ORIGIN.fullmatch(origin) is None or not urlsplit(origin).hostname):
+            message = f"--cors-origin {origin!r} is no origin; expected such as https://example.org"
+            raise InvalidConfiguration(message)
+    return mode
+
+
+def access_of(mode: AccessMode, settings: ApiSettings, scheduler: Scheduler) -> Access | None:
+    """Return how the service is closed; None where it is open."""
+    if mode is AccessMode.OPEN:
+        return None
+    clock = scheduler.store.clock
+    limit = None if settings.rate_limit is None else RateLimit(settings.rate_limit, clock)
+    return Access(gate=Gate(scheduler.store.keys, clock), limit=limit)
