@@ -30,9 +30,16 @@ $(STAMP): pyproject.toml uv.lock
 	@touch $@
 
 .PHONY: setup-test
-setup-test: setup $(CLIENTS)/node_modules/.up-to-date ## Also provide PgBouncer and RabbitMQ, which the tests talk to
+setup-test: setup .clients/.up-to-date $(CLIENTS)/node_modules/.up-to-date ## Also provide PgBouncer and RabbitMQ, which the tests talk to
 	@.ci/unpack pgbouncer
 	@.ci/unpack rabbitmq-server
+
+# The generator lives apart: what it asks for must not decide what the package is tested with.
+.clients/.up-to-date: pyproject.toml
+	@$(BIN)/python -m venv .clients
+	@.clients/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.clients/bin/python -m pip install --quiet --group clients
+	@touch $@
 
 # What makes a TypeScript client of the served OpenAPI document.
 $(CLIENTS)/node_modules/.up-to-date: $(CLIENTS)/package.json

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.settings import AccessMode, LogFormat, LogLevel, WakeUpsBy
 
 DATA_DEFAULT: Final = Path(".taskscheduler")
@@ -260,3 +263,15 @@ LogForm = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
+
+
+def span(option: str, seconds: float) -> timedelta:
+    """Return ``seconds`` as a span; not every typer sees that NaN is out of bounds.
+
+    Raises:
+        InvalidConfiguration: it is no number.
+    """
+    if isnan(seconds):
+        message = f"{option} must be a number of seconds"
+        raise InvalidConfiguration(message)
+    return timedelta(seconds=seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -85,9 +84,9 @@ def dev(
             app=app,
             queues=_names(queue),
             concurrency=concurrency,
-            lease=timedelta(seconds=lease),
-            poll_interval=timedelta(seconds=poll_interval),
-            shutdown_timeout=timedelta(seconds=shutdown_timeout),
+            lease=o.span("--lease", lease),
+            poll_interval=o.span("--poll-interval", poll_interval),
+            shutdown_timeout=o.span("--shutdown-timeout", shutdown_timeout),
             drain=False,
             bar_url=bar_url,
             retention=RetentionPolicy.parse(retention or ()),
@@ -178,9 +177,9 @@ def worker(
         app=app,
         queues=_names(queue),
         concurrency=concurrency,
-        lease=timedelta(seconds=lease),
-        poll_interval=timedelta(seconds=poll_interval),
-        shutdown_timeout=timedelta(seconds=shutdown_timeout),
+        lease=o.span("--lease", lease),
+        poll_interval=o.span("--poll-interval", poll_interval),
+        shutdown_timeout=o.span("--shutdown-timeout", shutdown_timeout),
         drain=drain,
         bar_url=bar_url,
         retention=RetentionPolicy.parse(retention or ()),

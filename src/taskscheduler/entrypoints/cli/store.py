@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.entrypoints.cli.options import DATA_DEFAULT
+from taskscheduler.entrypoints.cli.options import DATA_DEFAULT, span
 from taskscheduler.entrypoints.settings import URL_FILE, StoreSettings, WakeUpSettings
 
 
@@ -27,7 +25,7 @@ def store_settings(
         schema=schema,
         listen_url=listen_url,
         pool_size=pool_size,
-        unique_for=timedelta(seconds=unique_for),
+        unique_for=span("--unique-for", unique_for),
         wakeups=wakeups or WakeUpSettings(),
     )
 
