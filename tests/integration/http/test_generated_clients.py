@@ -56,8 +56,8 @@ def test_a_python_client(service: str, document: Path, queue: str, tmp_path: Pat
 
 
 def test_a_typescript_client(service: str, document: Path, queue: str, tmp_path: Path):
-    if shutil.which("node") is None or not MODULES.is_dir():
-        pytest.fail("there is no node, or what it needs: `make setup-test` says how to bring it")
+    if not MODULES.is_dir():
+        pytest.fail("the generator is not here: `make setup-test` brings it")
     (tmp_path / "node_modules").symlink_to(MODULES)
     for name in ("package.json", "tsconfig.json", "use.ts"):
         shutil.copy(CLIENTS / name, tmp_path)
