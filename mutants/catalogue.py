@@ -11,6 +11,7 @@ STATUS = "domain/status.py"
 TASK = "domain/task.py"
 RETRY = "domain/retry.py"
 FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
+CLAIM = "adapters/postgres/migrations/0005_queues.sql"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/slots.py"
 MEMBERSHIP = "application/membership.py"
@@ -207,20 +208,31 @@ IN_FUNCTIONS: list[tuple[Any, ...]] = [
         "attempts_are_counted",
     ),
     ("settle cancels what failed", "WHEN 'fail' THEN 3", "WHEN 'fail' THEN 4", "a_lease_is_ended"),
+]
+
+IN_CLAIM: list[tuple[Any, ...]] = [
     (
         "claim by anybody",
-        (
-            "SELECT w.id FROM {schema}.worker w\n"
-            "        WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE"
-        ),
-        "SELECT p_worker AS id",
+        "IF NOT FOUND THEN",
+        "IF false THEN",
         "worker_that_is_not_registered_claims",
     ),
-    ("claim without locking its worker", " FOR KEY SHARE", "", "claim_under_way_leaves_no_stray"),
+    (
+        "claim without locking its worker",
+        "AND w.epoch = p_epoch FOR KEY SHARE",
+        "AND w.epoch = p_epoch",
+        "claim_under_way_leaves_no_stray",
+    ),
+    (
+        "claim from a paused queue",
+        "JOIN {schema}.lane n ON n.queue = p.name\n        ))\n    ), due",
+        "JOIN {schema}.lane n ON n.queue = p.name AND false\n        ))\n    ), due",
+        "paused_queue",
+    ),
     (
         "claim before its time",
-        " AND l.process_at <= {schema}.clock()",
-        "",
+        "l.process_at >= lane.floor AND l.process_at <= {schema}.clock()",
+        "l.process_at >= lane.floor",
         "never_before_its_time",
     ),
     (
@@ -245,8 +257,8 @@ IN_FUNCTIONS: list[tuple[Any, ...]] = [
     ),
     (
         "claim in any order",
-        "ORDER BY l.process_at, l.id LIMIT p_limit",
-        "ORDER BY l.id LIMIT p_limit",
+        "ORDER BY l.process_at, l.id LIMIT p_limit FOR UPDATE",
+        "ORDER BY l.id LIMIT p_limit FOR UPDATE",
         "the_earliest_first",
     ),
     (
@@ -391,11 +403,12 @@ MUTANTS: list[Mutant] = [
     *transitions(),
     *TASKS,
     *(sql(FUNCTIONS, *each) for each in IN_FUNCTIONS),
+    *(sql(CLAIM, *each) for each in IN_CLAIM),
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(
         Mutant(
             name=name,
-            file=FUNCTIONS,
+            file=CLAIM,
             find=find,
             put=put,
             tests="tests/integration/test_worker_postgres.py",
