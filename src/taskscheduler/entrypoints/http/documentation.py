@@ -182,6 +182,11 @@ _503: Final = _problem("Service Unavailable", 503, "the database cannot be reach
 UUID_TEXT: Final[dict[str, Any]] = {"format": "uuid"}
 NAME_TEXT: Final[dict[str, Any]] = {"pattern": f"^{NAME.pattern}$"}
 ONE_UUID: Final[dict[str, Any]] = {"one_of": None, "type": OpenAPIType.STRING, **UUID_TEXT}
+ONE_TEXT: Final[dict[str, Any]] = {
+    "one_of": None,
+    "type": OpenAPIType.STRING,
+    "pattern": r"^[^\u0000]*$",
+}
 BULK_CURSOR: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.STRING,
