@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from contextvars import Context as Variables
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.ear import CANCELLATION, hint_of
@@ -63,7 +64,10 @@ class Doorbell:
 
     def _start(self) -> None:
         if self._ringing is None or self._ringing.done():
-            self._ringing = asyncio.get_running_loop().create_task(self._ring())
+            # Done for many: no log line of it belongs to the one that began it.
+            self._ringing = asyncio.get_running_loop().create_task(
+                self._ring(), context=Variables()
+            )
 
     async def _ring(self) -> None:
         while self._queues or self._cancellation:

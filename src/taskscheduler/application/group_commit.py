@@ -10,6 +10,7 @@ many connections; this groups the statements and round trips of one process as w
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context as Variables
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.domain.errors import TaskSchedulerError
@@ -58,7 +59,8 @@ class GroupCommit:
             self._start_round()
 
     def _start_round(self) -> None:
-        round_ = asyncio.create_task(self._run_round())
+        # Done for many: no log line of it belongs to the one that began it.
+        round_ = asyncio.create_task(self._run_round(), context=Variables())
         self._rounds.add(round_)
         round_.add_done_callback(self._rounds.discard)
 

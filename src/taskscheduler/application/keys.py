@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from contextvars import Context as Variables
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -125,7 +126,8 @@ class Gate:
 
     def _read_soon(self) -> asyncio.Task[None]:
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read())
+            # Done for many: no log line of it belongs to the one that began it.
+            self._reading = asyncio.create_task(self._read(), context=Variables())
             self._reading.add_done_callback(_note_failure)
         return self._reading
 

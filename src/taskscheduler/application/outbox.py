@@ -99,7 +99,13 @@ class Outbox:
 
     async def _give_up(self, settlement: Settlement, why: Exception) -> None:
         """Fail a task whose outcome the store will not take: kept, it would block all others."""
-        log.error("the outcome of task %s cannot be stored", settlement.task_id, exc_info=why)
+        which = {"task_id": str(settlement.task_id)}
+        log.error(
+            "the outcome of task %s cannot be stored",
+            settlement.task_id,
+            exc_info=why,
+            extra=which,
+        )
         error = AttemptError("OutcomeNotStored", "the outcome could not be stored; see the log")
         failed = Settlement(settlement.task_id, settlement.token, Event.FAIL, error=error)
         try:
@@ -107,7 +113,7 @@ class Outbox:
         except StoreUnavailable:
             raise
         except Exception:
-            log.exception("task %s cannot be failed either", settlement.task_id)
+            log.exception("task %s cannot be failed either", settlement.task_id, extra=which)
 
     async def _report(self, batch: list[Settlement], not_held: Collection[object]) -> None:
         lost = [settlement for settlement in batch if settlement.task_id in not_held]
@@ -123,4 +129,5 @@ class Outbox:
                 "task %s: lease lost, its outcome (%s) does not count",
                 settlement.task_id,
                 settlement.event.value,
+                extra={"task_id": str(settlement.task_id)},
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context as Variables
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -52,7 +53,8 @@ class Sampling:
         if self._looking is None and (
             self._looked_s is None or now - self._looked_s >= self._fresh_s
         ):
-            self._looking = asyncio.create_task(self._look())
+            # Done for many: no log line of it belongs to the one that began it.
+            self._looking = asyncio.create_task(self._look(), context=Variables())
             self._looking.add_done_callback(self._looked)
         if self._looking is not None:
             await asyncio.wait([self._looking], timeout=PATIENCE_S)

@@ -9,6 +9,7 @@ context variables of its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from contextvars import Context as Variables
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from taskscheduler.application.execution import Execution
     from taskscheduler.domain.lease import Lease
     from taskscheduler.domain.task import WorkerId
+
+log = logging.getLogger("taskscheduler.worker")
 
 ATTEMPTS_PER_SLICE: Final = 32
 """After so many attempts a slot gives way, so that the event loop turns: claims, settlements and
@@ -187,7 +190,11 @@ class Slots:
         before = copy_context()
         settlement: Settlement | None = None
         clean = False
-        began_s = 0.0 if self._journal is None else time.monotonic()
+        following = log.isEnabledFor(logging.DEBUG)
+        measured = following or self._journal is not None
+        began_s = time.monotonic() if measured else 0.0
+        if following:
+            log.debug("task %s (%s) begins attempt %d", lease.task_id, lease.kind, lease.attempt)
         try:
             settlement = await self._execution.run(lease, context)
             clean = copy_context() == before and not slot.cancelling()
@@ -200,12 +207,27 @@ class Slots:
             if lease.token in self._dropped:
                 settlement = released(lease) if self._dropped.pop(lease.token) else None
                 clean = False
-            if self._journal is not None:
+            if measured:
                 event = Event.COMPLETE if context.settled else settlement and settlement.event
                 line = Ran(lease.kind, lease.process_at, began_s, time.monotonic(), event)
-                self._journal.append(line)
+                if self._journal is not None:
+                    self._journal.append(line)
+                if following:
+                    _tell_end(lease, line)
             self._on_settled(settlement)
         return clean
+
+
+def _tell_end(lease: Lease, ran: Ran) -> None:
+    outcome = "lost" if ran.event is None else ran.event.value
+    log.debug(
+        "task %s (%s) ends attempt %d: %s",
+        lease.task_id,
+        lease.kind,
+        lease.attempt,
+        outcome,
+        extra={"outcome": outcome, "ms": round((ran.ended_s - ran.began_s) * 1000, 3)},
+    )
 
 
 def released(lease: Lease) -> Settlement:

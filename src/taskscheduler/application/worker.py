@@ -446,7 +446,9 @@ class Worker:
     def _on_cancelled(self, cancelled: Sequence[Cancellation]) -> None:
         for task_id, token in cancelled:
             if self._slots.drop(token):
-                log.info("task %s was cancelled while it ran", task_id)
+                log.info(
+                    "task %s was cancelled while it ran", task_id, extra={"task_id": str(task_id)}
+                )
 
     def _on_fenced(self) -> None:
         self._slots.drop_all(give_back=True)

@@ -75,6 +75,7 @@ async def _run(
             open_scheduler=False,
             access=access_of(mode, settings.api, scheduler),
             cors_origins=settings.api.cors_origins,
+            access_log=settings.api.access_log,
             shown=metrics,
         )
         server = build_server(app, on_stop=partial(end_streams, app))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from taskscheduler.application.context import CURRENT
+from taskscheduler.entrypoints.requests import REQUEST_ID
 from taskscheduler.entrypoints.settings import LogFormat, LogLevel
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def configure_logs(level: LogLevel, form: LogFormat) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        _add_request,
         _add_task,
         structlog.processors.format_exc_info,
     ]
@@ -52,6 +54,14 @@ def configure_logs(level: LogLevel, form: LogFormat) -> None:
 def no_logs() -> None:
     """Log nothing: a command that ends says itself what went wrong, in one line."""
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Say which request a line was written for."""
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.application.tally import Histogram, Tally
     from taskscheduler.application.worker import Worker
+    from taskscheduler.entrypoints.requests import Requests
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 NAME: Final = "taskscheduler"
@@ -78,7 +79,7 @@ class Metrics:
         if self.tally is not None:
             yield from of_tally(self.tally)
         if self.requests is not None:
-            yield from self.requests.collect()
+            yield from of_requests(self.requests)
 
     def describe(self) -> list[Metric]:
         """Name nothing beforehand: the names differ from process to process."""
@@ -165,33 +166,16 @@ def of_tally(tally: Tally) -> Iterator[Metric]:
     yield counter("rescued_tasks", "Tasks taken from workers that fell silent", tally.rescues)
 
 
-class Requests:
-    """Counts what the REST service answers, by route: as many series as there are routes."""
-
-    def __init__(self) -> None:
-        """Count nothing yet."""
-        from taskscheduler.application.tally import Histogram  # noqa: PLC0415 - for this alone
-
-        self._new = Histogram
-        self._by: dict[tuple[str, str, str], Histogram] = {}
-
-    def add(self, method: str, route: str, status: int, took_s: float) -> None:
-        """Count one answer."""
-        key = (method, route, str(status))
-        if key not in self._by:
-            self._by[key] = self._new()
-        self._by[key].add(took_s)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the one family."""
-        family = HistogramMetricFamily(
-            f"{NAME}_http_request_seconds",
-            "How long answers took",
-            labels=["method", "route", "status"],
-        )
-        for labels, found in list(self._by.items()):
-            family.add_metric(labels, *cumulated(found))
-        yield family
+def of_requests(requests: Requests) -> Iterator[Metric]:
+    """Yield how long the REST service's answers took."""
+    family = HistogramMetricFamily(
+        f"{NAME}_http_request_seconds",
+        "How long answers took; the status is 0 where the caller did not wait for one",
+        labels=["method", "route", "status"],
+    )
+    for (method, route, status), found in list(requests.took_s.items()):
+        family.add_metric([method, route, str(status)], *cumulated(found))
+    yield family
 
 
 def gauge(name: str, about: str, value: float) -> Metric:

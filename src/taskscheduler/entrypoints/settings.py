@@ -107,6 +107,7 @@ class ApiSettings:
     insecure: bool = False
     rate_limit: float | None = None
     cors_origins: tuple[str, ...] = ()
+    access_log: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

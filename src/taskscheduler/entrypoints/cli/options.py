@@ -132,6 +132,14 @@ CorsOrigins = Annotated[
         show_default=False,
     ),
 ]
+NoAccessLog = Annotated[
+    bool,
+    typer.Option(
+        "--no-access-log",
+        envvar="TASKSCHEDULER_NO_ACCESS_LOG",
+        help="Write no line for each request.",
+    ),
+]
 App = Annotated[
     str | None,
     typer.Option(

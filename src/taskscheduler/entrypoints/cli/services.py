@@ -54,6 +54,7 @@ def dev(
     insecure: o.Insecure = False,
     rate_limit: o.RateLimit = None,
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
+    no_access_log: o.NoAccessLog = False,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
@@ -79,6 +80,7 @@ def dev(
             insecure=insecure,
             rate_limit=_per_second(rate_limit),
             cors_origins=_names(cors_origin),
+            access_log=not no_access_log,
         ),
         worker=WorkerSettings(
             app=app,
@@ -115,6 +117,7 @@ def api(
     insecure: o.Insecure = False,
     rate_limit: o.RateLimit = None,
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
+    no_access_log: o.NoAccessLog = False,
     no_http_targets: o.NoHttpTargets = False,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
@@ -132,6 +135,7 @@ def api(
         insecure=insecure,
         rate_limit=_per_second(rate_limit),
         cors_origins=_names(cors_origin),
+        access_log=not no_access_log,
     )
     from taskscheduler.entrypoints.http.main import run_api
 

@@ -19,6 +19,7 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.errors import Forbidden
 from taskscheduler.entrypoints.http.errors import ScopeTooNarrow, TooManyRequests, Unauthorized
+from taskscheduler.entrypoints.requests import REQUEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -40,7 +41,6 @@ CALLER: Final = "taskscheduler.caller"
 KEY_LIVES: Final = "taskscheduler.key_lives"
 OPEN: Final[Mapping[str, Any]] = {SCOPE: "open"}
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-REQUEST_ID_CHARACTERS_MAX: Final = 128
 
 WITHOUT: Final = "this needs a key: Authorization: Bearer tsk_…"
 WRONG: Final = "the key is unknown, expired or revoked"
@@ -114,18 +114,13 @@ class Access:
 def caller_of(connection: Connection, key: ApiKey) -> Caller:
     """Return whose call it is, and from where."""
     client = connection.scope["client"]
-    request_id = connection.headers.get("x-request-id")
-    if request_id is not None and not (
-        0 < len(request_id) <= REQUEST_ID_CHARACTERS_MAX and request_id.isprintable()
-    ):
-        request_id = None
     return Caller(
         name=key.name,
         key_id=key.id,
         scope=key.scope,
         queue_prefix=key.queue_prefix,
         address=None if client is None else client[0],
-        request_id=request_id,
+        request_id=REQUEST_ID.get(),
     )
 
 

@@ -24,6 +24,8 @@ from taskscheduler.entrypoints.http.events import event_router
 from taskscheduler.entrypoints.http.messages import Health, Readiness, SchemaMessage
 from taskscheduler.entrypoints.http.operating import operating_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
+from taskscheduler.entrypoints.http.telling import told
+from taskscheduler.entrypoints.requests import Requests
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ def create_app(
     access: Access | None = None,
     cors_origins: Sequence[str] = (),
     shown: Metrics | None = None,
+    access_log: bool = True,
 ) -> Litestar:
     """Return the service over ``scheduler``.
 
@@ -101,8 +104,10 @@ def create_app(
     ``kinds`` are made known at the start, each with the attempts that its handler grants.
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
     ``shown`` are the metrics to show, where more than the store's are to be told.
+    ``access_log`` is whether each request leaves a line in the log.
     """
     found = shown
+    requests = Requests()
 
     def metrics_of_process() -> Metrics:
         nonlocal found
@@ -110,9 +115,10 @@ def create_app(
             from taskscheduler.entrypoints.metrics import Metrics  # noqa: PLC0415 - when asked for
 
             found = Metrics(scheduler.store)
+        found.requests = requests
         return found
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             healthz,
             readyz,
@@ -136,6 +142,8 @@ def create_app(
         request_max_body_size=body_bytes_max,
         logging_config=None,
     )
+    app.asgi_handler = told(app.asgi_handler, requests, log_lines=access_log)
+    return app
 
 
 def _lifespan(

@@ -49,6 +49,7 @@ async def _serve(
             open_scheduler=False,
             access=access_of(mode, settings, scheduler),
             cors_origins=settings.cors_origins,
+            access_log=settings.access_log,
         )
         server = build_server(app, on_stop=partial(end_streams, app))
         on_signals(server.stop)
