@@ -87,8 +87,13 @@ bench-quick: setup ## Measure a little, beside a bare loop of psycopg
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
 .PHONY: demo-compose
-demo-compose: ## Run the whole deployment, kill parts of it, and see every task completed
-	@deploy/demo
+demo-compose: setup ## Run the whole deployment, kill parts of it, and see every task completed
+	@if docker pull --quiet $(or $(PYTHON_IMAGE),python:3.13-slim) >/dev/null 2>&1; then \
+		deploy/demo; \
+	else \
+		echo 'No image can be pulled: the bases are made of Debian packages' >&2; \
+		.ci/with-engine .ci/demo-compose; \
+	fi
 
 .PHONY: chaos
 chaos: setup ## Kill, pause and cut off, and see that the promises hold

@@ -119,6 +119,15 @@ class StoreUnavailable(TaskSchedulerError):
     """The store cannot be reached, or did not answer in time. Trying again may help."""
 
 
+class TooManyWatchers(TaskSchedulerError):
+    """This process has as many watchers as it takes. Another process may have room."""
+
+    def __init__(self, watchers_max: int) -> None:
+        """Name the limit."""
+        self.watchers_max = watchers_max
+        super().__init__(f"{watchers_max} watch this process already")
+
+
 class SchemaMismatch(TaskSchedulerError):
     """The database's schema is missing, too old, or newer than this program knows."""
 

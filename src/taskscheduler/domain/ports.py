@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.audit import AuditEntry, AuditQuery
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.census import Census
+    from taskscheduler.domain.change import TaskState
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
@@ -219,6 +220,15 @@ class TaskBoard(Protocol):
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """Return up to ``query.limit`` tasks that match, newest id first."""
+        ...
+
+    async def states(
+        self, query: TaskQuery, task_ids: Collection[TaskId] = ()
+    ) -> Sequence[TaskState]:
+        """Return the states of the tasks with ``task_ids``, or if none are given of ``list``'s.
+
+        Bodies are not read: it costs the same however large they are.
+        """
         ...
 
     async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from taskscheduler.application.tally import Tally
 from taskscheduler.container import Container, embedded_postgres, migrate_schema
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.events import end_streams
 from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
@@ -76,7 +78,7 @@ async def _run(
             access_log=settings.api.access_log,
             shown=metrics,
         )
-        server = build_server(app)
+        server = build_server(app, on_stop=partial(end_streams, app))
 
         def stop() -> None:
             server.stop()

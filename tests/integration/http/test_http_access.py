@@ -16,6 +16,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from taskscheduler.application.keys import STALE_AFTER_S, Gate, issue
+from taskscheduler.application.watching import Watch
 from taskscheduler.domain.access import Scope
 from taskscheduler.entrypoints.http.access import SCOPE, TENANTS, Access, RateLimit, needed_by
 from taskscheduler.entrypoints.http.app import create_app
@@ -26,10 +27,12 @@ from tests.integration.processes import Programs, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from datetime import datetime
 
     from litestar import Litestar
 
     from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.watching import Told
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +41,8 @@ OPEN_PATHS = re.compile(r"/(healthz|readyz|schema(/.*)?)")
 TENANT = "acme."
 BODIES: dict[tuple[str, str], Any] = {("PATCH", "/tasks/{task_id:str}"): {"priority": 1}}
 """What a call needs to come as far as its task. Others are called with ``{}``."""
+REFUSED_QUERY = {"/events": "/events?nonsense=1"}
+"""Of calls that would be answered for ever: what lets them end once the key was looked at."""
 WITHOUT_ID = {("PUT", "/tasks"), ("POST", "/tasks"), ("GET", "/tasks"), ("POST", "/tasks/batch")}
 """Routes for tenants that name no task in their path: each has a test of its own below."""
 
@@ -179,7 +184,7 @@ async def test_the_matrix(service: Service, call: Call):
     method, path, opt = call
     needed = needed_by(opt, method)
     assert needed is not None
-    at = filled(path, await service.store("write", queue=TENANT + "a"))
+    at = filled(REFUSED_QUERY.get(path, path), await service.store("write", queue=TENANT + "a"))
     body = BODIES.get((method, path), {})
     for what, key in WRONG.items():
         answer = await service.ask(method, at, key, json=body)
@@ -503,6 +508,33 @@ async def test_an_open_service_writes_nothing_down():
         assert (await service.ask("PUT", "/tasks", json={"kind": "Foo"})).status_code == 201
         answer = await service.ask("GET", "/audit")
         assert (answer.status_code, answer.json()) == (200, [])
+
+
+# -- what goes on and on ---------------------------------------------------------------------------
+
+
+async def test_events_end_with_the_key_that_began_them(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    """The answer is whole only once the stream has ended."""
+    begun = asyncio.Event()
+    begin = Watch.begin
+
+    async def seen(watch: Watch, since: datetime | None = None) -> Told:
+        begun.set()
+        return await begin(watch, since)
+
+    monkeypatch.setattr(Watch, "begin", seen)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        events = group.create_task(service.ask("GET", "/events", "write"))
+        await begun.wait()
+        await service.scheduler.store.keys.revoke(service.tokens["write"][4:20])
+        service.clock.advance(seconds=STALE_AFTER_S)
+    answer = events.result()
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert "event: end" in answer.text
+    assert "revoked" in answer.text
 
 
 # -- how often -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
+from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
@@ -299,6 +300,17 @@ class MemoryTaskBoard:
             and (query.before is None or task.id < query.before)
         )
         return list(islice(found, query.limit))
+
+    async def states(
+        self, query: TaskQuery, task_ids: Collection[TaskId] = ()
+    ) -> Sequence[TaskState]:
+        """See ``TaskBoard.states``."""
+        if task_ids:
+            known = (self._state.tasks.get(task_id) for task_id in set(task_ids))
+            found = [task for task in known if task is not None]
+        else:
+            found = await self.list(query)
+        return [TaskState(*(getattr(task, name) for name in TaskState._fields)) for task in found]
 
     async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""

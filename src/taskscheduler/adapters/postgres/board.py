@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.rows import STATUSES, task_of, utc
+from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.why import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
@@ -58,6 +60,24 @@ PAGE: Final[LiteralString] = (
     " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
 )
 
+STATE_COLUMNS: Final[LiteralString] = """
+    l.id, n.kind, n.queue, l.status, l.attempt, l.process_at, l.started_at, l.finished_at"""
+STATES: Final[LiteralString] = (
+    "SELECT"  # noqa: S608 - constants only
+    + STATE_COLUMNS
+    + " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
+    " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
+)
+STATES_OF: Final[LiteralString] = (
+    "SELECT"
+    + STATE_COLUMNS
+    + " FROM ("
+    + s.LIVE
+    + " WHERE id = ANY(%(ids)s) UNION ALL"
+    + s.FINISHED
+    + " WHERE id = ANY(%(ids)s)) AS l JOIN {schema}.lane n ON n.id = l.lane"
+)
+
 STANDING: Final = """
 SELECT mine.process_at <= {schema}.clock(), (
     SELECT count(*) FROM (
@@ -86,37 +106,60 @@ class PostgresTaskBoard:
         self._database = database
         self._lanes = lanes
         self._attempts = database.sql(s.ATTEMPTS)
+        self._states_of = database.sql(STATES_OF)
         self._standing = database.sql(STANDING)
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """See ``TaskBoard.list``."""
 
         async def work(connection: Connection) -> Sequence[Task]:
-            values: dict[str, Any] = {
-                # The cursor is exclusive; "<=" lets the first page go without one.
-                "before": ABOVE_ALL if query.before is None else UUID(int=query.before.int - 1),
-                "lowest": LOWEST,
-                "limit": query.limit,
-            }
-            named = (query.kind, query.queue, query.queue_prefix)
-            by_lane = any(each is not None for each in named)
-            if by_lane:
-                values["lanes"] = await self._lanes.matching(
-                    connection,
-                    kind=query.kind,
-                    queue=query.queue,
-                    queue_prefix=query.queue_prefix or "",
-                )
-            statement = self._database.sql(page(query.status, by_lane=by_lane))
-            values["status"] = query.status and STATUSES.index(query.status)
-            values["statuses"] = [2, 3, 4] if query.status is None else [values["status"]]
-            # Unprepared, so that the plan is made for this very cursor and limit.
-            cursor = await connection.execute(statement, values, prepare=False)
-            return [task_of(row) for row in await cursor.fetchall()]
+            return [task_of(row) for row in await self._page(connection, query, PAGE)]
 
         if query.before is not None and query.before.int == 0:
             return []
         return await self._database.run(work)
+
+    async def states(
+        self, query: TaskQuery, task_ids: Collection[TaskId] = ()
+    ) -> Sequence[TaskState]:
+        """See ``TaskBoard.states``."""
+
+        async def work(connection: Connection) -> Sequence[TaskState]:
+            if not task_ids:
+                return [state_of(row) for row in await self._page(connection, query, STATES)]
+            values = {"ids": list(task_ids)}
+            # Unprepared, so that the plan is made for these ids and opens only their days.
+            cursor = await connection.execute(self._states_of, values, prepare=False)
+            return [state_of(row) for row in await cursor.fetchall()]
+
+        if not task_ids and query.before is not None and query.before.int == 0:
+            return []
+        return await self._database.run(work)
+
+    async def _page(
+        self, connection: Connection, query: TaskQuery, form: LiteralString
+    ) -> Sequence[tuple[Any, ...]]:
+        values: dict[str, Any] = {
+            # The cursor is exclusive; "<=" lets the first page go without one.
+            "before": ABOVE_ALL if query.before is None else UUID(int=query.before.int - 1),
+            "lowest": LOWEST,
+            "limit": query.limit,
+        }
+        named = (query.kind, query.queue, query.queue_prefix)
+        by_lane = any(each is not None for each in named)
+        if by_lane:
+            values["lanes"] = await self._lanes.matching(
+                connection,
+                kind=query.kind,
+                queue=query.queue,
+                queue_prefix=query.queue_prefix or "",
+            )
+        statement = self._database.sql(page(query.status, by_lane=by_lane, form=form))
+        values["status"] = query.status and STATUSES.index(query.status)
+        values["statuses"] = [2, 3, 4] if query.status is None else [values["status"]]
+        # Unprepared, so that the plan is made for this very cursor and limit.
+        cursor = await connection.execute(statement, values, prepare=False)
+        return await cursor.fetchall()
 
     async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""
@@ -139,7 +182,7 @@ class PostgresTaskBoard:
         return await self._database.run(work)
 
 
-def page(status: TaskStatus | None, *, by_lane: bool) -> LiteralString:
+def page(status: TaskStatus | None, *, by_lane: bool, form: LiteralString = PAGE) -> LiteralString:
     """Return the statement for one page; every part of it is a constant of this file."""
     parts: list[LiteralString] = []
     if status in LIVE:
@@ -150,7 +193,22 @@ def page(status: TaskStatus | None, *, by_lane: bool) -> LiteralString:
         else:
             finished = FINISHED_ANY if status is None else FINISHED_STATUS
         parts.append("(" + finished + ")")
-    return PAGE.replace("{0}", " UNION ALL ".join(parts)).replace("{{schema}}", "{schema}")
+    return form.replace("{0}", " UNION ALL ".join(parts)).replace("{{schema}}", "{schema}")
+
+
+def state_of(row: tuple[Any, ...]) -> TaskState:
+    """Return the state of a row of ``STATE_COLUMNS``."""
+    task_id, kind, queue, status, attempt, process_at, started_at, finished_at = row
+    return TaskState(
+        id=task_id,
+        kind=kind,
+        queue=queue,
+        status=STATUSES[int(status)],
+        attempt=attempt,
+        process_at=process_at.astimezone(UTC),
+        started_at=utc(started_at),
+        finished_at=utc(finished_at),
+    )
 
 
 def attempt_of(row: tuple[Any, ...]) -> Attempt:

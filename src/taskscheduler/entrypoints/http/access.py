@@ -8,6 +8,7 @@ queue prefix, because nobody has said that it keeps tenants apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -37,6 +38,7 @@ Needed = Literal["open", "read", "write", "admin"]
 SCOPE: Final = "scope"
 TENANTS: Final = "tenants"
 CALLER: Final = "taskscheduler.caller"
+KEY_LIVES: Final = "taskscheduler.key_lives"
 OPEN: Final[Mapping[str, Any]] = {SCOPE: "open"}
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -85,8 +87,16 @@ class Access:
             if key.queue_prefix is not None and not handler.opt.get(TENANTS):
                 raise Forbidden(NOT_FOR_TENANTS)
             connection.scope[CALLER] = caller_of(connection, key)  # type: ignore[typeddict-unknown-key]
+            connection.scope[KEY_LIVES] = partial(self._lives, connection)  # type: ignore[typeddict-unknown-key]
 
         return check
+
+    async def _lives(self, connection: Connection) -> bool:
+        try:
+            await self._key_of(connection)
+        except Unauthorized:
+            return False
+        return True
 
     async def _key_of(self, connection: Connection) -> ApiKey:
         given = connection.headers.getall("authorization", [])
@@ -112,6 +122,19 @@ def caller_of(connection: Connection, key: ApiKey) -> Caller:
         address=None if client is None else client[0],
         request_id=REQUEST_ID.get(),
     )
+
+
+async def everybody() -> bool:
+    """Let everybody in."""
+    return True
+
+
+def still_let_in(request: Request[Any, Any, Any]) -> Callable[[], Awaitable[bool]]:
+    """Return what tells whether the caller's key still opens, for answers that go on and on.
+
+    It may raise StoreUnavailable. Where no keys are asked for, everybody is let in.
+    """
+    return request.scope.get(KEY_LIVES, everybody)
 
 
 def seen_by_caller(scheduler: Scheduler) -> Callable[[Request[Any, Any, Any]], Scheduler]:

@@ -20,6 +20,7 @@ from taskscheduler.entrypoints.http.access import OPEN, reached_by, seen_by_call
 from taskscheduler.entrypoints.http.audit import list_audit
 from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS
+from taskscheduler.entrypoints.http.events import event_router
 from taskscheduler.entrypoints.http.messages import Health, Readiness, SchemaMessage
 from taskscheduler.entrypoints.http.operating import operating_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
@@ -124,6 +125,7 @@ def create_app(
             metrics,
             task_router(scheduler, rules),
             operating_router(scheduler),
+            event_router(scheduler),
             list_audit,
         ],
         dependencies={

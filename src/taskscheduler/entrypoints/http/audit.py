@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -19,12 +20,16 @@ from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.messages import AuditMessage
 
-NUMBER_MAX: Final = 2**63 - 1
 ACTOR_CHARACTERS_MAX: Final = 256
 
+#: Text, because an int would take the word null, too. So many digits always fit the store's ids.
+NUMBER: Final = re.compile("[1-9][0-9]{0,17}")
 Number = Annotated[
-    int | None,
-    QueryParameter(ge=0, le=NUMBER_MAX, description="from the Link header of the page before"),
+    str | None,
+    QueryParameter(
+        description="from the Link header of the page before",
+        schema_extra={**docs.ONE_TEXT, "pattern": f"^{NUMBER.pattern}$"},
+    ),
 ]
 
 
@@ -42,7 +47,13 @@ async def list_audit(
     task: Annotated[
         str | None, QueryParameter(description="a task's id", schema_extra=docs.ONE_UUID)
     ] = None,
-    actor: Annotated[str | None, QueryParameter(description="the name of a key, or its id")] = None,
+    actor: Annotated[
+        str | None,
+        QueryParameter(
+            description="the name of a key, or its id",
+            schema_extra={**docs.ONE_TEXT, "max_length": ACTOR_CHARACTERS_MAX},
+        ),
+    ] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
     cursor: Number = None,
 ) -> Response[list[AuditMessage]]:
@@ -50,10 +61,12 @@ async def list_audit(
     asking.only_known(request, ("task", "actor", "limit", "cursor"))
     if actor is not None and (len(actor) > ACTOR_CHARACTERS_MAX or "\0" in actor):
         raise BadRequest("actor", f"must be up to {ACTOR_CHARACTERS_MAX} characters, none NUL")
+    if cursor is not None and NUMBER.fullmatch(cursor) is None:
+        raise BadRequest("cursor", "must be as the Link header of the page before has it")
     query = AuditQuery(
         task_id=None if task is None else asking.uuid_of(task, "task"),
         actor=actor,
-        before=cursor,
+        before=None if cursor is None else int(cursor),
         limit=limit + 1,
     )
     found = await scheduler.store.audit.list(query)

@@ -24,6 +24,7 @@ from litestar.openapi.spec import (
     Schema,
     SecurityScheme,
 )
+from litestar.openapi.spec.enums import OpenAPIFormat
 
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import NAME
@@ -92,6 +93,22 @@ class Documented(Operation):
             content = response.content if isinstance(response, OpenAPIResponse) else None
             for media in (content or {}).values() if status.startswith("2") else ():
                 media.examples = {"example": _Shown(value=_shown(media.schema))}
+
+
+@dataclass
+class Streamed(Operation):
+    """A call whose answer is a stream of events."""
+
+    def __post_init__(self) -> None:
+        """Show the beginning of one."""
+        for status, response in (self.responses or {}).items():
+            if status.startswith("2") and isinstance(response, OpenAPIResponse):
+                response.content = {
+                    "text/event-stream": OpenAPIMediaType(
+                        schema=Schema(type=OpenAPIType.STRING),
+                        examples={"example": _Shown(value=examples.EVENTS)},
+                    )
+                }
 
 
 @dataclass
@@ -182,6 +199,11 @@ _503: Final = _problem("Service Unavailable", 503, "the database cannot be reach
 UUID_TEXT: Final[dict[str, Any]] = {"format": "uuid"}
 NAME_TEXT: Final[dict[str, Any]] = {"pattern": f"^{NAME.pattern}$"}
 ONE_UUID: Final[dict[str, Any]] = {"one_of": None, "type": OpenAPIType.STRING, **UUID_TEXT}
+ONE_TEXT: Final[dict[str, Any]] = {
+    "one_of": None,
+    "type": OpenAPIType.STRING,
+    "pattern": r"^[^\u0000]*$",
+}
 BULK_CURSOR: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.STRING,
@@ -192,6 +214,16 @@ FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
     "items": Schema(type=OpenAPIType.STRING, pattern=FILTER),
+}
+WATCHED_LIST: Final[dict[str, Any]] = {
+    "one_of": None,
+    "type": OpenAPIType.ARRAY,
+    "items": Schema(type=OpenAPIType.STRING, pattern=rf"^(kind|queue):{NAME.pattern}$"),
+}
+UUID_LIST: Final[dict[str, Any]] = {
+    "one_of": None,
+    "type": OpenAPIType.ARRAY,
+    "items": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID),
 }
 
 AWAY: Final[Mapping[int, ResponseSpec]] = {

@@ -26,6 +26,7 @@ from taskscheduler.domain.errors import (
     TaskExists,
     TaskNotFound,
     TaskSchedulerError,
+    TooManyWatchers,
     UnknownKind,
 )
 from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
@@ -52,6 +53,7 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     IllegalTransition: HTTPStatus.CONFLICT,
     LeaseLost: HTTPStatus.CONFLICT,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooManyWatchers: HTTPStatus.SERVICE_UNAVAILABLE,
     SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 

@@ -101,6 +101,16 @@ ANSWERS: Final[dict[str, Any]] = {
 }
 """By the name of the answer's type."""
 
+EVENTS: Final = f"""\
+: watching
+
+id: {FINISHED_AT}
+event: task
+data: {{"id":"{TASK_ID}","kind":"Foo","queue":"default","status":"Failed","attempt":1,\
+"process_at":"{EXECUTE_AT}","started_at":"{STARTED_AT}","finished_at":"{FINISHED_AT}"}}
+
+"""
+
 NOT_READY: Final = {
     "status": "unavailable",
     "detail": "the database cannot be reached at present",

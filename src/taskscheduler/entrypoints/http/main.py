@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.events import end_streams
 from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
@@ -49,7 +51,7 @@ async def _serve(
             cors_origins=settings.cors_origins,
             access_log=settings.access_log,
         )
-        server = build_server(app)
+        server = build_server(app, on_stop=partial(end_streams, app))
         on_signals(server.stop)
         say(f"taskscheduler is at {address_of(listening)}")
         say(f"  access  {SAID[mode]}")

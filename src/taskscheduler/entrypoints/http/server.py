@@ -23,6 +23,11 @@ GRACE_S: Final = 10
 class Server(uvicorn.Server):
     """uvicorn without its own signal handlers: whoever runs it decides when it stops."""
 
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        """Serve as ``config`` says; ``on_stop`` ends what would be answered for ever."""
+        super().__init__(config)
+        self._on_stop = on_stop
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         """Capture none."""
@@ -32,10 +37,19 @@ class Server(uvicorn.Server):
         """Take no more requests and finish those under way; called again, stop at once."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._on_stop()
 
 
-def build_server(app: Litestar | Callable[..., Awaitable[None]], lifespan: Any = "on") -> Server:
-    """Return a server for ``app``; its output is left to our logs."""
+def build_server(
+    app: Litestar | Callable[..., Awaitable[None]],
+    lifespan: Any = "on",
+    *,
+    on_stop: Callable[[], None] = lambda: None,
+) -> Server:
+    """Return a server for ``app``; its output is left to our logs.
+
+    ``on_stop`` is called when it is told to stop, before it waits for the answers under way.
+    """
     return Server(
         uvicorn.Config(
             app,
@@ -44,7 +58,8 @@ def build_server(app: Litestar | Callable[..., Awaitable[None]], lifespan: Any =
             lifespan=lifespan,
             timeout_graceful_shutdown=GRACE_S,
             server_header=False,
-        )
+        ),
+        on_stop,
     )
 
 

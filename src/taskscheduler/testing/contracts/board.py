@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
@@ -146,6 +147,27 @@ class ListingContract(Contract):
         ):
             listed = await store.board.list(TaskQuery(before=before))
             assert [task.id for task in listed] == expected
+
+    async def test_states_are_those_of_the_tasks(self, store: Store) -> None:
+        """By id, or as the list has them; what is not there is left out."""
+        ids = [await bring(store, status) for status in reversed(TaskStatus)]
+        tasks = await store.board.list(TaskQuery())
+        wanted = [TaskState(*(getattr(t, name) for name in TaskState._fields)) for t in tasks]
+        assert len({state.status for state in wanted}) == len(TaskStatus)
+        for query, expected in (
+            (TaskQuery(), wanted),
+            (TaskQuery(queue="default", kind="mail", limit=2), wanted[:2]),
+            (TaskQuery(queue_prefix="def"), wanted),
+            (TaskQuery(queue_prefix="x"), []),
+            (TaskQuery(kind="fax"), []),
+            (TaskQuery(status=TaskStatus.FAILED), [s for s in wanted if s.status == "Failed"]),
+            (TaskQuery(before=wanted[2].id), wanted[3:]),
+            (TaskQuery(before=UUID(int=0)), []),
+        ):
+            assert list(await store.board.states(query)) == expected
+        asked = [ids[0], ids[4], ids[4], store.new_task_id()]
+        found = await store.board.states(TaskQuery(), asked)
+        assert sorted(found) == sorted(each for each in wanted if each.id in asked)
 
     # -- attempts --------------------------------------------------------------------------------
 

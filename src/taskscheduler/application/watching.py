@@ -1,0 +1,74 @@
+"""Watching tasks change: a look from time to time, and only while somebody watches."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from taskscheduler.domain.change import WATCHED_MAX, changes, missed
+from taskscheduler.domain.query import TaskQuery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+
+    from taskscheduler.application.store import Store
+    from taskscheduler.domain.change import TaskState
+    from taskscheduler.domain.task import TaskId
+
+LOOK_EVERY_S: Final = 0.5
+
+
+class Told(NamedTuple):
+    """What one look found: new states, and, where ids are watched, the tasks that are gone."""
+
+    changed: Sequence[TaskState]
+    gone: Sequence[TaskId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Which tasks: those with these ``ids``, or else the newest of a kind and a queue."""
+
+    ids: tuple[TaskId, ...] = ()
+    kind: str | None = None
+    queue: str | None = None
+
+
+class Watch:
+    """One watcher's memory of the look before. Nothing is kept but that, however slow it is."""
+
+    def __init__(self, store: Store, watched: Watched) -> None:
+        """Watch ``watched`` in ``store``."""
+        self._store = store
+        self._watched = watched
+        self._seen: dict[TaskId, TaskState] = {}
+
+    async def begin(self, since: datetime | None = None) -> Told:
+        """Look for the first time; tell what was missed ``since`` then, or else nothing.
+
+        Raises:
+            StoreUnavailable: it cannot be looked at.
+        """
+        self._seen = await self._look()
+        return Told([] if since is None else missed(self._seen, since), [])
+
+    async def look(self) -> Told:
+        """Tell what has changed since the last look. Raises StoreUnavailable."""
+        before, self._seen = self._seen, await self._look()
+        by_id = bool(self._watched.ids)
+        gone = sorted(before.keys() - self._seen.keys()) if by_id else []
+        newest_only = not by_id and len(before) == WATCHED_MAX
+        return Told(changes(before, self._seen, newest_only=newest_only), gone)
+
+    async def looks(self, every_s: float = LOOK_EVERY_S) -> AsyncGenerator[Told]:
+        """Look for ever, at most every ``every_s`` seconds: the next look waits for the reader."""
+        while True:
+            await asyncio.sleep(every_s)
+            yield await self.look()
+
+    async def _look(self) -> dict[TaskId, TaskState]:
+        query = TaskQuery(kind=self._watched.kind, queue=self._watched.queue, limit=WATCHED_MAX)
+        states = await self._store.board.states(query, self._watched.ids)
+        return {state.id: state for state in states}

@@ -1,0 +1,239 @@
+"""``GET /events``: the changes of tasks, as server-sent events."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Router, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+from msgspec import Struct
+
+from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.watching import LOOK_EVERY_S, Watch, Watched
+from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
+from taskscheduler.domain.status import TaskStatus
+from taskscheduler.domain.task import TaskId
+from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.access import (
+    everybody,
+    reached_by,
+    seen_by_caller,
+    still_let_in,
+)
+from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from litestar import Litestar
+
+    from taskscheduler.application.watching import Told
+    from taskscheduler.domain.change import TaskState
+
+IDS_MAX: Final = 100
+CLIENTS_MAX: Final = 100
+"""How many may watch one process at once: each costs a look every half second."""
+HEARTBEAT_S: Final = 15.0
+RETRY_MS: Final = 2_000
+STOPPING: Final = "taskscheduler_stopping"
+"""In the application's state while its streams are to end."""
+
+log = logging.getLogger("taskscheduler.http")
+encode = msgspec.json.Encoder().encode
+
+
+class ChangeMessage(Struct):
+    """Where a task stands now."""
+
+    id: UUID
+    kind: str
+    queue: str
+    status: TaskStatus
+    attempt: int
+    process_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, state: TaskState) -> ChangeMessage:
+        """Return ``state`` as it is sent."""
+        return cls(*state)
+
+
+class Audience:
+    """How many watch this process."""
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self.clients = 0
+
+    def check(self) -> None:
+        """See whether there is room for one more. Raises TooManyWatchers."""
+        if self.clients >= CLIENTS_MAX:
+            raise TooManyWatchers(CLIENTS_MAX)
+
+
+def end_streams(app: Litestar) -> None:
+    """Let the streams of ``app`` end soon, that it can stop."""
+    app.state[STOPPING] = True
+
+
+@get(
+    "/events",
+    # Not for tenants: what is read here is not narrowed to their queues.
+    opt=reached_by("read"),
+    operation_class=docs.Streamed,
+    responses=docs.BAD_REQUEST,
+    summary="Watch tasks change",
+    media_type="text/event-stream",
+)
+async def watch_tasks(
+    request: Request[Any, Any, Any],
+    scheduler: NamedDependency[Scheduler],
+    audience: NamedDependency[Audience],
+    filters: Annotated[
+        list[str] | None,
+        QueryParameter(
+            name="filter",
+            description="kind:<kind> or queue:<queue>; both must hold",
+            schema_extra=docs.WATCHED_LIST,
+        ),
+    ] = None,
+    task_ids: Annotated[
+        list[str] | None,
+        QueryParameter(
+            name="id",
+            description=f"a task to watch; repeated, up to {IDS_MAX}",
+            schema_extra=docs.UUID_LIST,
+        ),
+    ] = None,
+) -> ServerSentEvent:
+    """Stream an event `task` for each change of status, and `deleted` for a watched id that goes.
+
+    Looks twice a second, while somebody watches, at the tasks with the given ids, or else at the
+    newest 1,000 of the kind and queue. Of several changes between two looks the last is told.
+    """
+    asking.only_known(request, ("filter", "id"))
+    watched = watched_of(filters or [], task_ids or [])
+    since = since_of(request.headers.get("last-event-id"))
+    audience.check()
+    watch = Watch(scheduler.store, watched)
+    # Before the stream begins, so that what goes wrong is answered as anywhere else.
+    first = await watch.begin(since)
+    state = request.app.state
+
+    def stopping() -> bool:
+        return bool(state.get(STOPPING))
+
+    stream = streamed(watch, first, audience, stopping, still_let_in(request))
+    # As of every answer, unless it says otherwise: nothing of it is to be kept.
+    headers = {"Cache-Control": "no-store"}
+    return ServerSentEvent(stream, retry_duration=RETRY_MS, headers=headers)
+
+
+async def streamed(
+    watch: Watch,
+    first: Told,
+    audience: Audience,
+    stopping: Callable[[], bool] = lambda: False,
+    let_in: Callable[[], Awaitable[bool]] = everybody,
+) -> AsyncGenerator[ServerSentEventMessage]:
+    """Yield what ``watch`` tells while client, key and store are there, and not ``stopping``."""
+    try:
+        audience.check()  # again, because many may have come while the first look was taken
+    except TooManyWatchers as error:
+        yield _end(str(error))
+        return
+    audience.clients += 1
+    newest: datetime | None = None
+    quiet_s = 0.0
+    try:
+        # At once, so that the client knows from when on it hears everything.
+        yield ServerSentEventMessage(comment="watching")
+        async with aclosing(watch.looks()) as looks:
+            told = first
+            while not stopping():
+                for state in told.changed:
+                    at = state.changed_at
+                    newest = at if newest is None else max(newest, at or newest)
+                    yield ServerSentEventMessage(
+                        data=encode(ChangeMessage.of(state)).decode(),
+                        event="task",
+                        id=None if newest is None else newest.isoformat().replace("+00:00", "Z"),
+                    )
+                for task_id in told.gone:
+                    gone = encode({"id": task_id}).decode()
+                    yield ServerSentEventMessage(data=gone, event="deleted")
+                quiet_s = 0.0 if told.changed or told.gone else quiet_s + LOOK_EVERY_S
+                if quiet_s >= HEARTBEAT_S:
+                    quiet_s = 0.0
+                    yield ServerSentEventMessage(comment="still watching")
+                told = await anext(looks)
+                # A key that has ended opens nothing any more, what it has opened included.
+                if not await let_in():
+                    yield _end("the key has expired or was revoked")
+                    return
+        yield _end("the service stops")
+    except TaskSchedulerError as error:
+        # The answer has begun, so this is the only way left to say it; clients come back.
+        log.warning("events ended: %s", error)
+        yield _end("the database cannot be reached at present")
+    finally:
+        audience.clients -= 1
+
+
+def _end(reason: str) -> ServerSentEventMessage:
+    return ServerSentEventMessage(data=encode({"reason": reason}).decode(), event="end")
+
+
+def watched_of(filters: list[str], task_ids: list[str]) -> Watched:
+    """Return which tasks are meant. Raises BadRequest."""
+    wanted = asking.wanted_by(filters)
+    if wanted is None:
+        raise BadRequest("filter", "two of them exclude each other: nothing would ever be told")
+    if "status" in wanted:
+        raise BadRequest(
+            "filter", "a status cannot be watched; expected kind:<kind>, queue:<queue>"
+        )
+    if wanted and task_ids:
+        raise BadRequest("id", "give either ids or filters")
+    if len(task_ids) > IDS_MAX:
+        raise BadRequest("id", f"must be at most {IDS_MAX}, not {len(task_ids)}")
+    ids = tuple(TaskId(asking.uuid_of(each)) for each in task_ids)
+    return Watched(ids=ids, kind=wanted.get("kind"), queue=wanted.get("queue"))
+
+
+def since_of(last: str | None) -> datetime | None:
+    """Return the time that ``Last-Event-ID`` is. Raises BadRequest."""
+    if not last:
+        return None
+    try:
+        since = datetime.fromisoformat(last)
+    except ValueError:
+        since = None
+    if since is None or since.tzinfo is None or not 1 < since.year < 9000:  # noqa: PLR2004
+        raise BadRequest("Last-Event-ID", f"{last!r} is not the id of an event")
+    return since
+
+
+def event_router(scheduler: Scheduler) -> Router:
+    """Return the call that streams, errors included, to be mounted in any application."""
+    audience = Audience()
+    return Router(
+        path="/",
+        dependencies={
+            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
+            "audience": Provide(lambda: audience, sync_to_thread=False),
+        },
+        exception_handlers=dict(HANDLERS),
+        route_handlers=[watch_tasks],
+        tags=["tasks"],
+    )
