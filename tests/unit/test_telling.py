@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -18,8 +19,9 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.access import Scope
 from taskscheduler.entrypoints.http.access import Access
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.telling import told
 from taskscheduler.entrypoints.logs import configure_logs
-from taskscheduler.entrypoints.requests import REQUEST_ID
+from taskscheduler.entrypoints.requests import REQUEST_ID, Requests
 from taskscheduler.entrypoints.settings import LogFormat, LogLevel
 from taskscheduler.testing import ManualClock, in_memory
 
@@ -250,3 +252,60 @@ async def test_metrics_tell_how_long_answers_took_by_route():
         ("GET", "none", "404"): 2,
         ("other", "none", "405"): 1,
     }
+
+
+async def test_of_a_stream_its_beginning_is_timed():
+    requests = Requests()
+    clock = iter([10.0, 10.25, 99.0])
+
+    async def streaming(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async def nothing(*_: Any) -> Any: ...
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/x", "headers": [], "client": None}
+    with patch("taskscheduler.entrypoints.http.telling.perf_counter", lambda: next(clock)):
+        await told(streaming, requests)(scope, nothing, nothing)
+    assert requests.took_s["GET", "none", 200].sum == pytest.approx(0.25)
+
+
+async def test_a_caller_who_goes_without_an_answer_is_told_of(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    requests = Requests()
+
+    async def cancelled(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    async def nothing(*_: Any) -> Any: ...
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/x", "headers": [], "client": None}
+    with pytest.raises(asyncio.CancelledError):
+        await told(cancelled, requests)(scope, nothing, nothing)
+    assert list(requests.took_s) == [("GET", "none", 0)]
+    assert [line.getMessage() for line in lines(caplog)] == ["GET /x went without an answer"]
+    assert REQUEST_ID.get() is None
+
+
+async def test_a_commit_for_many_is_in_nobodys_name():
+    """Else every later commit would go on in the name of the first."""
+    scheduler = in_memory(ManualClock())
+    seen: list[tuple[str | None, int]] = []
+    storing = scheduler.store.tasks.put
+
+    async def put(tasks: Any) -> Any:
+        seen.append((REQUEST_ID.get(), len(tasks)))
+        await asyncio.sleep(0)
+        return await storing(tasks)
+
+    with patch.object(scheduler.store.tasks, "put", put):
+        async with calling(create_app(scheduler, kinds={"Foo": 3})) as client:
+            asked = (
+                client.put("/tasks", json={"kind": "Foo"}, headers={"X-Request-ID": f"r-{index}"})
+                for index in range(5)
+            )
+            answers = await asyncio.gather(*asked)
+    assert [answer.headers["x-request-id"] for answer in answers] == [f"r-{i}" for i in range(5)]
+    assert sum(count for _, count in seen) == 5
+    assert all(name is None for name, count in seen if count > 1)
+    assert max(count for _, count in seen) > 1

@@ -170,7 +170,7 @@ def of_requests(requests: Requests) -> Iterator[Metric]:
     """Yield how long the REST service's answers took."""
     family = HistogramMetricFamily(
         f"{NAME}_http_request_seconds",
-        "How long answers took; the status is 0 where the caller did not wait for one",
+        "How long it took until an answer began; of none, until it was given up, as status 0",
         labels=["method", "route", "status"],
     )
     for (method, route, status), found in list(requests.took_s.items()):

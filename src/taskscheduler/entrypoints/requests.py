@@ -12,9 +12,10 @@ REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("taskscheduler_request_id
 
 
 class Requests:
-    """Counts answers by method, route and status: as many series as there are routes.
+    """Counts answers by method, route and status, and how long it took until they began.
 
-    The status is 0 where there was no answer, because the caller went away.
+    There are as many series as routes. The status is 0 where there was no answer, for the
+    caller went away.
     """
 
     def __init__(self) -> None:

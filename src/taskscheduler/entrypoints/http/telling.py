@@ -48,12 +48,14 @@ def told(app: ASGIApp, requests: Requests, *, log_lines: bool = True) -> ASGIApp
             return
         name = name_of(scope["headers"]) or os.urandom(16).hex().encode()
         before = REQUEST_ID.set(name.decode())
-        status, location = 0, b""
+        status, location, took_s = 0, b"", 0.0
         began_s = perf_counter()
 
         async def send_named(message: Message) -> None:
-            nonlocal status, location
+            nonlocal status, location, took_s
             if message["type"] == "http.response.start":
+                # Not to the end, which of a stream is whenever its reader has had enough.
+                took_s = perf_counter() - began_s
                 status = message["status"]
                 headers = list(message["headers"])
                 location = next((value for key, value in headers if key == b"location"), b"")
@@ -63,7 +65,7 @@ def told(app: ASGIApp, requests: Requests, *, log_lines: bool = True) -> ASGIApp
         try:
             await app(scope, receive, send_named)
         finally:
-            took_s = perf_counter() - began_s
+            took_s = took_s or perf_counter() - began_s
             method = scope["method"] if scope["method"] in METHODS else "other"
             requests.add(method, scope.get("path_template") or NO_ROUTE, status, took_s)
             if log_lines:
