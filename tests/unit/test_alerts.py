@@ -76,3 +76,9 @@ def test_panels_do_not_lie_upon_one_another():
 def test_every_alert_says_what_to_do():
     alerts = ALERTS.count("- alert:")
     assert alerts == ALERTS.count(" summary:") == ALERTS.count(" description:") == 10
+
+
+def test_operations_explain_every_alert():
+    explained = (DEPLOY.parent / "docs/operations.md").read_text("utf-8")
+    for name in re.findall(r"- alert: (\w+)", ALERTS):
+        assert f"| `{name}` |" in explained
