@@ -15,6 +15,7 @@ from benchmarks.measures import (
     schedule,
     startup,
     sustained,
+    wakeups,
 )
 
 if TYPE_CHECKING:
@@ -43,4 +44,5 @@ MEASURES: Final = {
     "lookup": Measure(lookup.measure, once=True),
     "sustained": Measure(sustained.measure, once=True, by_default=False),
     "memory": Measure(memory.measure, once=True, by_default=False),
+    "wakeups": Measure(wakeups.measure, by_default=False),
 }

@@ -54,7 +54,7 @@ async def _one(bench: Bench, contestant: Contestant) -> None:
             due = await producer.ask(
                 "trickle", first=WARM + starts, count=later, every_s=EVERY_S, lead_s=LEAD_S
             )
-            begun = await _begun(worker, WARM + starts + later)
+            begun = await begun_by(worker, WARM + starts + later)
     started = late_ms(now["marks"], begun)
     scheduled = late_ms(due["marks"], begun)
     for name, values in (("start", started), ("scheduled start", scheduled)):
@@ -70,7 +70,7 @@ def late_ms(meant: Sequence[tuple[int, float]], begun: dict[int, float]) -> list
     return [(begun[number] - mark) * 1000 for number, mark in meant]
 
 
-async def _begun(worker: Process, count: int) -> dict[int, float]:
+async def begun_by(worker: Process, count: int) -> dict[int, float]:
     """Wait until so many have begun.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.protocol import Handled, Options, serve
@@ -33,7 +34,8 @@ class Ours:
 
     def __init__(self) -> None:
         """Nothing is connected yet."""
-        self._scheduler = Scheduler.postgres(Options.url)
+        polling = os.environ.get("BENCH_WAKEUPS") == "poll"
+        self._scheduler = Scheduler.postgres(Options.url, wakeups="poll" if polling else "postgres")
 
     async def install(self) -> None:
         """As `taskscheduler migrate` does."""
