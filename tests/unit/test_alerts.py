@@ -14,7 +14,8 @@ from taskscheduler import Handlers, Worker
 from taskscheduler.application.observer import Ran
 from taskscheduler.application.tally import Tally
 from taskscheduler.domain.status import Event
-from taskscheduler.entrypoints.metrics import Metrics, Requests
+from taskscheduler.entrypoints.metrics import Metrics
+from taskscheduler.entrypoints.requests import Requests
 from taskscheduler.testing import ManualClock, in_memory
 
 pytestmark = pytest.mark.anyio

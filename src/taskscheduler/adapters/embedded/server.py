@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedPostgres"]
 
+SWEEP_S: Final = 5.0
 _LOCK_SECONDS: Final = 1.0
 _START_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
@@ -234,10 +235,22 @@ class EmbeddedPostgres:
                 stderr=log,
             )
 
+    def _sweep(self) -> None:
+        """Remove what first starts left behind that were killed.
+
+        An initdb outlives its owner by a moment, and goes on writing into what is being removed.
+        """
+        deadline = time.monotonic() + SWEEP_S
+        while leftovers := [*self._data.glob("initdb-*")]:
+            for leftover in leftovers:
+                shutil.rmtree(leftover, ignore_errors=True)
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
+
     def _initialise(self, initdb: Path, account: Account) -> None:
         """Create the data beside its place, so that being killed leaves nothing half done."""
-        for leftover in self._data.glob("initdb-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self._sweep()
         fresh = Path(tempfile.mkdtemp(prefix="initdb-", dir=self._data))
         os.chown(fresh, account.uid, account.gid)
         options = ("--username=postgres", "--encoding=UTF8", "--locale=C", "--data-checksums")
