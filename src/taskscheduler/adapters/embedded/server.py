@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedPostgres"]
 
-SWEEP_S: Final = 5.0
+_SWEEP_SECONDS: Final = 5.0
 _LOCK_SECONDS: Final = 1.0
 _START_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
@@ -240,7 +240,7 @@ class EmbeddedPostgres:
 
         An initdb outlives its owner by a moment, and goes on writing into what is being removed.
         """
-        deadline = time.monotonic() + SWEEP_S
+        deadline = time.monotonic() + _SWEEP_SECONDS
         while leftovers := [*self._data.glob("initdb-*")]:
             for leftover in leftovers:
                 shutil.rmtree(leftover, ignore_errors=True)
