@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import Context as Variables
 from typing import TYPE_CHECKING, Final
 
-from taskscheduler.application.ear import CANCELLATION, hint_of
+from taskscheduler.application.ear import CANCELLATION, hint_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -82,7 +82,7 @@ class Doorbell:
                 for hint in hints:
                     await self._send(hint)
             except self._failures as error:
-                reason = str(error) or type(error).__name__
+                reason = reason_of(error)
                 if self.degraded is None:
                     log.warning("wake-ups cannot be sent, workers find work by polling: %s", reason)
                 self.degraded = reason

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import AsyncGenerator, Collection
 
 CANCELLATION: Final = "c"
 ALL_QUEUES: Final = "*"
@@ -66,16 +68,33 @@ class Ear:
         self._rung.set()
 
 
-async def keep_hearing(
-    ear: Ear,
-    hear: Callable[[Callable[[], None]], Awaitable[None]],
+Hear = Callable[[Ear, Callable[[], None]], Awaitable[None]]
+"""Connects, calls its second argument once hints come in, and hands every hint to the ear."""
+
+
+@asynccontextmanager
+async def listening(
+    queues: Collection[str],
+    on_cancellation: Callable[[], None],
+    hear: Hear,
     *,
     failures: tuple[type[BaseException], ...],
-) -> None:
+) -> AsyncGenerator[Ear]:
+    """Keep an ear to ``hear`` for as long as the block lasts: what ``WakeUps.listen`` returns."""
+    ear = Ear(queues, on_cancellation, degraded="not listening yet")
+    hearing = asyncio.create_task(_keep_hearing(ear, hear, failures))
+    try:
+        yield ear
+    finally:
+        hearing.cancel()
+        with suppress(asyncio.CancelledError):
+            await hearing
+
+
+async def _keep_hearing(ear: Ear, hear: Hear, failures: tuple[type[BaseException], ...]) -> None:
     """Call ``hear`` for ever; when it fails, say so in ``ear.degraded`` and try again later.
 
-    ``hear`` connects, calls what it is given once hints come in, and returns only by one of
-    ``failures``.
+    It returns only by one of ``failures``.
     """
     backoff = Backoff()
 
@@ -89,13 +108,18 @@ async def keep_hearing(
 
     while True:
         try:
-            await hear(on_hearing)
+            await hear(ear, on_hearing)
         except failures as error:
-            reason = str(error) or type(error).__name__
+            reason = reason_of(error)
             if ear.degraded != reason:
                 log.warning("wake-ups are lost, polling goes on: %s", reason)
             ear.degraded = reason
         await backoff.sleep()
+
+
+def reason_of(error: object) -> str:
+    """Return the first line of what ``error`` says, or its type: one line, for a log."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def hint_of(queues: Collection[str], *, bytes_max: int) -> str:

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg import sql
 
 from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import Ear, keep_hearing
+from taskscheduler.application.ear import listening
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
+    from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.application.ear import Ear
 
 PAYLOAD_BYTES_MAX: Final = 7_900
 PROBE_EVERY_S: Final = 15.0
 PROBE_ANSWER_S: Final = 5.0
+LISTENING_FAILURES: Final = (StoreUnavailable, psycopg.Error, TimeoutError, OSError)
 RING: Final = """
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, %(payload)s)"""
 NOTIFY: Final = "SELECT pg_notify(%s, %s)"
@@ -74,40 +77,17 @@ class PostgresWakeUps:
         async with self._database.connection() as connection:
             await connection.execute(RING, {"channel": self._channel, "payload": hint})
 
-    @asynccontextmanager
-    async def listen(
+    def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AsyncGenerator[Ear]:
+    ) -> AbstractAsyncContextManager[Ear]:
         """See ``WakeUps.listen``."""
-        ear = Ear(queues, on_cancellation, degraded="not listening yet")
-        task = asyncio.create_task(PostgresListening(self._listening, self._channel, ear).run())
-        try:
-            yield ear
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return listening(queues, on_cancellation, self._hear, failures=LISTENING_FAILURES)
 
-
-class PostgresListening:
-    """Keeps an ear to a connection of its own, which it replaces when that falls silent."""
-
-    def __init__(self, database: Database, channel: str, ear: Ear) -> None:
-        """Let ``ear`` hear what is said on ``channel``."""
-        self._database = database
-        self._channel = channel
-        self._ear = ear
-
-    async def run(self) -> None:
-        """Listen for ever."""
-        failures = (StoreUnavailable, psycopg.Error, TimeoutError, OSError)
-        await keep_hearing(self._ear, self._hear, failures=failures)
-
-    async def _hear(self, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, ear: Ear, on_hearing: Callable[[], None]) -> None:
         async with AsyncExitStack() as stack:
-            connection = await self._database.connect()
+            connection = await self._listening.connect()
             stack.push_async_callback(connection.close)
-            if self._database.behind_pooler:
+            if self._listening.behind_pooler:
                 message = "LISTEN does not work behind a pooler; set a direct URL for listening"
                 raise StoreUnavailable(message)
             probe = f"p{connection.info.backend_pid}"
@@ -115,15 +95,15 @@ class PostgresListening:
             while True:
                 # A connection that has died without a word is found out by talking to oneself.
                 async with asyncio.timeout(PROBE_ANSWER_S):
-                    await self._talk_to_itself(connection, probe)
+                    await self._talk_to_itself(connection, probe, ear)
                 on_hearing()
                 async for notice in connection.notifies(timeout=PROBE_EVERY_S):
-                    self._ear.hear_text(notice.payload)
+                    ear.hear_text(notice.payload)
 
-    async def _talk_to_itself(self, connection: Connection, probe: str) -> None:
+    async def _talk_to_itself(self, connection: Connection, probe: str, ear: Ear) -> None:
         await connection.execute(NOTIFY, [self._channel, probe])
         async with aclosing(connection.notifies()) as notices:
             async for notice in notices:
                 if notice.payload == probe:
                     return
-                self._ear.hear_text(notice.payload)
+                ear.hear_text(notice.payload)

@@ -16,11 +16,12 @@ import aio_pika
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import Ear, keep_hearing
+from taskscheduler.application.ear import listening, reason_of
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
+    from contextlib import AbstractAsyncContextManager
 
     from aio_pika.abc import (
         AbstractChannel,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         AbstractIncomingMessage,
         AbstractQueue,
     )
+
+    from taskscheduler.application.ear import Ear
 
 HINT_BYTES_MAX: Final = 64 * 1024
 HEARTBEAT_S: Final = 10
@@ -93,23 +96,11 @@ class RabbitWakeUps:
         """See ``WakeUps.ring_cancellation``."""
         self._doorbell.ring_cancellation()
 
-    @asynccontextmanager
-    async def listen(
+    def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AsyncGenerator[Ear]:
+    ) -> AbstractAsyncContextManager[Ear]:
         """See ``WakeUps.listen``."""
-        ear = Ear(queues, on_cancellation, degraded="not listening yet")
-
-        async def hear(on_hearing: Callable[[], None]) -> None:
-            await self._hear(ear, on_hearing)
-
-        task = asyncio.create_task(keep_hearing(ear, hear, failures=FAILURES))
-        try:
-            yield ear
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return listening(queues, on_cancellation, self._hear, failures=FAILURES)
 
     # -- ringing ---------------------------------------------------------------------------------
 
@@ -201,8 +192,3 @@ async def close(connection: AbstractConnection) -> None:
     with suppress(*FAILURES):
         async with asyncio.timeout(1):
             await connection.close()
-
-
-def reason_of(error: object) -> str:
-    """Return one line about ``error`` that names no secret."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -10,7 +10,7 @@ learns of them with its next heartbeat.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from aiobotocore.config import AioConfig
@@ -18,12 +18,14 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
 from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import Ear, keep_hearing
+from taskscheduler.application.ear import listening
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
+
+    from taskscheduler.application.ear import Ear
 
 HINT_BYTES_MAX: Final = 64 * 1024
 WAIT_S: Final = 20
@@ -99,24 +101,11 @@ class SqsWakeUps:
         """See ``WakeUps.ring_cancellation``."""
         self._doorbell.ring_cancellation()
 
-    @asynccontextmanager
-    async def listen(
+    def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AsyncGenerator[Ear]:
+    ) -> AbstractAsyncContextManager[Ear]:
         """See ``WakeUps.listen``."""
-        ear = Ear(queues, on_cancellation, degraded="not listening yet")
-
-        async def hear(on_hearing: Callable[[], None]) -> None:
-            async with self._client() as client:
-                await self._hear(client, ear, on_hearing)
-
-        task = asyncio.create_task(keep_hearing(ear, hear, failures=FAILURES))
-        try:
-            yield ear
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return listening(queues, on_cancellation, self._hear, failures=FAILURES)
 
     def _client(self) -> AbstractAsyncContextManager[Client]:
         options: Any = {
@@ -137,7 +126,11 @@ class SqsWakeUps:
                 self._sending = await self._closing.__aenter__()
             await self._sending.send_message(QueueUrl=self._queue_url, MessageBody=hint)
 
-    async def _hear(self, client: Client, ear: Ear, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, ear: Ear, on_hearing: Callable[[], None]) -> None:
+        async with self._client() as client:
+            await self._receive(client, ear, on_hearing)
+
+    async def _receive(self, client: Client, ear: Ear, on_hearing: Callable[[], None]) -> None:
         async with asyncio.timeout(ANSWER_S):
             await client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
         while True:
