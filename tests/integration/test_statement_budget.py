@@ -53,9 +53,9 @@ BUDGET: Final[dict[str, Budget]] = {
     # One statement each, which is its own commit, and a ring of the bell for many or, on a slow
     # machine, for every one.
     "stored one by one": Budget(2_015, 2_025),
-    # The first of a hundred goes alone, the others share: twenty commits and as many rings.
-    "stored by a hundred callers": Budget(80, 70),
-    "stored in bulk": Budget(12, 14),
+    # The first of a hundred goes alone, the others share: a statement, a commit for each hundred.
+    "stored by a hundred callers": Budget(35, 38),
+    "stored in bulk": Budget(10, 13),
     # Twenty rounds of fifty, each a claim, a completion, a beat and a look around.
     "worked off in turns": Budget(130, 145),
     # How far it claims ahead depends on the machine; it must not be a round trip for a few tasks.

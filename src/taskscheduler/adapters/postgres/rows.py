@@ -64,6 +64,12 @@ def bigints(numbers: Iterable[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
+def texts(values: Iterable[str]) -> str:
+    """Return the text of a ``text[]``, or of an array of what is written as text."""
+    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"
+
+
 async def read(connection: Connection, statement: bytes, task_ids: Sequence[TaskId]) -> list[Task]:
     """Return those of the tasks that are there; ``statement`` is ``statements.GET``."""
     # Unprepared, so that the plan is made for these ids and opens only their days.

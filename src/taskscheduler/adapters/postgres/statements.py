@@ -40,28 +40,6 @@ PUT_TOLD: Final = (
     + PUT_LIVE
 )
 
-# One task whose id is new, which is nearly all that are stored singly. Neither arrays nor a look
-# for conflicts: the server spends two thirds of what ``PUT`` costs it, the driver half.
-PUT_ONE: Final = """
-WITH body AS (
-    INSERT INTO {schema}.task
-        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
-    VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()), {schema}.clock(), %(max_attempts)s,
-            %(timeout)s, %(expires_at)s, %(payload)s)
-)
-INSERT INTO {schema}.live (id, process_at, lane)
-VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()), %(lane)s)"""
-
-PUT_ONE_TOLD: Final = PUT_ONE.replace(
-    "INSERT INTO {schema}.live",
-    """, told AS (
-    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
-    VALUES ({schema}.clock(), 'created', %(actor)s, %(actor_key)s, %(address)s, %(request_id)s,
-            %(id)s)
-)
-INSERT INTO {schema}.live""",
-)
-
 STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
 
 # A key whose time is up is taken over; one that lives keeps its holder.

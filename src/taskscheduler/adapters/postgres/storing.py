@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskscheduler.adapters.postgres import statements as s
-from taskscheduler.adapters.postgres.audit import columns
 from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.adapters.postgres.rows import read
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
@@ -27,8 +26,6 @@ class Inserts:
         sql = database.sql
         self._put = sql(s.PUT)
         self._put_told = sql(s.PUT_TOLD)
-        self._put_one = sql(s.PUT_ONE)
-        self._put_one_told = sql(s.PUT_ONE_TOLD)
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
         self._take_keys = sql(s.TAKE_KEYS)
@@ -63,26 +60,6 @@ class Inserts:
         if answered is None or answered[0] != idempotency.fingerprint:
             raise IdempotencyConflict(idempotency.key)
         return answered[1]
-
-    async def insert_new(self, connection: Connection, task: NewTask, lane: int) -> None:
-        """Insert one task without a unique key.
-
-        Raises:
-            psycopg.errors.UniqueViolation: its id is taken; nothing was written.
-        """
-        values: dict[str, Any] = {
-            "id": task.id,
-            "lane": lane,
-            "execute_at": task.execute_at,
-            "max_attempts": task.max_attempts,
-            "timeout": task.timeout,
-            "expires_at": task.expires_at,
-            "payload": task.payload.decode(),
-        }
-        if task.by is None:
-            await connection.execute(self._put_one, values)
-        else:
-            await connection.execute(self._put_one_told, {**values, **columns(task.by)})
 
     async def insert(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]

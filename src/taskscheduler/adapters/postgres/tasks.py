@@ -13,6 +13,7 @@ from taskscheduler.adapters.postgres.bulk import Bulk
 from taskscheduler.adapters.postgres.claiming import Claims
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
+from taskscheduler.adapters.postgres.fresh import FreshInserts
 from taskscheduler.adapters.postgres.lanes import Lane, Lanes
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
@@ -68,6 +69,7 @@ class PostgresTaskRepository:
         self._lanes = lanes
         self._channel = channel
         self._on_cancellation = on_cancellation
+        self._fresh = FreshInserts(database)
         self._inserts = Inserts(database, unique_for)
         self._trail = Trail(database)
         self._edits = Edits(database, lanes, self._trail)
@@ -111,15 +113,14 @@ class PostgresTaskRepository:
                     return ids
 
         async def work(connection: Connection) -> Sequence[TaskId]:
-            if len(tasks) == 1 and tasks[0].unique_key is None and idempotency is None:
-                (task,) = tasks
+            if idempotency is None and all(task.unique_key is None for task in tasks):
                 try:
-                    (lane,) = lanes.values()
-                    await self._inserts.insert_new(connection, task, lane)
+                    await self._fresh.insert(connection, tasks, lanes)
                 except psycopg.errors.UniqueViolation:
                     # Asked for before, perhaps by ourselves and in vain for the answer.
-                    return await self._inserts.insert(connection, tasks, lanes)
-                return [task.id]
+                    pass
+                else:
+                    return [task.id for task in tasks]
             async with connection.transaction():
                 return await self._inserts.insert_once(connection, tasks, lanes, idempotency)
 

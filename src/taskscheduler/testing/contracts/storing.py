@@ -10,6 +10,8 @@ from uuid import UUID
 
 import pytest
 
+from taskscheduler.domain.access import Caller
+from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.errors import TaskExists, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TaskStatus
@@ -37,6 +39,8 @@ PAYLOADS = [
     b'{"a": 1, "a": 2}',
     b'"' + b"x" * (PAYLOAD_BYTES_MAX - 2) + b'"',
 ]
+SIZES = [1, 5, 40, 2_500]
+"""Adapters may take other ways for one task, for some, and for many."""
 
 
 class StoringContract(Contract):
@@ -91,6 +95,46 @@ class StoringContract(Contract):
         await store.tasks.put(tasks)
         listed = await store.board.list(TaskQuery(limit=1000))
         assert {task.id for task in listed} == {task.id for task in tasks}
+
+    @pytest.mark.parametrize("number", SIZES)
+    async def test_every_task_of_a_batch_is_what_was_asked_for(
+        self, store: Store, clock: ManualClock, number: int
+    ) -> None:
+        """However many they are, and whether or not their neighbours ask for the same."""
+        plain = [
+            new(store, kind, payload=payload)
+            for kind in ("mail", "fax")
+            for payload in PAYLOADS[:-1]
+        ]
+        special = [
+            new(store, priority=0, execute_at=clock.now() + timedelta(days=1, microseconds=1)),
+            new(store, queue="letters", execute_at=datetime(1999, 12, 31, tzinfo=UTC)),
+            new(store, max_attempts=3, timeout=timedelta(days=2, microseconds=5)),
+            new(store, expires_at=clock.now() + timedelta(hours=1), by=Caller(name="ada")),
+            new(store, payload=b'{"a\\\\b": "{\\"}, \\n,NULL"}'),
+        ]
+        asked = [*plain, *special][-number:]
+        asked += [new(store) for _ in range(number - len(asked))]
+        assert await store.tasks.put(asked) == [task.id for task in asked]
+        for task in asked[:20]:
+            assert await store.tasks.get(task.id) == Task.store(task, now=clock.now())
+        told = [entry.task_id for entry in await store.audit.list(AuditQuery())]
+        assert told == [task.id for task in asked if task.by is not None]
+        assert await store.tasks.put(asked) == [task.id for task in asked]
+
+    @pytest.mark.parametrize("number", SIZES)
+    async def test_a_batch_with_a_taken_id_is_refused_whole(
+        self, store: Store, number: int
+    ) -> None:
+        """Wherever in it that is."""
+        taken = new(store, payload=b"1")
+        await store.tasks.put([taken])
+        asked = [new(store, by=Caller(name="ada")) for _ in range(number)]
+        with pytest.raises(TaskExists) as refused:
+            await store.tasks.put([*asked, replace(taken, payload=b"2")])
+        assert refused.value.task_id == taken.id
+        assert [task.id for task in await store.board.list(TaskQuery())] == [taken.id]
+        assert not await store.audit.list(AuditQuery())
 
     async def test_the_past_means_now(self, store: Store, clock: ManualClock) -> None:
         """What was asked for is remembered; what counts is now."""

@@ -1,0 +1,199 @@
+"""Inserting tasks whose ids nobody has used, which is nearly all: without a look for conflicts.
+
+One task goes as scalars, some as arrays, many by COPY. Each way is one transaction, and refused as
+a whole when an id is taken after all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from taskscheduler.adapters.postgres.audit import columns
+from taskscheduler.adapters.postgres.lanes import Lane
+from taskscheduler.adapters.postgres.rows import bigints, texts, uuids
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.task import NewTask
+
+COPIED_FROM: Final = 2_000
+"""From so many tasks on COPY is quicker: the server reads while this process still writes."""
+
+PUT_ONE: Final = """
+WITH body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
+    VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()), {schema}.clock(), %(max_attempts)s,
+            %(timeout)s, %(expires_at)s, %(payload)s)
+)
+INSERT INTO {schema}.live (id, process_at, lane)
+VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()), %(lane)s)"""
+
+PUT_ONE_TOLD: Final = PUT_ONE.replace(
+    "INSERT INTO {schema}.live",
+    """, told AS (
+    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
+    VALUES ({schema}.clock(), 'created', %(actor)s, %(actor_key)s, %(address)s, %(request_id)s,
+            %(id)s)
+)
+INSERT INTO {schema}.live""",
+)
+
+# An array that is NULL is as good as one of NULLs: unnest fills up the shorter ones.
+PUT_SOME: Final = """
+WITH given AS MATERIALIZED (
+    SELECT g.*, {schema}.clock() AS now
+    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
+                %(max_attempts)s::smallint[], %(timeouts)s::interval[],
+                %(expires_at)s::timestamptz[], %(payloads)s::json[])
+        AS g (id, lane, execute_at, max_attempts, timeout, expires_at, payload)
+), body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, expires_at, payload
+    FROM given
+)
+INSERT INTO {schema}.live (id, process_at, lane)
+SELECT id, greatest(execute_at, now), lane FROM given"""
+
+PUT_SOME_TOLD: Final = PUT_SOME.replace(
+    "INSERT INTO {schema}.live",
+    """, told AS (
+    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
+    SELECT {schema}.clock(), 'created', actor, key_id, address, request_id, id
+    FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(actor_keys)s::text[],
+                %(addresses)s::text[], %(request_ids)s::text[])
+        AS g (id, actor, key_id, address, request_id)
+    WHERE actor IS NOT NULL
+)
+INSERT INTO {schema}.live""",
+)
+
+NOW: Final = "SELECT {schema}.clock()"
+COPY_BODIES: Final = """
+COPY {schema}.task (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
+FROM STDIN (FORMAT BINARY)"""
+# To the wire, and to whoever checks it there, JSON is text.
+BODY_TYPES: Final = ("uuid", *["timestamptz"] * 2, "int2", "interval", "timestamptz", "text")
+COPY_LIVE: Final = "COPY {schema}.live (id, process_at, lane) FROM STDIN (FORMAT BINARY)"
+LIVE_TYPES: Final = ("uuid", "timestamptz", "int4")
+COPY_AUDIT: Final = """
+COPY {schema}.audit (at, action, actor, key_id, address, request_id, task)
+FROM STDIN (FORMAT BINARY)"""
+AUDIT_TYPES: Final = ("timestamptz", "text", "text", "text", "text", "text", "uuid")
+
+
+class FreshInserts:
+    """Writes bodies and hot rows on an idle connection in autocommit mode.
+
+    The tasks have no unique keys. Raises ``psycopg.errors.UniqueViolation`` when an id is taken, by
+    one that is stored or by another of them; then nothing was written.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Write into the schema of ``database``."""
+        sql = database.sql
+        self._put_one = sql(PUT_ONE)
+        self._put_one_told = sql(PUT_ONE_TOLD)
+        self._put_some = sql(PUT_SOME)
+        self._put_some_told = sql(PUT_SOME_TOLD)
+        self._now = sql(NOW)
+        self._copy_bodies = sql(COPY_BODIES)
+        self._copy_live = sql(COPY_LIVE)
+        self._copy_audit = sql(COPY_AUDIT)
+
+    async def insert(
+        self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]
+    ) -> None:
+        """Insert ``tasks`` in the way that suits their number."""
+        if len(tasks) == 1:
+            (lane,) = lanes.values()
+            await self._insert_one(connection, tasks[0], lane)
+        else:
+            numbers = [lanes[Lane(task.queue, task.kind, task.priority)] for task in tasks]
+            if len(tasks) < COPIED_FROM:
+                await self._insert_some(connection, tasks, numbers)
+            else:
+                await self._copy(connection, tasks, numbers)
+
+    async def _insert_one(self, connection: Connection, task: NewTask, lane: int) -> None:
+        values: dict[str, Any] = {
+            "id": task.id,
+            "lane": lane,
+            "execute_at": task.execute_at,
+            "max_attempts": task.max_attempts,
+            "timeout": task.timeout,
+            "expires_at": task.expires_at,
+            "payload": task.payload.decode(),
+        }
+        if task.by is None:
+            await connection.execute(self._put_one, values)
+        else:
+            await connection.execute(self._put_one_told, {**values, **columns(task.by)})
+
+    async def _insert_some(
+        self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
+    ) -> None:
+        values: dict[str, Any] = {
+            "ids": uuids(task.id for task in tasks),
+            "lanes": bigints(lanes),
+            "execute_at": unless_empty([task.execute_at for task in tasks]),
+            "max_attempts": unless_empty([task.max_attempts for task in tasks]),
+            "timeouts": unless_empty([task.timeout for task in tasks]),
+            "expires_at": unless_empty([task.expires_at for task in tasks]),
+            "payloads": texts(task.payload.decode() for task in tasks),
+        }
+        callers = unless_empty([task.by for task in tasks])
+        if callers is None:
+            await connection.execute(self._put_some, values)
+        else:
+            values |= {
+                "actors": [by and by.name for by in callers],
+                "actor_keys": [by and by.key_id for by in callers],
+                "addresses": [by and by.address for by in callers],
+                "request_ids": [by and by.request_id for by in callers],
+            }
+            await connection.execute(self._put_some_told, values)
+
+    async def _copy(
+        self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
+    ) -> None:
+        async with connection.transaction(), connection.cursor() as cursor:
+            row = await (await cursor.execute(self._now)).fetchone()
+            assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+            now: datetime = row[0]
+            async with cursor.copy(self._copy_bodies) as copy:
+                copy.set_types(BODY_TYPES)
+                for task in tasks:
+                    await copy.write_row(_body(now, task))
+            async with cursor.copy(self._copy_live) as copy:
+                copy.set_types(LIVE_TYPES)
+                for task, lane in zip(tasks, lanes, strict=True):
+                    at = task.execute_at
+                    process_at = now if at is None or at < now else at
+                    await copy.write_row((task.id, process_at, lane))
+            told = [(task.by, task) for task in tasks if task.by is not None]
+            if told:
+                async with cursor.copy(self._copy_audit) as copy:
+                    copy.set_types(AUDIT_TYPES)
+                    for by, task in told:
+                        await copy.write_row(_entry(now, by, task))
+
+
+def _body(now: datetime, task: NewTask) -> tuple[object, ...]:
+    execute_at = task.execute_at or now
+    payload = task.payload.decode()
+    return (task.id, execute_at, now, task.max_attempts, task.timeout, task.expires_at, payload)
+
+
+def _entry(now: datetime, by: Caller, task: NewTask) -> tuple[object, ...]:
+    return (now, "created", by.name, by.key_id, by.address, by.request_id, task.id)
+
+
+def unless_empty(values: list[Any]) -> list[Any] | None:
+    """Return ``values``, or None if none of them is anything."""
+    return values if any(value is not None for value in values) else None
