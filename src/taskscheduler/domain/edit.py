@@ -31,7 +31,8 @@ class TaskEdit:
         """Check each value."""
         if self.execute_at is None and self.payload is None and self.priority is None:
             raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
-        object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
+        if self.execute_at is not None:
+            object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
         if self.payload is not None and len(self.payload) > PAYLOAD_BYTES_MAX:
             raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
         if self.priority is not None and not 0 <= self.priority <= PRIORITY_LOWEST:

@@ -71,8 +71,10 @@ class NewTask:
         if self.timeout is not None and not timedelta(0) < self.timeout <= TIMEOUT_MAX:
             raise InvalidTask("timeout_s", "must be above 0 and at most 366 days")
         # Kept in UTC, whatever offset they came with: not every store takes every offset.
-        object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
-        object.__setattr__(self, "expires_at", in_utc("expires_at", self.expires_at))
+        if self.execute_at is not None:
+            object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
+        if self.expires_at is not None:
+            object.__setattr__(self, "expires_at", in_utc("expires_at", self.expires_at))
         if len(self.payload) > PAYLOAD_BYTES_MAX:
             raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
         if self.unique_key is not None and not (
@@ -98,10 +100,8 @@ class NewTask:
         )
 
 
-def in_utc(field: str, moment: datetime | None) -> datetime | None:
+def in_utc(field: str, moment: datetime) -> datetime:
     """Return in UTC a time that a producer gave. Raises InvalidTask."""
-    if moment is None:
-        return None
     if moment.utcoffset() is None:
         raise InvalidTask(field, "must carry an offset from UTC, such as Z")
     if not EARLIEST <= moment <= LATEST:
