@@ -327,9 +327,12 @@ class Scheduler:
     # -- pieces ----------------------------------------------------------------------------------
 
     def _unpack(self, parts: tuple[str, object] | tuple[str, object, datetime | None]) -> NewTask:
-        if len(parts) == 3:  # noqa: PLR2004 - kind, payload, time
-            return self.prepare(parts[0], parts[1], execute_at=parts[2])
-        return self.prepare(parts[0], parts[1])
+        return NewTask(
+            id=self.store.new_task_id(),
+            kind=parts[0],
+            payload=encode_payload(parts[1]),
+            execute_at=parts[2] if len(parts) == 3 else None,  # noqa: PLR2004 - kind, payload, time
+        )
 
     def _ring(self, tasks: Sequence[NewTask]) -> None:
         soon: datetime | None = None

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.audit import columns
-from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.adapters.postgres.rows import bigints, texts, uuids
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from taskscheduler.adapters.postgres.database import Connection, Database
@@ -107,18 +106,15 @@ class FreshInserts:
         self._copy_audit = sql(COPY_AUDIT)
 
     async def insert(
-        self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]
+        self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
     ) -> None:
-        """Insert ``tasks`` in the way that suits their number."""
+        """Insert ``tasks``, each into its lane, in the way that suits their number."""
         if len(tasks) == 1:
-            (lane,) = lanes.values()
-            await self._insert_one(connection, tasks[0], lane)
+            await self._insert_one(connection, tasks[0], lanes[0])
+        elif len(tasks) < COPIED_FROM:
+            await self._insert_some(connection, tasks, lanes)
         else:
-            numbers = [lanes[Lane(task.queue, task.kind, task.priority)] for task in tasks]
-            if len(tasks) < COPIED_FROM:
-                await self._insert_some(connection, tasks, numbers)
-            else:
-                await self._copy(connection, tasks, numbers)
+            await self._copy(connection, tasks, lanes)
 
     async def _insert_one(self, connection: Connection, task: NewTask, lane: int) -> None:
         values: dict[str, Any] = {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.ports import Clock
+    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.worker import Subscription
 
 ALL: Final = "SELECT id, queue, kind, priority FROM {schema}.lane"
@@ -40,6 +41,11 @@ class Lane(NamedTuple):
     queue: str
     kind: str
     priority: int
+
+
+def lanes_of(tasks: Iterable[NewTask]) -> list[Lane]:
+    """Return the lane of each of ``tasks``."""
+    return [Lane(task.queue, task.kind, task.priority) for task in tasks]
 
 
 class Lanes:

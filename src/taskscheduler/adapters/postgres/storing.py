@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskscheduler.adapters.postgres import statements as s
-from taskscheduler.adapters.postgres.lanes import Lane
+from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.rows import read
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.task import Idempotency, NewTask, TaskId
 
 
@@ -73,7 +74,7 @@ class Inserts:
         rows = list(fresh.values())
         values: dict[str, Any] = {
             "ids": [task.id for task in rows],
-            "lanes": [lanes[Lane(task.queue, task.kind, task.priority)] for task in rows],
+            "lanes": [lanes[lane] for lane in lanes_of(rows)],
             "execute_at": [task.execute_at for task in rows],
             "max_attempts": [task.max_attempts for task in rows],
             "timeouts": [task.timeout for task in rows],

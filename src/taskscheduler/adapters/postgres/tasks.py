@@ -14,7 +14,7 @@ from taskscheduler.adapters.postgres.claiming import Claims
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
 from taskscheduler.adapters.postgres.fresh import FreshInserts
-from taskscheduler.adapters.postgres.lanes import Lane, Lanes
+from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
@@ -98,9 +98,8 @@ class PostgresTaskRepository:
         idempotency: Idempotency | None = None,
     ) -> Sequence[TaskId]:
         """See ``TaskRepository.put``."""
-        lanes = await self._lanes.numbers(
-            {Lane(task.queue, task.kind, task.priority) for task in tasks}
-        )
+        wanted = lanes_of(tasks)
+        lanes = await self._lanes.numbers(wanted)
         if transaction is not None:
             connection = cast("Connection", transaction)
             with translated():
@@ -115,7 +114,7 @@ class PostgresTaskRepository:
         async def work(connection: Connection) -> Sequence[TaskId]:
             if idempotency is None and all(task.unique_key is None for task in tasks):
                 try:
-                    await self._fresh.insert(connection, tasks, lanes)
+                    await self._fresh.insert(connection, tasks, [lanes[each] for each in wanted])
                 except psycopg.errors.UniqueViolation:
                     # Asked for before, perhaps by ourselves and in vain for the answer.
                     pass
