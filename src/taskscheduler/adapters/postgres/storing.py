@@ -8,6 +8,8 @@ from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.audit import columns
 from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.adapters.postgres.rows import read
+from taskscheduler.adapters.postgres.tracing import arrays, traced
+from taskscheduler.adapters.postgres.tracing import columns as trace_columns
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ class Inserts:
         self._put_told = sql(s.PUT_TOLD)
         self._put_one = sql(s.PUT_ONE)
         self._put_one_told = sql(s.PUT_ONE_TOLD)
+        self._traced = {
+            sql(text): sql(traced(text)) for text in (s.PUT, s.PUT_TOLD, s.PUT_ONE, s.PUT_ONE_TOLD)
+        }
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
         self._take_keys = sql(s.TAKE_KEYS)
@@ -79,10 +84,14 @@ class Inserts:
             "expires_at": task.expires_at,
             "payload": task.payload.decode(),
         }
-        if task.by is None:
-            await connection.execute(self._put_one, values)
-        else:
-            await connection.execute(self._put_one_told, {**values, **columns(task.by)})
+        statement = self._put_one
+        if task.by is not None:
+            statement = self._put_one_told
+            values |= columns(task.by)
+        if task.trace is not None:
+            statement = self._traced[statement]
+            values |= trace_columns(task)
+        await connection.execute(statement, values)
 
     async def insert(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]
@@ -113,6 +122,9 @@ class Inserts:
                 "addresses": [task.by and task.by.address for task in rows],
                 "request_ids": [task.by and task.by.request_id for task in rows],
             }
+        if any(task.trace is not None for task in rows):
+            statement = self._traced[statement]
+            values |= arrays(rows)
         cursor = await connection.execute(statement, values)
         if cursor.rowcount != len(tasks):
             stored = {row[0] for row in await cursor.fetchall()}
