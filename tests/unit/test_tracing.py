@@ -28,7 +28,9 @@ from taskscheduler import (
 from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.adapters.otel.tracing import OtelTracing
 from taskscheduler.adapters.system import new_task_id
+from taskscheduler.application.acting import ActingScheduler
 from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.domain.access import Caller
 from taskscheduler.domain.tracing import TraceContext
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.faults import Faulty
@@ -287,6 +289,24 @@ async def test_a_trace_that_cannot_be_looked_up_costs_no_attempt(
     assert (await scheduler.get(task_id)).status.value == "Completed"
     assert parent(spans.one("process")) is None
     assert "the traces of 1 tasks are not known" in caplog.text
+
+
+async def test_one_look_finds_the_traces_of_a_batch(
+    scheduler: Scheduler, handlers: Handlers
+) -> None:
+    faulty = Faulty(scheduler.store.tasks)
+    await scheduler.schedule_many([("number", n) for n in range(10)])
+    worker = Worker(Scheduler(with_tasks(scheduler, faulty), scheduler.tracing), handlers)
+    assert await worker.drain() == 10
+    assert faulty.calls["traces_of"] == 1
+
+
+async def test_what_a_key_stores_is_traced_too(scheduler: Scheduler, spans: Spans) -> None:
+    acting = ActingScheduler(scheduler, Caller(name="ada", queue_prefix="ada."))
+    one = await acting.schedule("mail", queue="ada.mails")
+    (many,) = await acting.schedule_many([acting.prepare("mail", queue="ada.mails")])
+    first, second = spans.named("schedule mail")
+    assert await traces(scheduler, [one, many]) == {one: carried(first), many: carried(second)}
 
 
 # -- off, or nobody there ------------------------------------------------------------------------
