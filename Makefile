@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml uv.lock
 	elif [ -n "$(PYTHON)" ]; then \
 		$(PYTHON) -m venv .venv && \
 		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-		$(BIN)/python -m pip install --quiet --group dev --editable '.[embedded,rabbitmq,sqs,testing]'; \
+		$(BIN)/python -m pip install --quiet --group dev --editable '.[embedded,otel,rabbitmq,sqs,testing]'; \
 	else \
 		echo 'Python 3.11 or newer is needed, and none is on the PATH' >&2; exit 1; \
 	fi

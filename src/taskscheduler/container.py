@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dependency_injector import containers, providers
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.handlers import Handlers
     from taskscheduler.application.store import Store
     from taskscheduler.domain.ports import WakeUps
+    from taskscheduler.domain.tracing import Tracing
 
 
 def choose_wakeups(
@@ -66,6 +67,9 @@ def choose_wakeups(
     except ModuleNotFoundError as error:
         message = f"wake-ups over {by} need: pip install 'taskscheduler[{by}]'"
         raise InvalidConfiguration(message) from error
+
+
+NO_OTEL: Final = "tracing needs: pip install 'taskscheduler[otel]'"
 
 
 class Container(containers.DeclarativeContainer):
@@ -114,7 +118,10 @@ class Container(containers.DeclarativeContainer):
         unique_for=unique_for,
         wakeups=wakeups,
     )
-    scheduler: providers.Provider[Scheduler] = providers.Singleton(Scheduler, store)
+    tracing: providers.Provider[Tracing | None] = providers.Object(None)
+    scheduler: providers.Provider[Scheduler] = providers.Singleton(
+        Scheduler, store, tracing=tracing
+    )
 
 
 class MemoryContainer(containers.DeclarativeContainer):
@@ -124,7 +131,39 @@ class MemoryContainer(containers.DeclarativeContainer):
     store: providers.Provider[Store] = providers.Singleton(
         build_memory_store, clock, providers.Object(new_task_id)
     )
-    scheduler: providers.Provider[Scheduler] = providers.Singleton(Scheduler, store)
+    tracing: providers.Provider[Tracing | None] = providers.Object(None)
+    scheduler: providers.Provider[Scheduler] = providers.Singleton(
+        Scheduler, store, tracing=tracing
+    )
+
+
+def global_tracing() -> Tracing:
+    """Return what traces by the program's own provider, the global one of OpenTelemetry.
+
+    Raises:
+        InvalidConfiguration: the extra ``otel`` is not installed.
+    """
+    try:
+        from taskscheduler.adapters.otel.tracing import OtelTracing  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise InvalidConfiguration(NO_OTEL) from error
+    return OtelTracing()
+
+
+def otlp_tracing(service: str) -> Tracing:
+    """Return what traces by OTLP over HTTP, as the variables ``OTEL_…`` say.
+
+    ``service`` is what the process is called unless they name it. Where the program has a global
+    provider of OpenTelemetry by now, that is used, and none made.
+
+    Raises:
+        InvalidConfiguration: the extra ``otel`` is not installed, or a variable makes no sense.
+    """
+    try:
+        from taskscheduler.adapters.otel.exporting import exported  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise InvalidConfiguration(NO_OTEL) from error
+    return exported(service)
 
 
 def http_target_handlers(*, allow: Sequence[str] = (), secrets: Sequence[str] = ()) -> Handlers:
@@ -161,8 +200,10 @@ __all__ = [
     "MemoryContainer",
     "embedded_postgres",
     "examine",
+    "global_tracing",
     "http_target_handlers",
     "migrate_schema",
+    "otlp_tracing",
     "pending_migrations",
     "schema_script",
 ]

@@ -31,7 +31,7 @@ class ActingScheduler(Scheduler):
 
     def __init__(self, whole: Scheduler, caller: Caller) -> None:
         """Show ``whole`` to ``caller``."""
-        super().__init__(whole.store)
+        super().__init__(whole.store, whole.tracing)
         self._whole = whole
         self._by = self._caller = caller
         self._single = whole.commits

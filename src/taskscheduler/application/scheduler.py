@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Task
+    from taskscheduler.domain.tracing import Tracing
     from taskscheduler.domain.why import Why
 
 RING_AHEAD_S = 10.0
@@ -67,9 +69,13 @@ class TaskChanges(TypedDict, total=False):
 class Scheduler:
     """The way in. Use it as an async context manager; its methods may be called concurrently."""
 
-    def __init__(self, store: Store) -> None:
-        """Work on ``store``, opening it on entry and closing it on exit."""
+    def __init__(self, store: Store, tracing: Tracing | None = None) -> None:
+        """Work on ``store``, opening it on entry and closing it on exit.
+
+        With ``tracing``, what is stored belongs to the trace of whoever stores it.
+        """
         self.store = store
+        self.tracing = tracing
         self._single = GroupCommit(store.tasks)
         self._by: Caller | None = None
         self._stack = AsyncExitStack()
@@ -176,7 +182,13 @@ class Scheduler:
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
-        task_id = await self._single.put(task)
+        if self.tracing is None:
+            task_id = await self._single.put(task)
+        else:
+            with self.tracing.scheduling([task]) as trace:
+                task_id = await self._single.put(
+                    task if trace is None else replace(task, trace=trace)
+                )
         self._ring([task])
         return task_id
 
@@ -190,7 +202,14 @@ class Scheduler:
         """Store prepared tasks in one transaction; once only, if the request has a name."""
         if not tasks:
             return []
-        ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
+        if self.tracing is None:
+            ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
+        else:
+            with self.tracing.scheduling(tasks) as trace:
+                traced = tasks if trace is None else [replace(task, trace=trace) for task in tasks]
+                ids = await self.store.tasks.put(
+                    traced, transaction=connection, idempotency=idempotency
+                )
         if connection is None:
             self._ring(tasks)
         return ids

@@ -10,6 +10,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
@@ -20,6 +21,7 @@ from taskscheduler.application.pace import Pace
 from taskscheduler.application.pulse import Pulse
 from taskscheduler.application.rescue import Rescue
 from taskscheduler.application.slots import Slots, released
+from taskscheduler.application.tracing import TracedExecution, with_traces
 from taskscheduler.domain.errors import InvalidConfiguration, SchemaMismatch, StoreUnavailable
 from taskscheduler.domain.task import NAME, NAME_FORM, QUEUE_DEFAULT
 from taskscheduler.domain.worker import Subscription, WorkerProfile
@@ -84,6 +86,7 @@ class Worker:
         self._queues = frozenset(queues)
         _check(self._queues, concurrency, lease, poll_interval, shutdown_timeout)
         self._store = scheduler.store
+        self._tracing = scheduler.tracing
         self._handlers = handlers
         self._concurrency = concurrency
         self._poll_interval_s = poll_interval.total_seconds()
@@ -111,8 +114,9 @@ class Worker:
             on_fenced=self._on_fenced,
             on_trusted=self._wake,
         )
+        execution = Execution if self._tracing is None else partial(TracedExecution, self._tracing)
         self._slots = Slots(
-            Execution(
+            execution(
                 scheduler,
                 handlers,
                 threads=self._threads,
@@ -408,6 +412,8 @@ class Worker:
         # After a suspect another may follow: one at a time, lest all others be given back again.
         limit = 1 if self._cautious else limit
         leases = await self._store.tasks.claim(worker_id, self._subscription, limit)
+        if self._tracing is not None and leases:
+            leases = await with_traces(self._store.tasks, leases)
         self._cautious = any(lease.is_suspect for lease in leases)
         if self._observer is not None:
             self._observer.claimed(len(leases))

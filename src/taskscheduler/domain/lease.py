@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.task import TaskId, WorkerId  # noqa: TC001
+from taskscheduler.domain.tracing import TraceContext  # noqa: TC001
 
 SUSPECT_AFTER: Final = 2
 """So many crashes in company are bad luck; after them a task runs alone, until one is its own."""
@@ -46,7 +47,7 @@ class Lease(NamedTuple):
 
     ``token`` is unique to this claim and larger than that of any earlier claim of the task: it
     must accompany whatever settles it. ``excused`` attempts do not count. ``expired`` says that
-    the task's time was up before it was claimed.
+    the task's time was up before it was claimed. ``trace`` is looked up only by workers that trace.
     """
 
     task_id: TaskId
@@ -61,6 +62,7 @@ class Lease(NamedTuple):
     payload: bytes
     excused: int = 0
     expired: bool = False
+    trace: TraceContext | None = None
 
     @property
     def is_suspect(self) -> bool:

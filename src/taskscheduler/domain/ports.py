@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.schema import SchemaVersion
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
+    from taskscheduler.domain.tracing import TraceContext
     from taskscheduler.domain.why import Standing
     from taskscheduler.domain.worker import (
         Cancellation,
@@ -89,6 +90,14 @@ class TaskRepository(Protocol):
         More urgent priorities come first; within a kind, queue and priority the earliest
         ``process_at`` does. No task is ever leased to two claims at once. A claim whose answer
         was lost leaves leases that nobody knows of: ``reconcile`` gives them back.
+        """
+        ...
+
+    async def traces_of(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, TraceContext]:
+        """Return the traces of those of the tasks that were stored with one.
+
+        A trace is stored with its task, stays with it through every change, and goes with it. One
+        that an earlier task of the same id or key was stored with is not replaced.
         """
         ...
 

@@ -15,6 +15,7 @@ from taskscheduler.domain.status import Event, TaskStatus, after
 if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.edit import TaskEdit
+    from taskscheduler.domain.tracing import TraceContext
 
 TaskId = NewType("TaskId", UUID)
 WorkerId = NewType("WorkerId", int)
@@ -40,7 +41,8 @@ class NewTask:
     from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
-    ``by`` is who asks for it, where that is to be written down; it is no part of the task.
+    ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
+    where somebody traces; neither is a part of the task.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -57,6 +59,7 @@ class NewTask:
     unique_key: str | None = None
     expires_at: datetime | None = None
     by: Caller | None = None
+    trace: TraceContext | None = None
 
     def __post_init__(self) -> None:
         """Check each field, cheapest first."""

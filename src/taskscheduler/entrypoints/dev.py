@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taskscheduler.application.handlers import Handlers
+    from taskscheduler.domain.tracing import Tracing
     from taskscheduler.entrypoints.settings import AccessMode, DevSettings
 
 
-def run_dev(settings: DevSettings, handlers: Handlers, say: Callable[[str], None]) -> None:
+def run_dev(
+    settings: DevSettings,
+    handlers: Handlers,
+    say: Callable[[str], None],
+    tracing: Tracing | None = None,
+) -> None:
     """Run until SIGTERM or SIGINT. What is stored stays in ``settings.data`` for the next time."""
     with bind(settings.api.host, settings.api.port) as listening:
         mode = access_mode(settings.api, listening)
@@ -38,7 +44,7 @@ def run_dev(settings: DevSettings, handlers: Handlers, say: Callable[[str], None
             url_file = settings.data / URL_FILE
             url_file.write_text(database.url + "\n", "utf-8")
             try:
-                run(_run(settings, mode, handlers, database.url, listening, say))
+                run(_run(settings, mode, handlers, database.url, listening, say, tracing))
             finally:
                 url_file.unlink(missing_ok=True)
 
@@ -59,10 +65,11 @@ async def _run(
     url: str,
     listening: socket.socket,
     say: Callable[[str], None],
+    tracing: Tracing | None,
 ) -> None:
     await migrate_schema(url, settings.schema)
     tally = Tally()
-    scheduler = Container(database_url=url, schema=settings.schema).scheduler()
+    scheduler = Container(database_url=url, schema=settings.schema, tracing=tracing).scheduler()
     async with scheduler:
         worker = build_worker(scheduler, handlers, settings.worker, tally)
         metrics = Metrics(scheduler.store)

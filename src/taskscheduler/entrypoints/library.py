@@ -9,6 +9,8 @@ from taskscheduler.application.scheduler import Scheduler as StoreScheduler
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from taskscheduler.domain.tracing import Tracing
+
 
 class Scheduler(StoreScheduler):
     """Stores tasks and looks after them; see ``taskscheduler.application.scheduler``.
@@ -17,7 +19,7 @@ class Scheduler(StoreScheduler):
     """
 
     @classmethod
-    def postgres(
+    def postgres(  # noqa: PLR0913 - each is a setting of its own
         cls,
         url: str,
         *,
@@ -29,6 +31,7 @@ class Scheduler(StoreScheduler):
         rabbitmq_url: str = "",
         sqs_queue_url: str = "",
         sqs_endpoint_url: str = "",
+        tracing: bool = False,
     ) -> Self:
         """Return a scheduler on PostgreSQL; nothing is connected before ``async with``.
 
@@ -36,7 +39,8 @@ class Scheduler(StoreScheduler):
         ``taskscheduler migrate``. ``listen_url`` is a way past the pooler, if ``url`` leads through
         one: wake-ups need it, or else workers find work by polling. ``unique_for`` is how long
         unique keys live (one day). ``wakeups`` is how workers are told of new work; the URLs are
-        for those ways that need one.
+        for those ways that need one. With ``tracing``, spans go to the program's own provider of
+        OpenTelemetry, and a task belongs to the trace within which it is stored.
 
         Raises:
             InvalidConfiguration: a value makes no sense, or an extra is not installed.
@@ -56,11 +60,20 @@ class Scheduler(StoreScheduler):
             chosen["listen_url"] = listen_url
         if unique_for is not None:
             chosen["unique_for"] = unique_for
-        return cls(Container(**chosen).store())
+        return cls(Container(**chosen).store(), _global_tracing() if tracing else None)
 
     @classmethod
-    def in_memory(cls) -> Self:
-        """Return a scheduler whose tasks live in this process's memory and end with it."""
+    def in_memory(cls, *, tracing: bool = False) -> Self:
+        """Return a scheduler whose tasks live in this process's memory and end with it.
+
+        ``tracing`` is as for ``postgres``.
+        """
         from taskscheduler.container import MemoryContainer  # noqa: PLC0415 - see above
 
-        return cls(MemoryContainer().store())
+        return cls(MemoryContainer().store(), _global_tracing() if tracing else None)
+
+
+def _global_tracing() -> Tracing:
+    from taskscheduler.container import global_tracing  # noqa: PLC0415 - see above
+
+    return global_tracing()

@@ -15,9 +15,14 @@ from taskscheduler.entrypoints.settings import LogFormat, LogLevel
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+    from taskscheduler.domain.tracing import Tracing
 
-def configure_logs(level: LogLevel, form: LogFormat) -> None:
-    """Render every record of this process: JSON unless a human is looking at a terminal."""
+
+def configure_logs(level: LogLevel, form: LogFormat, tracing: Tracing | None = None) -> None:
+    """Render every record of this process: JSON unless a human is looking at a terminal.
+
+    With ``tracing``, a line that is written within a span says within which.
+    """
     human = form is LogFormat.TEXT or (form is LogFormat.AUTO and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -26,6 +31,7 @@ def configure_logs(level: LogLevel, form: LogFormat) -> None:
         structlog.stdlib.ExtraAdder(),
         _add_request,
         _add_task,
+        *([] if tracing is None else [_adding_trace(tracing)]),
         structlog.processors.format_exc_info,
     ]
     renderer: Processor = (
@@ -47,6 +53,9 @@ def configure_logs(level: LogLevel, form: LogFormat) -> None:
     for noisy in ("aiobotocore", "botocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # Of spans that are not taken we say it ourselves, once.
+    for noisy in ("exporter", "sdk._shared_internal", "trace"):
+        logging.getLogger(f"opentelemetry.{noisy}").setLevel(logging.CRITICAL)
     # Which says "error" for every try to reach a broker that is away, and names its URL.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
 
@@ -62,6 +71,17 @@ def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if request_id is not None:
         event.setdefault("request_id", request_id)
     return event
+
+
+def _adding_trace(tracing: Tracing) -> Processor:
+    def add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        """Say in which span a line was written."""
+        if (ids := tracing.current()) is not None:
+            event.setdefault("trace_id", ids[0])
+            event.setdefault("span_id", ids[1])
+        return event
+
+    return add_trace
 
 
 def _add_task(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

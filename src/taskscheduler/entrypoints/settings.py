@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.tracing import Tracing
 
 BODY_BYTES_MAX_DEFAULT: Final = 16 * 1024 * 1024
 BAR_URL_DEFAULT: Final = "https://www.whattimeisitrightnow.com/"
@@ -46,6 +47,13 @@ class WakeUpsBy(StrEnum):
     POLL = "poll"
 
 
+class TracingBy(StrEnum):
+    """Where spans go."""
+
+    OFF = "off"
+    OTLP = "otlp"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WakeUpSettings:
     """How workers are told of new work, and over which broker."""
@@ -67,7 +75,7 @@ class StoreSettings:
     unique_for: timedelta
     wakeups: WakeUpSettings
 
-    def scheduler(self) -> Scheduler:
+    def scheduler(self, tracing: Tracing | None = None) -> Scheduler:
         """Return a scheduler on this store, not yet open."""
         from taskscheduler.container import Container  # noqa: PLC0415 - --help stays quick
 
@@ -81,6 +89,7 @@ class StoreSettings:
             rabbitmq_url=self.wakeups.rabbitmq_url,
             sqs_queue_url=self.wakeups.sqs_queue_url,
             sqs_endpoint_url=self.wakeups.sqs_endpoint_url,
+            tracing=tracing,
         ).scheduler()
 
 

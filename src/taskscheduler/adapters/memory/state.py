@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.audit import Action
     from taskscheduler.domain.status import Event
     from taskscheduler.domain.task import Task, TaskId, WorkerId
+    from taskscheduler.domain.tracing import TraceContext
     from taskscheduler.domain.worker import Cancellation, Subscription, WorkerProfile
 
 
@@ -51,6 +52,7 @@ class State:
     unique_for: timedelta
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     history: defaultdict[TaskId, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    traces: dict[TaskId, TraceContext] = field(default_factory=dict)
     unique: dict[tuple[str, str], tuple[TaskId, datetime]] = field(default_factory=dict)
     requests: dict[str, tuple[bytes, Sequence[TaskId], datetime]] = field(default_factory=dict)
     workers: dict[WorkerId, Registered] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class State:
         """Forget everything about ``task``."""
         del self.tasks[task.id]
         self.history.pop(task.id, None)
+        self.traces.pop(task.id, None)
         if task.unique_key is not None:
             name = (task.kind, task.unique_key)
             if self.unique.get(name, (None,))[0] == task.id:

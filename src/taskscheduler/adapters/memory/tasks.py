@@ -24,7 +24,7 @@ from taskscheduler.domain.why import Standing
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
     from datetime import timedelta
 
     from taskscheduler.adapters.memory.state import State
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.tracing import TraceContext
     from taskscheduler.domain.worker import Subscription
 
 RECORDED = frozenset({Event.COMPLETE, Event.RETRY, Event.FAIL, Event.CANCEL})
@@ -89,10 +90,12 @@ class MemoryTaskRepository:
                 unique[name] = new.id
             fresh[new.id] = Task.store(new, now=now)
             ids.append(new.id)
-        asked_by = {new.id: new.by for new in reversed(tasks)}
+        asked = {new.id: new for new in reversed(tasks)}
         for task in fresh.values():
             self._state.save(task)
-            self._state.tell(asked_by[task.id], Action.CREATED, task_id=task.id)
+            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
+            if (trace := asked[task.id].trace) is not None:
+                self._state.traces[task.id] = trace
         for name, task_id in unique.items():
             self._state.unique[name] = (task_id, now + self._state.unique_for)
         return ids
@@ -130,6 +133,11 @@ class MemoryTaskRepository:
                 )
             )
         return leases
+
+    async def traces_of(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, TraceContext]:
+        """See ``TaskRepository.traces_of``."""
+        traces = self._state.traces
+        return {task_id: traces[task_id] for task_id in task_ids if task_id in traces}
 
     async def next_due(self, subscription: Subscription) -> timedelta | None:
         """See ``TaskRepository.next_due``."""

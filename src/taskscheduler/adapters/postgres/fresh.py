@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.audit import columns
 from taskscheduler.adapters.postgres.rows import bigints, texts, uuids
+from taskscheduler.adapters.postgres.tracing import arrays, traced
+from taskscheduler.adapters.postgres.tracing import columns as trace_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +55,8 @@ WITH given AS MATERIALIZED (
 ), body AS (
     INSERT INTO {schema}.task
         (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
-    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, expires_at, payload
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, expires_at,
+           payload
     FROM given
 )
 INSERT INTO {schema}.live (id, process_at, lane)
@@ -100,6 +103,10 @@ class FreshInserts:
         self._put_one_told = sql(PUT_ONE_TOLD)
         self._put_some = sql(PUT_SOME)
         self._put_some_told = sql(PUT_SOME_TOLD)
+        self._traced = {
+            sql(text): sql(traced(text))
+            for text in (PUT_ONE, PUT_ONE_TOLD, PUT_SOME, PUT_SOME_TOLD)
+        }
         self._now = sql(NOW)
         self._copy_bodies = sql(COPY_BODIES)
         self._copy_live = sql(COPY_LIVE)
@@ -111,7 +118,7 @@ class FreshInserts:
         """Insert ``tasks``, each into its lane, in the way that suits their number."""
         if len(tasks) == 1:
             await self._insert_one(connection, tasks[0], lanes[0])
-        elif len(tasks) < COPIED_FROM:
+        elif len(tasks) < COPIED_FROM or any(task.trace is not None for task in tasks):
             await self._insert_some(connection, tasks, lanes)
         else:
             await self._copy(connection, tasks, lanes)
@@ -126,10 +133,14 @@ class FreshInserts:
             "expires_at": task.expires_at,
             "payload": task.payload.decode(),
         }
-        if task.by is None:
-            await connection.execute(self._put_one, values)
-        else:
-            await connection.execute(self._put_one_told, {**values, **columns(task.by)})
+        statement = self._put_one
+        if task.by is not None:
+            statement = self._put_one_told
+            values |= columns(task.by)
+        if task.trace is not None:
+            statement = self._traced[statement]
+            values |= trace_columns(task)
+        await connection.execute(statement, values)
 
     async def _insert_some(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
@@ -143,17 +154,20 @@ class FreshInserts:
             "expires_at": unless_empty([task.expires_at for task in tasks]),
             "payloads": texts(task.payload.decode() for task in tasks),
         }
+        statement = self._put_some
         callers = unless_empty([task.by for task in tasks])
-        if callers is None:
-            await connection.execute(self._put_some, values)
-        else:
+        if callers is not None:
+            statement = self._put_some_told
             values |= {
                 "actors": [by and by.name for by in callers],
                 "actor_keys": [by and by.key_id for by in callers],
                 "addresses": [by and by.address for by in callers],
                 "request_ids": [by and by.request_id for by in callers],
             }
-            await connection.execute(self._put_some_told, values)
+        if any(task.trace is not None for task in tasks):
+            statement = self._traced[statement]
+            values |= arrays(tasks)
+        await connection.execute(statement, values)
 
     async def _copy(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.rows import read
+from taskscheduler.adapters.postgres.tracing import arrays, traced
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Inserts:
         sql = database.sql
         self._put = sql(s.PUT)
         self._put_told = sql(s.PUT_TOLD)
+        self._traced = {sql(text): sql(traced(text)) for text in (s.PUT, s.PUT_TOLD)}
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
         self._take_keys = sql(s.TAKE_KEYS)
@@ -91,6 +93,9 @@ class Inserts:
                 "addresses": [task.by and task.by.address for task in rows],
                 "request_ids": [task.by and task.by.request_id for task in rows],
             }
+        if any(task.trace is not None for task in rows):
+            statement = self._traced[statement]
+            values |= arrays(rows)
         cursor = await connection.execute(statement, values)
         if cursor.rowcount != len(tasks):
             stored = {row[0] for row in await cursor.fetchall()}

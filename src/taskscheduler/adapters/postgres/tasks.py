@@ -17,6 +17,7 @@ from taskscheduler.adapters.postgres.fresh import FreshInserts
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
+from taskscheduler.adapters.postgres.tracing import TRACES, read_traces
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
 from taskscheduler.application.ear import hint_of
 from taskscheduler.domain.audit import Action
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.ports import Clock
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
+    from taskscheduler.domain.tracing import TraceContext
     from taskscheduler.domain.worker import Subscription
 
 RACES_MAX: Final = 10
@@ -78,6 +80,7 @@ class PostgresTaskRepository:
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
         self._get = sql(s.GET)
+        self._traces = sql(TRACES)
         self._complete = sql(s.COMPLETE)
         self._settle = sql(s.SETTLE)
         self._outcomes = sql(s.OUTCOMES)
@@ -134,6 +137,14 @@ class PostgresTaskRepository:
         return await self._claims.claim(
             worker_id, subscription, limit, epoch=self._epochs.get(worker_id, 0)
         )
+
+    async def traces_of(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, TraceContext]:
+        """See ``TaskRepository.traces_of``."""
+
+        async def work(connection: Connection) -> Mapping[TaskId, TraceContext]:
+            return await read_traces(connection, self._traces, task_ids)
+
+        return await self._database.run(work)
 
     async def next_due(self, subscription: Subscription) -> timedelta | None:
         """See ``TaskRepository.next_due``."""

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.entrypoints.settings import AccessMode, LogFormat, LogLevel, WakeUpsBy
+from taskscheduler.entrypoints.settings import AccessMode, LogFormat, LogLevel, TracingBy, WakeUpsBy
 
 DATA_DEFAULT: Final = Path(".taskscheduler")
 DAY_S: Final = 86_400
@@ -251,6 +251,13 @@ WebhookSecret = Annotated[
         envvar="TASKSCHEDULER_WEBHOOK_SECRET",
         help="A secret to sign calls of the kind http with: whsec_ and base64; repeatable.",
         show_default=False,
+    ),
+]
+Tracing = Annotated[
+    TracingBy,
+    typer.Option(
+        envvar="TASKSCHEDULER_TRACING",
+        help="otlp: hand spans over as the variables OTEL_… say.",
     ),
 ]
 Data = Annotated[

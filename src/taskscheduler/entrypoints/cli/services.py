@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -19,6 +20,7 @@ from taskscheduler.entrypoints.settings import (
     HttpTargetSettings,
     LogFormat,
     LogLevel,
+    TracingBy,
     WakeUpsBy,
     WakeUpSettings,
     WorkerSettings,
@@ -27,7 +29,10 @@ from taskscheduler.entrypoints.settings import (
 RATE_MAX: Final = 1_000_000
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from taskscheduler.application.handlers import Handlers
+    from taskscheduler.domain.tracing import Tracing
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,6 +66,7 @@ def dev(
     no_http_targets: o.NoHttpTargets = False,
     http_allow: o.HttpAllow = [],  # noqa: B006 - typer's own form; never changed
     webhook_secret: o.WebhookSecret = [],  # noqa: B006 - typer's own form; never changed
+    tracing: o.Tracing = TracingBy.OFF,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -96,7 +102,9 @@ def dev(
         ),
     )
     targets = _targets(no_http_targets, http_allow, webhook_secret)
-    run_dev(settings, _handlers(app, bar_url, targets), _say)
+    handlers = _handlers(app, bar_url, targets)
+    with _traced(tracing, "taskscheduler", log_level, log_format) as spans:
+        run_dev(settings, handlers, _say, spans)
 
 
 def api(
@@ -119,6 +127,7 @@ def api(
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
     no_access_log: o.NoAccessLog = False,
     no_http_targets: o.NoHttpTargets = False,
+    tracing: o.Tracing = TracingBy.OFF,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -141,7 +150,8 @@ def api(
 
     targets = HttpTargetSettings(enabled=not no_http_targets)
     kinds = _handlers(None, BAR_URL_DEFAULT, targets).attempts_by_kind
-    run_api(store, settings, kinds, _say)
+    with _traced(tracing, "taskscheduler-api", log_level, log_format) as spans:
+        run_api(store, settings, kinds, _say, spans)
 
 
 def worker(
@@ -170,6 +180,7 @@ def worker(
     no_http_targets: o.NoHttpTargets = False,
     http_allow: o.HttpAllow = [],  # noqa: B006 - typer's own form; never changed
     webhook_secret: o.WebhookSecret = [],  # noqa: B006 - typer's own form; never changed
+    tracing: o.Tracing = TracingBy.OFF,
     log_level: o.Level = LogLevel.INFO,
     log_format: o.LogForm = LogFormat.AUTO,
 ) -> None:
@@ -194,13 +205,17 @@ def worker(
     targets = _targets(no_http_targets, http_allow, webhook_secret)
     handlers = _handlers(app, bar_url, targets)
     if processes > 1:
+        # Each traces for itself, but only once it is sure that they can.
+        with _traced(tracing, "taskscheduler-worker", log_level, log_format):
+            pass
         from taskscheduler.entrypoints.worker.processes import supervise
 
         raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes, metrics_port))
     from taskscheduler.entrypoints.loop import run
     from taskscheduler.entrypoints.worker.main import run_worker
 
-    run(run_worker(store.scheduler(), handlers, settings))
+    with _traced(tracing, "taskscheduler-worker", log_level, log_format) as spans:
+        run(run_worker(store.scheduler(spans), handlers, settings))
 
 
 def _handlers(app: str | None, bar_url: str, targets: HttpTargetSettings) -> Handlers:
@@ -256,10 +271,31 @@ def _targets(off: bool, allow: list[str], secrets: list[str]) -> HttpTargetSetti
     return HttpTargetSettings(enabled=not off, allow=_names(allow), secrets=_names(secrets))
 
 
-def _logs(level: LogLevel, form: LogFormat) -> None:
+def _logs(level: LogLevel, form: LogFormat, tracing: Tracing | None = None) -> None:
     from taskscheduler.entrypoints.logs import configure_logs
 
-    configure_logs(level, form)
+    configure_logs(level, form, tracing)
+
+
+@contextmanager
+def _traced(
+    by: TracingBy, service: str, level: LogLevel, form: LogFormat
+) -> Generator[Tracing | None]:
+    """Trace as asked for; at the end, hand over the last spans. Raises InvalidConfiguration.
+
+    Begun after the handlers are loaded: a provider of their own is used.
+    """
+    if by is TracingBy.OFF:
+        yield None
+        return
+    from taskscheduler.container import otlp_tracing
+
+    tracing = otlp_tracing(service)
+    _logs(level, form, tracing)
+    try:
+        yield tracing
+    finally:
+        tracing.close()
 
 
 def _say(line: str) -> None:

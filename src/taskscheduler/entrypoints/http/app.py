@@ -25,6 +25,7 @@ from taskscheduler.entrypoints.http.messages import Health, Readiness, SchemaMes
 from taskscheduler.entrypoints.http.operating import operating_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.http.telling import told
+from taskscheduler.entrypoints.http.tracing import traced
 from taskscheduler.entrypoints.requests import Requests
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
@@ -143,6 +144,9 @@ def create_app(
         logging_config=None,
     )
     app.asgi_handler = told(app.asgi_handler, requests, log_lines=access_log)
+    if scheduler.tracing is not None:
+        # Outermost, so that the request's own line in the log names its trace, too.
+        app.asgi_handler = traced(app.asgi_handler, scheduler.tracing)
     return app
 
 

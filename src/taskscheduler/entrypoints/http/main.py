@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
+    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.tracing import Tracing
     from taskscheduler.entrypoints.settings import AccessMode, ApiSettings, StoreSettings
 
 
@@ -25,22 +27,23 @@ def run_api(
     settings: ApiSettings,
     kinds: Mapping[str, int],
     say: Callable[[str], None],
+    tracing: Tracing | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. ``kinds`` are made known at the start."""
     with bind(settings.host, settings.port) as listening:
         mode = access_mode(settings, listening)
-        run(_serve(store, settings, mode, kinds, listening, say))
+        run(_serve(store.scheduler(tracing), settings, mode, kinds, listening, say))
 
 
 async def _serve(
-    store: StoreSettings,
+    scheduler: Scheduler,
     settings: ApiSettings,
     mode: AccessMode,
     kinds: Mapping[str, int],
     listening: socket.socket,
     say: Callable[[str], None],
 ) -> None:
-    async with store.scheduler() as scheduler:
+    async with scheduler:
         app = create_app(
             scheduler,
             kinds=kinds,

@@ -29,6 +29,7 @@ from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.standing import StandingContract
 from taskscheduler.testing.contracts.storing import StoringContract
+from taskscheduler.testing.contracts.traces import TracesContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
 from taskscheduler.testing.contracts.wakeups import (
@@ -64,6 +65,7 @@ class TaskRepositoryContract(
     ChangingContract,
     EditingContract,
     BulkContract,
+    TracesContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 

@@ -12,6 +12,7 @@ from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.domain.retention import Expiry, RetentionPolicy
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import NewTask, TaskId
+from taskscheduler.domain.tracing import TraceContext
 from taskscheduler.testing.contracts.steps import ERROR, Contract, bring, claim, end, join, put
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ class ArchiveContract(Contract):
         for policy in (RetentionPolicy(), RetentionPolicy.parse(["forever"])):
             assert await store.archive.expire(policy) == Expiry()
         assert await kept(store, [task_id]) == [task_id]
+
+    async def test_traces_go_too(self, store: Store, clock: ManualClock) -> None:
+        """They are a part of what is kept of a task."""
+        trace = TraceContext("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        old = await ended(store, clock, trace=trace)
+        assert await store.tasks.traces_of([old]) == {old: trace}
+        clock.advance(days=33)
+        await store.archive.expire(RetentionPolicy.parse(["30d"]))
+        assert await store.tasks.traces_of([old]) == {}
 
     async def test_what_is_over_age_goes(self, store: Store, clock: ManualClock) -> None:
         """With its history, a few days late at most; by when it ended, not when it was stored."""

@@ -1,0 +1,1 @@
+"""Tracing by OpenTelemetry; needs the extra ``otel``."""

@@ -1,0 +1,62 @@
+"""Traces beside tasks: the statements that know of them, which are sent only where there are any.
+
+What is stored without a trace, and claimed by a worker that does not trace, takes the statements
+that know nothing of traces.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+
+from taskscheduler.adapters.postgres.rows import uuids
+from taskscheduler.domain.tracing import TraceContext
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from taskscheduler.adapters.postgres.database import Connection
+    from taskscheduler.domain.task import NewTask, TaskId
+
+TRACES: Final = """
+SELECT id, traceparent, tracestate FROM {schema}.task
+WHERE id = ANY (%(ids)s::uuid[]) AND traceparent IS NOT NULL"""
+
+
+def traced(statement: LiteralString) -> LiteralString:
+    """Return a statement that stores bodies as one that stores their traces, too."""
+    return (
+        statement.replace("expires_at, payload)", "expires_at, payload, traceparent, tracestate)")
+        .replace(
+            "%(payloads)s::json[])",
+            "%(payloads)s::json[],\n"
+            "                %(traceparents)s::text[], %(tracestates)s::text[])",
+        )
+        .replace("\n           payload\n", "\n           payload, traceparent, tracestate\n")
+        .replace("%(payload)s)", "%(payload)s, %(traceparent)s, %(tracestate)s)")
+    )
+
+
+def columns(task: NewTask) -> dict[str, Any]:
+    """Return what is stored of one task's trace."""
+    trace = task.trace
+    return {
+        "traceparent": trace and trace.traceparent,
+        "tracestate": trace and trace.tracestate,
+    }
+
+
+def arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
+    """Return what is stored of the traces of many."""
+    return {
+        "traceparents": [task.trace and task.trace.traceparent for task in tasks],
+        "tracestates": [task.trace and task.trace.tracestate for task in tasks],
+    }
+
+
+async def read_traces(
+    connection: Connection, statement: bytes, task_ids: Collection[TaskId]
+) -> Mapping[TaskId, TraceContext]:
+    """Return the traces of those of the tasks that have one; ``statement`` is ``TRACES``."""
+    # Unprepared, so that the plan is made for these ids and opens only their days.
+    cursor = await connection.execute(statement, {"ids": uuids(task_ids)}, prepare=False)
+    return {row[0]: TraceContext(row[1], row[2]) for row in await cursor.fetchall()}
