@@ -13,7 +13,7 @@ from litestar.params import QueryParameter
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
@@ -37,7 +37,7 @@ Number = Annotated[
     "/audit",
     opt=reached_by("admin"),
     operation_class=docs.Documented,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.LISTING,
     summary="Who did what, newest first",
     tags=["service"],
 )

@@ -13,7 +13,7 @@ from msgspec import Struct
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkStep, BulkVerb
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
@@ -53,7 +53,7 @@ class BulkMessage(Struct, kw_only=True):
     opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BULK_ERRORS,
+    responses=refusals.BULK,
     summary="Cancel many tasks",
 )
 async def cancel_tasks(
@@ -79,7 +79,7 @@ async def cancel_tasks(
     opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BULK_ERRORS,
+    responses=refusals.BULK,
     summary="Retry many tasks",
 )
 async def retry_tasks(
@@ -105,7 +105,7 @@ async def retry_tasks(
     opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BULK_ERRORS,
+    responses=refusals.BULK,
     summary="Delete many tasks",
 )
 async def delete_tasks(

@@ -20,7 +20,7 @@ from taskscheduler.application.watching import LOOK_EVERY_S, Watch, Watched
 from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import TaskId
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import (
     everybody,
@@ -91,7 +91,7 @@ def end_streams(app: Litestar) -> None:
     # Not for tenants: what is read here is not narrowed to their queues.
     opt=reached_by("read"),
     operation_class=docs.Streamed,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.WATCHING,
     summary="Watch tasks change",
     media_type="text/event-stream",
 )
