@@ -309,12 +309,12 @@ class Scheduler:
         Raises:
             InvalidTask: no queue can be called so.
         """
-        await self.store.queues.pause(check_queue(name))
+        await self.store.queues.pause(check_queue(name), by=self._by)
         return await self.store.queues.get(name)
 
     async def resume_queue(self, name: str) -> Queue:
         """Let the tasks of a paused queue begin again, at once. Raises InvalidTask."""
-        await self.store.queues.resume(check_queue(name))
+        await self.store.queues.resume(check_queue(name), by=self._by)
         self.store.wakeups.ring({name})
         return await self.store.queues.get(name)
 

@@ -283,7 +283,11 @@ class WorkerRegistry(Protocol):
 
 
 class QueueRegistry(Protocol):
-    """Queues: what they hold, and whether their tasks may begin."""
+    """Queues: what they hold, and whether their tasks may begin.
+
+    What is done ``by`` somebody is written into the audit trail, here as with tasks: a queue that
+    is paused already is not paused again.
+    """
 
     async def list(self) -> Sequence[Queue]:
         """Return every queue that a task or a worker ever named or somebody paused, by name."""
@@ -293,7 +297,7 @@ class QueueRegistry(Protocol):
         """Return the queue of that name, which may be empty: nobody has to make one."""
         ...
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, *, by: Caller | None = None) -> None:
         """Let no task of the queue begin until ``resume``.
 
         When this returns, no claim returns a task of the queue that is not leased by now. What
@@ -301,7 +305,7 @@ class QueueRegistry(Protocol):
         """
         ...
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, *, by: Caller | None = None) -> None:
         """Let tasks of the queue begin again. Repeating changes nothing."""
         ...
 

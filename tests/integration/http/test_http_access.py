@@ -447,6 +447,27 @@ async def test_what_is_done_with_a_key_is_written_down(service: Service):
     assert len(await audit(service, f"?actor=tenant&task={task_id}")) == 2
 
 
+async def test_who_pauses_a_queue_is_written_down(service: Service):
+    headers = {"X-Request-Id": "r-2"}
+    for verb, key in (("pause", "write"), ("pause", "admin"), ("resume", "admin")):
+        answer = await service.ask("POST", f"/queues/mail/{verb}", key, headers=headers)
+        assert answer.status_code == 200
+    problem(await service.ask("POST", "/queues/mail/pause", "read"), 403)
+    problem(await service.ask("POST", "/queues/mail/pause", "tenant-admin"), 403)
+    await service.store("write", queue="mail")
+    found = await audit(service, "?target=mail")
+    assert [(each["action"], each["actor"]) for each in found] == [
+        ("resumed", "admin"),
+        ("paused", "write"),
+    ]
+    paused = found[1]
+    assert paused["key_id"] == service.tokens["write"][4:20]
+    assert (paused["target"], paused["task_id"]) == ("mail", None)
+    assert (paused["address"], paused["request_id"]) == ("127.0.0.1", "r-2")
+    answer = await service.ask("GET", "/audit?target=mail&limit=1", "admin")
+    assert (await service.ask("GET", answer.links["next"]["url"], "admin")).json() == [paused]
+
+
 async def test_of_many_who_store_at_once_each_is_told_under_its_own_name(service: Service):
     """They share a commit, and not a name."""
     keys = ("write", "admin", "tenant", "other-tenant")
@@ -485,6 +506,8 @@ async def test_pages_of_the_trail_are_followed_by_their_links(service: Service):
         "nonsense=1",
         "actor=%00",
         "actor=" + "x" * 257,
+        "target=%00",
+        "target=" + "x" * 257,
     ],
 )
 async def test_a_bad_question_about_the_trail_is_answered_with_what_was_expected(

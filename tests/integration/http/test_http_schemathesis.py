@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httpx
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import CHECKS
+from schemathesis.checks import CHECKS  # pyright: ignore[reportUnknownVariableType]
 
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.testing import in_memory

@@ -26,6 +26,7 @@ class MemoryAuditTrail:
             for entry in reversed(self._state.audit)
             if (query.before is None or entry.id < query.before)
             and (query.task_id is None or entry.task_id == query.task_id)
+            and (query.target is None or entry.target == query.target)
             and (query.actor is None or query.actor in {entry.actor, entry.key_id})
         )
         return list(islice(found, query.limit))

@@ -34,6 +34,7 @@ SELECT id, at, action, actor, key_id, address, request_id, task, target
 FROM {schema}.audit
 WHERE id < coalesce(%(before)s::bigint, 9223372036854775807)"""
 OF_TASK: Final[LiteralString] = " AND task = %(task)s"
+OF_TARGET: Final[LiteralString] = " AND target = %(target)s"
 NEWEST: Final[LiteralString] = " ORDER BY id DESC LIMIT %(limit)s"
 # A name and an id of a key never look alike to an index: each has its own, and both are asked.
 OF_ACTOR: Final[LiteralString] = " AND actor = %(actor)s"
@@ -108,10 +109,12 @@ class PostgresAuditTrail:
         values = {
             "before": query.before,
             "task": query.task_id,
+            "target": query.target,
             "actor": query.actor,
             "limit": query.limit,
         }
         wanted = ENTRIES + (OF_TASK if query.task_id is not None else "")
+        wanted += OF_TARGET if query.target is not None else ""
         if query.actor is None:
             text = wanted + NEWEST
         else:

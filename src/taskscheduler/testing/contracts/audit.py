@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -95,6 +95,8 @@ class AuditContract(Contract):
         await store.tasks.delete(task_id)
         await store.keys.add(KEY)
         await store.keys.revoke(KEY.id)
+        await store.queues.pause("mail")
+        await store.queues.resume("mail")
         assert await told(store) == []
 
     async def test_a_running_task_is_cancelled_or_deleted_by_somebody(self, store: Store) -> None:
@@ -168,6 +170,48 @@ class AuditContract(Contract):
         revoked, added = await told(store)
         assert (added.action, added.target, added.task_id) == (Action.KEY_ADDED, KEY.id, None)
         assert (revoked.action, revoked.actor) == (Action.KEY_REVOKED, BOB.name)
+
+    async def test_the_switch_of_a_queue_is_told(self, store: Store, clock: ManualClock) -> None:
+        """Each turn of it once, whoever tries again."""
+        await store.queues.resume("mail", by=ADA)
+        for by in (None, ADA):
+            await store.queues.pause("letters", by=by)
+        for by in (ADA, BOB):
+            await store.queues.pause("mail", by=by)
+        clock.advance(seconds=1)
+        for by in (BOB, ADA, None):
+            await store.queues.resume("mail", by=by)
+        resumed, paused = await told(store)
+        assert (paused.action, paused.target, paused.task_id) == (Action.PAUSED, "mail", None)
+        assert (paused.actor, paused.key_id) == (ADA.name, ADA.key_id)
+        assert (paused.address, paused.request_id) == (ADA.address, ADA.request_id)
+        assert (resumed.action, resumed.target) == (Action.RESUMED, "mail")
+        assert (resumed.actor, resumed.at) == (BOB.name, clock.now())
+        assert [each.paused_at is None for each in await store.queues.list()] == [False]
+
+    async def test_entries_are_found_by_their_target(self, store: Store) -> None:
+        """A queue by its name, a key by its id, nothing by half of it; by actor and page, too."""
+        await store.keys.add(KEY, by=ADA)
+        for by in (ADA, BOB):
+            for name in ("mail", "mail.a"):
+                await store.queues.pause(name, by=by)
+                await store.queues.resume(name, by=by)
+            await put(store, by=by)
+
+        async def found(target: str, **more: Any) -> list[tuple[Action, str]]:
+            entries = await told(store, AuditQuery(target=target, **more))
+            return [(each.action, each.actor) for each in entries]
+
+        by_bob = [(Action.RESUMED, BOB.name), (Action.PAUSED, BOB.name)]
+        by_ada = [(Action.RESUMED, "ada"), (Action.PAUSED, "ada")]
+        assert await found("mail") == [*by_bob, *by_ada]
+        assert await found("mail", actor="ada") == by_ada
+        assert await found("mail", actor=ADA.key_id, limit=1) == by_ada[:1]
+        newest = (await told(store, AuditQuery(target="mail", limit=1)))[0]
+        assert await found("mail", before=newest.id, limit=2) == [by_bob[1], by_ada[0]]
+        assert await found(KEY.id) == [(Action.KEY_ADDED, "ada")]
+        assert await found("mai") == []
+        assert await found("mail", task_id=store.new_task_id()) == []
 
     async def test_entries_are_found_by_task_and_by_actor(self, store: Store) -> None:
         """By the name or by the id of the key, and by both at once."""
