@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from taskscheduler.domain.query import LIMIT_DEFAULT
 
@@ -86,3 +86,10 @@ class AuditQuery:
     actor: str | None = None
     before: int | None = None
     limit: int = LIMIT_DEFAULT
+
+
+class Pruned(NamedTuple):
+    """How many entries one turn deleted. With ``more``, another finds more to do at once."""
+
+    deleted: int
+    more: bool = False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
-    from taskscheduler.domain.audit import AuditEntry, AuditQuery
+    from taskscheduler.domain.audit import AuditEntry, AuditQuery, Pruned
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.census import Census
     from taskscheduler.domain.change import TaskState
@@ -361,6 +361,14 @@ class AuditTrail(Protocol):
 
     async def list(self, query: AuditQuery) -> Sequence[AuditEntry]:
         """Return up to ``query.limit`` entries that match, newest first."""
+        ...
+
+    async def prune(self, keep: timedelta, *, dry_run: bool = False) -> Pruned:
+        """Delete entries that are older than ``keep``, the oldest first; how many is bounded.
+
+        Any number may call it at once. With ``dry_run`` nothing is deleted, and what would be is
+        counted. Repeating is safe. The ids of what is deleted are never given again.
+        """
         ...
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from taskscheduler.domain.access import Caller, NewKey, digest_of
-from taskscheduler.domain.audit import Action, AuditQuery
+from taskscheduler.domain.audit import Action, AuditQuery, Pruned
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import (
     IllegalTransition,
@@ -231,6 +232,50 @@ class AuditContract(Contract):
         assert await found(ids[0], BOB.name) == []
         assert await found(store.new_task_id(), None) == []
         assert await found(None, "nobody") == []
+
+    async def test_old_entries_are_pruned(self, store: Store, clock: ManualClock) -> None:
+        """By their own age, whatever became of their tasks; those that stay keep their ids."""
+        old = [await put(store, by=ADA) for _ in range(3)]
+        await store.queues.pause("mail", by=ADA)
+        clock.advance(days=20)
+        await put(store, by=BOB)
+        (young,) = await told(store, AuditQuery(actor=BOB.name))
+        keep = timedelta(days=30)
+        assert await store.audit.prune(keep) == Pruned(0)
+        clock.advance(days=11)
+        assert await store.audit.prune(keep, dry_run=True) == Pruned(4)
+        assert await store.audit.prune(keep, dry_run=True) == Pruned(4), "nothing has gone"
+        everything = await told(store)
+        assert await store.audit.prune(keep) == Pruned(len(everything) - 1)
+        assert await told(store) == [young]
+        assert await store.audit.prune(keep) == Pruned(0)
+        assert (await store.tasks.get(old[0])).id == old[0]
+        assert (await store.queues.get("mail")).is_paused
+
+    async def test_the_ids_of_what_was_pruned_are_not_given_again(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """They are cursors: a page begun before goes on where it was."""
+        await put(store, by=ADA)
+        (first,) = await told(store)
+        clock.advance(days=2)
+        assert await store.audit.prune(timedelta(days=1)) == Pruned(1)
+        await put(store, by=ADA)
+        assert (await told(store))[0].id > first.id
+
+    async def test_many_entries_are_pruned_by_many_at_once(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Each goes once, and what is young stays."""
+        tasks = [new(store, by=ADA) for _ in range(2500)]
+        await store.tasks.put(tasks)
+        clock.advance(days=2)
+        await put(store, by=BOB)
+        keep = timedelta(days=1)
+        pruned = await asyncio.gather(*(store.audit.prune(keep) for _ in range(3)))
+        last = await store.audit.prune(keep)
+        assert sum(each.deleted for each in pruned) + last.deleted == len(tasks)
+        assert [each.actor for each in await told(store)] == [BOB.name]
 
     @pytest.mark.parametrize("actor", [None, "ada"])
     async def test_pages_neither_skip_nor_repeat(self, store: Store, actor: str | None) -> None:
