@@ -67,10 +67,13 @@ class TaskChanges(TypedDict, total=False):
 class Scheduler:
     """The way in. Use it as an async context manager; its methods may be called concurrently."""
 
-    def __init__(self, store: Store) -> None:
-        """Work on ``store``, opening it on entry and closing it on exit."""
+    def __init__(self, store: Store, *, commits: GroupCommit | None = None) -> None:
+        """Work on ``store``, opening it on entry and closing it on exit.
+
+        Single tasks are stored through ``commits``, where another view of the store has some.
+        """
         self.store = store
-        self._single = GroupCommit(store.tasks)
+        self._single = GroupCommit(store.tasks) if commits is None else commits
         self._by: Caller | None = None
         self._stack = AsyncExitStack()
         self._known: frozenset[str] = frozenset()

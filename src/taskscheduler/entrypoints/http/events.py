@@ -18,6 +18,7 @@ from msgspec import Struct
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.watching import LOOK_EVERY_S, Watch, Watched
 from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
+from taskscheduler.domain.query import wanted_by
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import TaskId
 from taskscheduler.entrypoints.http import asking, refusals
@@ -196,7 +197,8 @@ def _end(reason: str) -> ServerSentEventMessage:
 
 def watched_of(filters: list[str], task_ids: list[str]) -> Watched:
     """Return which tasks are meant. Raises BadRequest."""
-    wanted = asking.wanted_by(filters)
+    with asking.as_filter():
+        wanted = wanted_by(filters)
     if wanted is None:
         raise BadRequest("filter", "two of them exclude each other: nothing would ever be told")
     if "status" in wanted:

@@ -27,6 +27,7 @@ from taskscheduler.domain.errors import (
     TaskNotFound,
     TooManyWatchers,
 )
+from taskscheduler.domain.query import FILTERS
 from taskscheduler.domain.task import NAME_FORM, PAYLOAD_BYTES_MAX
 from taskscheduler.entrypoints.http.access import NOT_FOR_TENANTS, WITHOUT, WRONG, needed_by
 from taskscheduler.entrypoints.http.browsers import foreign_page
@@ -71,7 +72,7 @@ def _refused(*errors: Exception) -> Refusals:
 
 _AWAY: Final = StoreUnavailable("away")
 _NO_UUID: Final = BadRequest("id", "'7' is not a UUID")
-_BAD_FILTER: Final = BadRequest("filter", "'Failed' is no filter; expected status:<status>, …")
+_BAD_FILTER: Final = BadRequest("filter", f"'Failed' is no filter; expected {FILTERS}")
 _BAD_TIME: Final = BadRequest("$.execute_at", "Expected `datetime` with a timezone component")
 _UNKNOWN_KIND: Final = BadRequest(
     "$.kind", "unknown kind 'Fo'; known kinds: Bar, Baz, Foo", known_kinds=["Bar", "Baz", "Foo"]
