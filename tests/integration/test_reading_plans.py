@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
@@ -9,9 +10,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from taskscheduler.adapters.postgres import statements
+from taskscheduler.adapters.postgres import audit, statements
 from taskscheduler.adapters.postgres.board import LOWEST, page
 from taskscheduler.adapters.postgres.migrate import migrate
+from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
@@ -48,6 +50,12 @@ INSERT INTO {schema}.finished
 SELECT id, now(), now(), now(), n, 1, 1 + n %% 4, 1, 0, CASE WHEN n %% 100 = 1 THEN 3 ELSE 2 END
 FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM {schema}.task) AS t WHERE n %% 10 > 0""",
 )
+# Of the audit trail every thousandth entry is of a queue; the rest are of tasks.
+TOLD: Final[LiteralString] = """
+INSERT INTO {schema}.audit (at, action, actor, task, target)
+SELECT now() - interval '1 day' + n * interval '1 second', 'x', 'ada',
+       CASE WHEN n %% 1000 > 0 THEN gen_random_uuid() END, CASE WHEN n %% 1000 = 0 THEN 'mail' END
+FROM generate_series(1, %(many)s::integer) n"""
 
 PAGES: Final = {
     "all": (None, False),
@@ -128,6 +136,28 @@ async def test_a_page_reads_its_own_rows(reader: Reader) -> None:
             assert rows == LIMIT, name
             assert looked_at <= TOUCHED_MAX, (name, looked_at, plan)
             assert buffers <= BUFFERS_MAX, (name, buffers, plan)
+
+
+async def test_what_was_done_to_a_queue_is_found_among_what_was_done_to_tasks(
+    reader: Reader,
+) -> None:
+    reader.run(TOLD, many=MANY)
+    reader.run("VACUUM ANALYZE {schema}.audit")
+    values = {"before": None, "target": "mail", "limit": LIMIT}
+    rows, looked_at, buffers, plan = reader.cost(audit.entries(AuditQuery(target="mail")), **values)
+    assert rows == MANY // 1000
+    assert looked_at <= rows, plan
+    assert buffers <= rows + 10, plan
+
+
+async def test_of_the_trail_only_what_may_go_is_looked_at(reader: Reader) -> None:
+    """One batch, and its rows again where they go: however many there are."""
+    reader.run(TOLD, many=MANY)
+    reader.run("VACUUM ANALYZE {schema}.audit")
+    for keep in (timedelta(0), timedelta(days=400)):
+        values = {"keep": keep, "after": 0, "batch": audit.BATCH}
+        _, looked_at, _, plan = reader.cost(audit.PRUNE, **values)
+        assert looked_at <= audit.BATCH * 8, plan
 
 
 async def test_one_task_is_found_by_its_id(reader: Reader) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from taskscheduler import Context, Handlers, InvalidConfiguration, TaskStatus
-from taskscheduler.application.retention import EVERY_S, Retention, expire_all
-from taskscheduler.domain.retention import Expiry, RetentionPolicy, RetentionRule
+from taskscheduler.application.retention import EVERY_S, Retention, expire_all, prune_all
+from taskscheduler.domain.access import Caller
+from taskscheduler.domain.audit import AuditQuery, Pruned
+from taskscheduler.domain.retention import (
+    AUDIT_DEFAULT,
+    Expiry,
+    RetentionPolicy,
+    RetentionRule,
+    audit_span,
+)
+from taskscheduler.domain.span import SPAN_MAX, span_of
 from taskscheduler.entrypoints.exporting import exporter
 from taskscheduler.testing import ManualClock, drain, in_memory
+from taskscheduler.testing.faults import Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +62,24 @@ def test_rules_are_text(text: str, rule: RetentionRule):
 def test_what_is_no_span_is_refused(text: str):
     with pytest.raises(InvalidConfiguration, match="retention"):
         RetentionPolicy.parse([text])
+
+
+def test_a_span_is_as_long_as_time_goes():
+    """What is longer would lead out of the years that there are."""
+    assert span_of("36600d") == SPAN_MAX
+    assert span_of("36601d") is None
+    assert span_of("9999999w") is None
+    assert span_of("\u0663d") is None, "digits of other scripts"
+    with pytest.raises(InvalidConfiguration, match="retention"):
+        RetentionPolicy.parse(["999999d"])
+
+
+def test_the_trail_is_kept_for_a_span_or_for_ever():
+    assert audit_span(AUDIT_DEFAULT) == 400 * DAY
+    assert audit_span("forever") is None
+    for text in ("", "400", "kind:Foo=1d", "never"):
+        with pytest.raises(InvalidConfiguration, match="audit trail"):
+            audit_span(text)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +128,60 @@ async def test_a_turn_is_taken_now_and_then(clock: ManualClock):
     clock.advance(seconds=EVERY_S)
     await retention.turn()
     assert await scheduler.list() == []
+
+
+async def test_the_trail_is_pruned_whatever_becomes_of_tasks(clock: ManualClock):
+    """Here they are kept for ever, or cannot be written away."""
+
+    def full(_: Sequence[Task]) -> None:
+        raise OSError("no space")  # noqa: TRY003
+
+    for policy in (RetentionPolicy(), RetentionPolicy.parse(["0s"])):
+        scheduler = in_memory(clock)
+        retention = Retention(scheduler.store, policy, full, audit=DAY)
+        task = await completed(scheduler)
+        await scheduler.store.queues.pause("mail", by=Caller(name="ada"))
+        clock.advance(days=2)
+        await retention.turn()
+        assert await scheduler.store.audit.list(AuditQuery()) == []
+        assert await scheduler.list() == [task]
+
+
+async def test_a_trail_that_is_kept_for_ever_is_not_looked_at(clock: ManualClock):
+    scheduler = in_memory(clock)
+    await scheduler.store.queues.pause("mail", by=Caller(name="ada"))
+    clock.advance(days=9000)
+    await Retention(scheduler.store, RetentionPolicy.parse(["1d"])).turn()
+    assert len(await scheduler.store.audit.list(AuditQuery())) == 1
+
+
+async def test_while_more_is_to_be_pruned_it_is_time(clock: ManualClock):
+    store = in_memory(clock).store
+    trail: Any = Faulty(store.audit)
+    found = [Pruned(10, more=True), Pruned(10, more=True), Pruned(1)]
+
+    async def prune(keep: timedelta) -> Pruned:
+        assert keep == DAY
+        return found.pop(0)
+
+    trail.do_instead("prune", prune)
+    retention = Retention(replace(store, audit=trail), RetentionPolicy(), audit=DAY)
+    for _ in range(5):
+        await retention.turn()
+    assert found == []
+    assert trail.calls["prune"] == 3
+
+
+async def test_all_that_is_old_is_pruned_by_hand(clock: ManualClock):
+    store = in_memory(clock).store
+    trail: Any = Faulty(store.audit)
+    found = [Pruned(10, more=True), Pruned(3)]
+
+    async def prune(_: timedelta) -> Pruned:
+        return found.pop(0)
+
+    trail.do_instead("prune", prune)
+    assert await prune_all(replace(store, audit=trail), DAY) == 13
 
 
 async def test_what_cannot_be_exported_stays(clock: ManualClock, caplog: pytest.LogCaptureFixture):

@@ -31,10 +31,10 @@ class ActingScheduler(Scheduler):
 
     def __init__(self, whole: Scheduler, caller: Caller) -> None:
         """Show ``whole`` to ``caller``."""
-        super().__init__(whole.store, whole.tracing)
+        # Callers share their commits; whose task it is, each task says for itself.
+        super().__init__(whole.store, whole.tracing, commits=whole.commits)
         self._whole = whole
         self._by = self._caller = caller
-        self._single = whole.commits
         prefix = caller.queue_prefix
         # No prefix has a slash in it, so no two tenants' names can be the same.
         self._space = None if prefix is None else f"{prefix}/"

@@ -9,6 +9,7 @@ from taskscheduler.domain.retention import Expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.retention import RetentionPolicy
@@ -27,11 +28,17 @@ class Retention:
         store: Store,
         policy: RetentionPolicy,
         export: Callable[[Sequence[Task]], None] | None = None,
+        *,
+        audit: timedelta | None = None,
     ) -> None:
-        """Keep what ``policy`` says; hand the rest to ``export`` before it goes."""
+        """Keep what ``policy`` says; hand the rest to ``export`` before it goes.
+
+        The audit trail is kept for ``audit``; None for ever.
+        """
         self._store = store
         self._policy = policy
         self._export = export
+        self._audit = audit
         self._next_at = store.clock.monotonic()
 
     async def turn(self) -> None:
@@ -41,19 +48,35 @@ class Retention:
             StoreUnavailable: the store went away; another turn goes on.
         """
         now = self._store.clock.monotonic()
-        if not self._policy or now < self._next_at:
+        if now < self._next_at:
             return
         # Set before: what fails is not tried again and again.
         self._next_at = now + EVERY_S
+        more = [await self._prune(), await self._expire()]
+        if any(more):
+            self._next_at = now
+
+    async def _expire(self) -> bool:
+        """Drop tasks; return whether there is more to do."""
+        if not self._policy:
+            return False
         try:
             expiry = await self._store.archive.expire(self._policy, export=self._export)
         except OSError as error:
             log.warning("nothing is dropped, for it cannot be exported: %s", error)
-            return
-        if expiry.more:
-            self._next_at = now
+            return False
         if expiry.dropped or expiry.deleted:
             log.info("dropped %d tasks, deleted %d", expiry.dropped, expiry.deleted)
+        return expiry.more
+
+    async def _prune(self) -> bool:
+        """Delete old entries of the audit trail; return whether there is more to do."""
+        if self._audit is None:
+            return False
+        pruned = await self._store.audit.prune(self._audit)
+        if pruned.deleted:
+            log.info("deleted %d entries of the audit trail", pruned.deleted)
+        return pruned.more
 
 
 async def expire_all(
@@ -75,3 +98,13 @@ async def expire_all(
         on_turn(total)
         if not expiry.more:
             return total
+
+
+async def prune_all(store: Store, keep: timedelta) -> int:
+    """Take turns until no entry of the audit trail is older than ``keep``; return how many went."""
+    deleted = 0
+    while True:
+        pruned = await store.audit.prune(keep)
+        deleted += pruned.deleted
+        if not pruned.more:
+            return deleted

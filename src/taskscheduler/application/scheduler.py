@@ -69,14 +69,21 @@ class TaskChanges(TypedDict, total=False):
 class Scheduler:
     """The way in. Use it as an async context manager; its methods may be called concurrently."""
 
-    def __init__(self, store: Store, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tracing: Tracing | None = None,
+        *,
+        commits: GroupCommit | None = None,
+    ) -> None:
         """Work on ``store``, opening it on entry and closing it on exit.
 
-        With ``tracing``, what is stored belongs to the trace of whoever stores it.
+        With ``tracing``, what is stored belongs to the trace of whoever stores it. Single tasks are
+        stored through ``commits``, where another view of the store has some.
         """
         self.store = store
         self.tracing = tracing
-        self._single = GroupCommit(store.tasks)
+        self._single = GroupCommit(store.tasks) if commits is None else commits
         self._by: Caller | None = None
         self._stack = AsyncExitStack()
         self._known: frozenset[str] = frozenset()
@@ -328,12 +335,12 @@ class Scheduler:
         Raises:
             InvalidTask: no queue can be called so.
         """
-        await self.store.queues.pause(check_queue(name))
+        await self.store.queues.pause(check_queue(name), by=self._by)
         return await self.store.queues.get(name)
 
     async def resume_queue(self, name: str) -> Queue:
         """Let the tasks of a paused queue begin again, at once. Raises InvalidTask."""
-        await self.store.queues.resume(check_queue(name))
+        await self.store.queues.resume(check_queue(name), by=self._by)
         self.store.wakeups.ring({name})
         return await self.store.queues.get(name)
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidKey
+from taskscheduler.domain.span import SPAN_MAX
 from taskscheduler.domain.task import LATEST, NAME
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ TOKEN: Final = re.compile(r"tsk_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 KEY_ID: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 LABEL_CHARACTERS_MAX: Final = 128
 PREFIX_CHARACTERS_MAX: Final = 64
-LIFE_MAX: Final = timedelta(days=100 * 366)
 
 
 class Scope(StrEnum):
@@ -74,7 +74,7 @@ class NewKey:
         match self.expires:
             case datetime() as moment if moment.utcoffset() is None or moment > LATEST:
                 raise InvalidKey("expires", "must carry an offset from UTC and a year up to 9000")
-            case timedelta() as span if not timedelta(0) < span <= LIFE_MAX:
+            case timedelta() as span if not timedelta(0) < span <= SPAN_MAX:
                 raise InvalidKey("expires", "must be above 0 and at most 100 years")
             case _:
                 pass

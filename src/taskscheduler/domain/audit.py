@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from taskscheduler.domain.query import LIMIT_DEFAULT
 
@@ -24,6 +24,8 @@ class Action(StrEnum):
     RETRIED = "retried"
     RUN = "run"
     DELETED = "deleted"
+    PAUSED = "paused"
+    RESUMED = "resumed"
     KEY_ADDED = "key added"
     KEY_REVOKED = "key revoked"
 
@@ -32,8 +34,9 @@ class Action(StrEnum):
 class AuditEntry:
     """One thing that was done, and stays written.
 
-    ``actor`` is the caller's name. ``task_id`` is there where it was done to a task, ``target`` is
-    the id of the key where it was done to one. ``at`` is the store's time.
+    ``actor`` is the caller's name. ``task_id`` is there where it was done to a task, ``target``
+    where it was done to a key or a queue: the key's id, the queue's name. ``at`` is the store's
+    time.
     """
 
     id: int
@@ -79,6 +82,14 @@ class AuditQuery:
     """
 
     task_id: UUID | None = None
+    target: str | None = None
     actor: str | None = None
     before: int | None = None
     limit: int = LIMIT_DEFAULT
+
+
+class Pruned(NamedTuple):
+    """How many entries one turn deleted. With ``more``, another finds more to do at once."""
+
+    deleted: int
+    more: bool = False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
-    from taskscheduler.domain.audit import AuditEntry, AuditQuery
+    from taskscheduler.domain.audit import AuditEntry, AuditQuery, Pruned
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.census import Census
     from taskscheduler.domain.change import TaskState
@@ -292,7 +292,11 @@ class WorkerRegistry(Protocol):
 
 
 class QueueRegistry(Protocol):
-    """Queues: what they hold, and whether their tasks may begin."""
+    """Queues: what they hold, and whether their tasks may begin.
+
+    What is done ``by`` somebody is written into the audit trail, here as with tasks: a queue that
+    is paused already is not paused again.
+    """
 
     async def list(self) -> Sequence[Queue]:
         """Return every queue that a task or a worker ever named or somebody paused, by name."""
@@ -302,7 +306,7 @@ class QueueRegistry(Protocol):
         """Return the queue of that name, which may be empty: nobody has to make one."""
         ...
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, *, by: Caller | None = None) -> None:
         """Let no task of the queue begin until ``resume``.
 
         When this returns, no claim returns a task of the queue that is not leased by now. What
@@ -310,7 +314,7 @@ class QueueRegistry(Protocol):
         """
         ...
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, *, by: Caller | None = None) -> None:
         """Let tasks of the queue begin again. Repeating changes nothing."""
         ...
 
@@ -366,6 +370,14 @@ class AuditTrail(Protocol):
 
     async def list(self, query: AuditQuery) -> Sequence[AuditEntry]:
         """Return up to ``query.limit`` entries that match, newest first."""
+        ...
+
+    async def prune(self, keep: timedelta, *, dry_run: bool = False) -> Pruned:
+        """Delete entries that are older than ``keep``, the oldest first; how many is bounded.
+
+        Any number may call it at once. With ``dry_run`` nothing is deleted, and what would be is
+        counted. Repeating is safe. The ids of what is deleted are never given again.
+        """
         ...
 
 

@@ -1,32 +1,25 @@
-"""How long tasks that have ended are kept."""
+"""How long tasks that have ended are kept, and what was done to them."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.span import span_of
 from taskscheduler.domain.status import FINAL, TaskStatus
 from taskscheduler.domain.task import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import date
+    from datetime import date, timedelta
 
-SPAN: Final = re.compile(r"(\d{1,6})([smhdw])")
-UNITS: Final = {
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
 FOREVER: Final = "forever"
+AUDIT_DEFAULT: Final = "400d"
+"""A year, and what it takes to notice that one is over."""
 FORM: Final = (
-    "expected 30d (also s, m, h, w, or forever), with status:<status> or kind:<kind> or both "
-    "before it: status:Failed,kind:Foo=90d"
+    "expected 30d (also s, m, h, w, up to 100 years, or forever), with status:<status> or "
+    "kind:<kind> or both before it: status:Failed,kind:Foo=90d"
 )
 
 
@@ -51,18 +44,16 @@ class RetentionRule:
         for each in choice.split(",") if found else ():
             field, _, value = each.partition(":")
             chosen[field] = value
+        keep = None if span == FOREVER else span_of(span)
         status, kind = chosen.pop("status", None), chosen.pop("kind", None)
         if (
             chosen
             or (status is not None and status not in FINAL)
             or (kind is not None and NAME.fullmatch(kind) is None)
-            or (span != FOREVER and SPAN.fullmatch(span) is None)
+            or (span != FOREVER and keep is None)
         ):
             message = f"retention {text!r}: {FORM}; statuses are {', '.join(sorted(FINAL))}"
             raise InvalidConfiguration(message)
-        keep = None
-        if (parts := SPAN.fullmatch(span)) is not None:
-            keep = int(parts[1]) * UNITS[parts[2]]
         return cls(status=None if status is None else TaskStatus(status), kind=kind, keep=keep)
 
 
@@ -89,6 +80,15 @@ class RetentionPolicy:
             if rule.status in {None, status} and rule.kind in {None, kind}
         ]
         return max(fitting, key=lambda rule: rule.weight).keep if fitting else None
+
+
+def audit_span(text: str) -> timedelta | None:
+    """Return how long the audit trail is kept; None for ever. Raises InvalidConfiguration."""
+    keep = span_of(text)
+    if keep is None and text != FOREVER:
+        message = f"retention of the audit trail {text!r}: expected a span such as 400d, or forever"
+        raise InvalidConfiguration(message)
+    return keep
 
 
 class Expiry(NamedTuple):

@@ -142,6 +142,7 @@ class WorkerSettings:
     bar_url: str
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     retention_export: Path | None = None
+    retention_audit: timedelta | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.processes import eventually
@@ -30,6 +31,11 @@ def test_queues_are_listed_paused_and_resumed(call: Call, programs: Programs):
     assert json.loads(good("queues resume letters --json"))["paused"] is False
     assert good("queues list").count("working") == 0  # nothing names letters any more
     assert "working" in good("queues resume mail")
+    told = good("audit --target mail").splitlines()
+    assert len(told) == 2
+    assert all(re.search(r"(paused|resumed) +mail  by cli:\S+  from \S", line) for line in told)
+    done: list[dict[str, Any]] = json.loads(good("audit --target letters --json"))
+    assert [each["action"] for each in done] == ["resumed", "paused"]
 
 
 def test_what_cannot_name_a_queue_is_refused(call: Call, programs: Programs):

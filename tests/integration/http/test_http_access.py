@@ -13,12 +13,20 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from litestar import get, post
 from litestar.routes import HTTPRoute
 
 from taskscheduler.application.keys import STALE_AFTER_S, Gate, issue
 from taskscheduler.application.watching import Watch
 from taskscheduler.domain.access import Scope
-from taskscheduler.entrypoints.http.access import SCOPE, TENANTS, Access, RateLimit, needed_by
+from taskscheduler.entrypoints.http.access import (
+    READING,
+    SCOPE,
+    TENANTS,
+    Access,
+    RateLimit,
+    needed_by,
+)
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.http.browsers import add_headers
 from taskscheduler.testing import ManualClock, in_memory
@@ -38,6 +46,7 @@ pytestmark = pytest.mark.anyio
 
 Call = tuple[str, str, Mapping[str, Any]]
 OPEN_PATHS = re.compile(r"/(healthz|readyz|schema(/.*)?)")
+ADMIN_PATHS = {"/audit"}
 TENANT = "acme."
 BODIES: dict[tuple[str, str], Any] = {("PATCH", "/tasks/{task_id:str}"): {"priority": 1}}
 """What a call needs to come as far as its task. Others are called with ``{}``."""
@@ -153,14 +162,49 @@ def test_every_route_says_what_it_needs(call: Call):
         assert needed_by(opt, method) is Scope.READ  # made by the framework
         return
     assert opt.get(SCOPE) in {"open", *Scope}, f"{named(call)}: opt=reached_by(…) is missing"
-    if OPEN_PATHS.fullmatch(path):
-        assert opt[SCOPE] == "open"
+    assert (opt[SCOPE] == "open") == (OPEN_PATHS.fullmatch(path) is not None), path
 
 
-def test_what_changes_something_needs_more_than_read():
-    for method, path, opt in GUARDED:
-        if method in {"PUT", "PATCH", "DELETE"}:
-            assert needed_by(opt, method) in {Scope.WRITE, Scope.ADMIN}, path
+@pytest.mark.parametrize("call", GUARDED, ids=named)
+def test_no_route_needs_less_than_it_should(call: Call):
+    """To look is to read, all else is to write, and what tells of everybody is for few."""
+    method, path, opt = call
+    if path in ADMIN_PATHS and method != "OPTIONS":
+        expected = Scope.ADMIN
+    else:
+        expected = Scope.READ if method in READING else Scope.WRITE
+    assert needed_by(opt, method) is expected
+
+
+async def test_there_is_no_way_in_that_the_guard_does_not_see(service: Service):
+    """Mounted applications and web sockets have no ``opt`` that the tests here would look at."""
+    assert {type(route) for route in service.app.routes} == {HTTPRoute}
+    for app in (service.app, create_app(in_memory())):
+        assert sorted(map(named, routes(app))) == sorted(map(named, CALLS))
+
+
+async def test_a_route_without_rules_is_closed(service: Service):
+    """Whatever the tests say: who forgets them opens nothing."""
+
+    @get("/forgotten/look")
+    async def look() -> dict[str, str]:
+        return {"secret": "seen"}
+
+    @post("/forgotten/change")
+    async def change() -> dict[str, str]:
+        return {"secret": "changed"}
+
+    service.app.register(look)
+    service.app.register(change)
+    for method, path in (("GET", "/forgotten/look"), ("POST", "/forgotten/change")):
+        for key in WRONG.values():
+            answer = await service.ask(method, path, key)
+            problem(answer, 401)
+        for tenant in ("tenant", "tenant-admin", "other-tenant"):
+            problem(await service.ask(method, path, tenant), 403)
+        assert (await service.ask(method, path, "admin")).is_success
+    assert (await service.ask("GET", "/forgotten/look", "read")).is_success
+    problem(await service.ask("POST", "/forgotten/change", "read"), 403)
 
 
 def test_a_route_that_says_nothing_is_closed_to_tenants_and_needs_what_its_method_does():
@@ -447,6 +491,27 @@ async def test_what_is_done_with_a_key_is_written_down(service: Service):
     assert len(await audit(service, f"?actor=tenant&task={task_id}")) == 2
 
 
+async def test_who_pauses_a_queue_is_written_down(service: Service):
+    headers = {"X-Request-Id": "r-2"}
+    for verb, key in (("pause", "write"), ("pause", "admin"), ("resume", "admin")):
+        answer = await service.ask("POST", f"/queues/mail/{verb}", key, headers=headers)
+        assert answer.status_code == 200
+    problem(await service.ask("POST", "/queues/mail/pause", "read"), 403)
+    problem(await service.ask("POST", "/queues/mail/pause", "tenant-admin"), 403)
+    await service.store("write", queue="mail")
+    found = await audit(service, "?target=mail")
+    assert [(each["action"], each["actor"]) for each in found] == [
+        ("resumed", "admin"),
+        ("paused", "write"),
+    ]
+    paused = found[1]
+    assert paused["key_id"] == service.tokens["write"][4:20]
+    assert (paused["target"], paused["task_id"]) == ("mail", None)
+    assert (paused["address"], paused["request_id"]) == ("127.0.0.1", "r-2")
+    answer = await service.ask("GET", "/audit?target=mail&limit=1", "admin")
+    assert (await service.ask("GET", answer.links["next"]["url"], "admin")).json() == [paused]
+
+
 async def test_of_many_who_store_at_once_each_is_told_under_its_own_name(service: Service):
     """They share a commit, and not a name."""
     keys = ("write", "admin", "tenant", "other-tenant")
@@ -485,6 +550,8 @@ async def test_pages_of_the_trail_are_followed_by_their_links(service: Service):
         "nonsense=1",
         "actor=%00",
         "actor=" + "x" * 257,
+        "target=%00",
+        "target=" + "x" * 257,
     ],
 )
 async def test_a_bad_question_about_the_trail_is_answered_with_what_was_expected(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httpx
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis.checks import CHECKS  # pyright: ignore[reportUnknownVariableType]
 
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.testing import in_memory
@@ -75,4 +76,6 @@ def test_the_running_service_describes_itself_so(service: str):
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 def test_keeps_to_its_description(case: Case[Any], service: str):
+    """By every check there is; an answer that is not documented is one of them."""
+    assert "status_code_conformance" in CHECKS.get_all_names()
     case.call_and_validate(base_url=service, timeout=ANSWER_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.queue import Count, Queue
 from taskscheduler.domain.status import TaskStatus
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import WorkerId
 
 
@@ -44,13 +46,16 @@ class MemoryQueueRegistry:
             oldest_due_at=min(due, default=None),
         )
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, *, by: Caller | None = None) -> None:
         """See ``QueueRegistry.pause``."""
-        self._state.paused.setdefault(name, self._state.now())
+        if name not in self._state.paused:
+            self._state.paused[name] = self._state.now()
+            self._state.tell(by, Action.PAUSED, target=name)
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, *, by: Caller | None = None) -> None:
         """See ``QueueRegistry.resume``."""
-        self._state.paused.pop(name, None)
+        if self._state.paused.pop(name, None) is not None:
+            self._state.tell(by, Action.RESUMED, target=name)
 
     async def running(self) -> tuple[Mapping[WorkerId, int], bool]:
         """See ``QueueRegistry.running``."""

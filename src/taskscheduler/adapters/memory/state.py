@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from taskscheduler.domain.audit import AuditEntry
@@ -60,6 +61,7 @@ class State:
     paused: dict[str, datetime] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
+    audit_ids: Iterator[int] = field(default_factory=lambda: count(1))
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -137,7 +139,7 @@ class State:
     ) -> None:
         """Write into the audit trail what ``by`` did, if that is known."""
         if by is not None:
-            number = len(self.audit) + 1
+            number = next(self.audit_ids)
             self.audit.append(
                 AuditEntry.of(number, self.now(), action, by, task_id=task_id, target=target)
             )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.rows import utc
+from taskscheduler.domain.audit import Action
 from taskscheduler.domain.queue import COUNT_MAX, Count, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import WorkerId
 
 PAGES_MAX: Final = 4096
@@ -39,6 +42,7 @@ class PostgresQueueRegistry:
     def __init__(self, database: Database) -> None:
         """Work through ``database``."""
         self._database = database
+        self._trail = Trail(database)
         self._look = database.sql(LOOK)
         self._running = database.sql(RUNNING)
         self._pause = database.sql(PAUSE)
@@ -54,22 +58,22 @@ class PostgresQueueRegistry:
         (queue,) = await self._seen(name)
         return queue
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, *, by: Caller | None = None) -> None:
         """See ``QueueRegistry.pause``."""
 
         async def work(connection: Connection) -> None:
             # Two commits. Claims that began before the first are waited for by the second, for
             # they hold their worker's row in share; those that begin after it see the pause.
-            await connection.execute(self._pause, {"queue": name})
+            await self._switch(connection, self._pause, name, by, Action.PAUSED)
             await connection.execute(self._wait_for_claims)
 
         await self._database.run(work)
 
-    async def resume(self, name: str) -> None:
+    async def resume(self, name: str, *, by: Caller | None = None) -> None:
         """See ``QueueRegistry.resume``."""
 
         async def work(connection: Connection) -> None:
-            await connection.execute(self._resume, {"queue": name})
+            await self._switch(connection, self._resume, name, by, Action.RESUMED)
 
         await self._database.run(work)
 
@@ -81,6 +85,15 @@ class PostgresQueueRegistry:
             return dict(rows), await self._is_whole(connection)
 
         return await self._database.run(work)
+
+    async def _switch(
+        self, connection: Connection, statement: bytes, name: str, by: Caller | None, action: Action
+    ) -> None:
+        """Do ``statement``; if it changed something ``by`` somebody, the entry is one commit."""
+        async with connection.transaction():
+            done = await connection.execute(statement, {"queue": name})
+            if by is not None and done.rowcount:
+                await self._trail.record(connection, by, action, target=name)
 
     async def _seen(self, name: str | None) -> Sequence[Queue]:
         values = {"queue": name, "limit": COUNT_MAX, "pages": PAGES_MAX}

@@ -22,6 +22,9 @@ def add_to(app: typer.Typer) -> None:
 
 def audit(
     task: Annotated[UUID | None, typer.Option(help="Only what was done to this task.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Only what was done to this queue, or the key with this id.")
+    ] = None,
     actor: Annotated[
         str | None, typer.Option(help="Only what this name, or the key with this id, did.")
     ] = None,
@@ -38,7 +41,7 @@ def audit(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.domain.audit import AuditQuery
 
-        query = AuditQuery(task_id=task, actor=actor, before=before, limit=limit)
+        query = AuditQuery(task_id=task, target=target, actor=actor, before=before, limit=limit)
         entries = await scheduler.store.audit.list(query)
         if json:
             from taskscheduler.entrypoints.http.messages import AuditMessage

@@ -10,8 +10,7 @@ import typer
 
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.status import TaskStatus
+from taskscheduler.domain.query import FILTERS, TaskQuery
 from taskscheduler.entrypoints.cli.work import say, with_scheduler
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.scheduler import Scheduler
 
-FILTERS = "status:<status>, kind:<kind> or queue:<queue>"
 DONE = {BulkVerb.CANCEL: "cancelled", BulkVerb.RETRY: "retried", BulkVerb.DELETE: "deleted"}
 
 Filters = Annotated[
@@ -82,26 +80,11 @@ def query_of(filters: Sequence[str]) -> TaskQuery | None:
     Raises:
         InvalidConfiguration: one is no filter.
     """
-    wanted: dict[str, str] = {}
-    contradicting = False
-    for each in filters:
-        field, found, value = each.partition(":")
-        if not found or field not in {"status", "kind", "queue"}:
-            message = f"--filter {each!r}: expected {FILTERS}"
-            raise InvalidConfiguration(message)
-        if field == "status" and value not in set(TaskStatus):
-            message = f"--filter {each!r}: expected one of {', '.join(TaskStatus)}"
-            raise InvalidConfiguration(message)
-        contradicting |= wanted.setdefault(field, value) != value
-    if contradicting:
-        return None
-    status = wanted.get("status")
-    return TaskQuery(
-        status=None if status is None else TaskStatus(status),
-        kind=wanted.get("kind"),
-        queue=wanted.get("queue"),
-        limit=PAGE_MAX,
-    )
+    try:
+        return TaskQuery.parse(filters, limit=PAGE_MAX)
+    except ValueError as error:
+        message = f"--filter: {error}"
+        raise InvalidConfiguration(message) from None
 
 
 def _cursor_of(text: str) -> BulkCursor:

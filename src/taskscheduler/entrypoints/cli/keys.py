@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskscheduler.domain.access import Scope
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.span import span_of
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.work import at_text, moment_of, operator, say, with_scheduler
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.access import ApiKey
-
-SPAN: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])", re.ASCII)
-UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 app = typer.Typer(help="Add, list and revoke the keys of the REST service.")
 
@@ -100,8 +98,8 @@ def end_of(text: str | None) -> datetime | timedelta | None:
     """Return what ``--expires`` says. Raises InvalidConfiguration."""
     if text is None:
         return None
-    if (span := SPAN.fullmatch(text)) is not None:
-        return timedelta(**{UNITS[span[2]]: int(span[1])})
+    if (span := span_of(text)) is not None:
+        return span
     try:
         return moment_of(text)
     except InvalidConfiguration:

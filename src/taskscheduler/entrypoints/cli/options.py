@@ -212,6 +212,14 @@ RetentionExport = Annotated[
         show_default=False,
     ),
 ]
+RetentionAudit = Annotated[
+    str,
+    typer.Option(
+        envvar="TASKSCHEDULER_RETENTION_AUDIT",
+        metavar="SPAN",
+        help="How long the audit trail is kept: 400d, or forever.",
+    ),
+]
 BarUrl = Annotated[
     str, typer.Option(envvar="TASKSCHEDULER_BAR_URL", help="What the kind Bar asks.")
 ]

@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
-from taskscheduler.domain.retention import RetentionPolicy
+from taskscheduler.domain.retention import FOREVER, RetentionPolicy, audit_span
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.work import say, with_scheduler
 
 if TYPE_CHECKING:
     from taskscheduler.application.scheduler import Scheduler
 
-app = typer.Typer(help="Drop tasks that ended long ago.")
+app = typer.Typer(help="Drop tasks that ended long ago, and old entries of the audit trail.")
 
 
 @app.callback()
 def retention() -> None:
-    """Drop tasks that ended long ago; by default everything is kept."""
+    """Drop what has been kept long enough; only what is asked for is dropped by hand."""
 
 
 @app.command()
 def run(
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
+    retention_audit: o.RetentionAudit = FOREVER,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Drop nothing; say what the next turn would drop.")
     ] = False,
@@ -35,12 +36,13 @@ def run(
 ) -> None:
     """Drop what has been kept long enough, until nothing is left to drop."""
     policy = RetentionPolicy.parse(retention or ())
-    if not policy:
-        message = "nothing is to be dropped: give --retention, such as 30d"
+    audit = audit_span(retention_audit)
+    if not policy and audit is None:
+        message = "nothing is to be dropped: give --retention or --retention-audit, such as 30d"
         raise InvalidConfiguration(message)
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.application.retention import expire_all
+        from taskscheduler.application.retention import expire_all, prune_all
         from taskscheduler.entrypoints.exporting import exporter
 
         archive = scheduler.store.archive
@@ -53,13 +55,20 @@ def run(
         except OSError as error:
             message = f"nothing more is dropped, for it cannot be exported: {error}"
             raise StoreUnavailable(message) from None
+        pruned = 0
+        if audit is not None and dry_run:
+            pruned = (await scheduler.store.audit.prune(audit, dry_run=True)).deleted
+        elif audit is not None:
+            pruned = await prune_all(scheduler.store, audit)
         days = [day.isoformat() for day in done.days]
-        numbers = {"days": days, "dropped": done.dropped, "deleted": done.deleted}
+        numbers = {"days": days, "dropped": done.dropped, "deleted": done.deleted, "pruned": pruned}
         would = "would be " if dry_run else ""
         text = (
             f"{done.dropped} tasks of {len(days)} whole days {would}dropped, "
             f"{done.deleted} single tasks {would}deleted"
         )
+        if audit is not None:
+            text += f", {pruned} entries of the audit trail {would}deleted"
         say(numbers | {"dry_run": dry_run}, as_json=json, text=text)
 
     with_scheduler(database_url, schema, work)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.domain.retention import RetentionPolicy
+from taskscheduler.domain.retention import AUDIT_DEFAULT, RetentionPolicy, audit_span
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import store_settings
 from taskscheduler.entrypoints.settings import (
@@ -63,6 +63,7 @@ def dev(
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
+    retention_audit: o.RetentionAudit = AUDIT_DEFAULT,
     no_http_targets: o.NoHttpTargets = False,
     http_allow: o.HttpAllow = [],  # noqa: B006 - typer's own form; never changed
     webhook_secret: o.WebhookSecret = [],  # noqa: B006 - typer's own form; never changed
@@ -99,6 +100,7 @@ def dev(
             bar_url=bar_url,
             retention=RetentionPolicy.parse(retention or ()),
             retention_export=retention_export,
+            retention_audit=audit_span(retention_audit),
         ),
     )
     targets = _targets(no_http_targets, http_allow, webhook_secret)
@@ -175,6 +177,7 @@ def worker(
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
+    retention_audit: o.RetentionAudit = AUDIT_DEFAULT,
     metrics_host: o.MetricsHost = "127.0.0.1",
     metrics_port: o.MetricsPort = None,
     no_http_targets: o.NoHttpTargets = False,
@@ -199,6 +202,7 @@ def worker(
         bar_url=bar_url,
         retention=RetentionPolicy.parse(retention or ()),
         retention_export=retention_export,
+        retention_audit=audit_span(retention_audit),
         metrics_host=metrics_host,
         metrics_port=metrics_port,
     )

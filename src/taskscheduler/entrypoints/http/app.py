@@ -16,10 +16,11 @@ from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import OPEN, reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.audit import list_audit
 from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
-from taskscheduler.entrypoints.http.errors import HANDLERS
+from taskscheduler.entrypoints.http.errors import HANDLERS, RETRY_AFTER_S
 from taskscheduler.entrypoints.http.events import event_router
 from taskscheduler.entrypoints.http.messages import Health, Readiness, SchemaMessage
 from taskscheduler.entrypoints.http.operating import operating_router
@@ -66,7 +67,7 @@ async def metrics(metrics: NamedDependency[Any]) -> Response[bytes]:
     "/readyz",
     opt=OPEN,
     operation_class=docs.Documented,
-    responses=docs.AWAY,
+    responses=refusals.NOT_READY_YET,
     summary="Can it work?",
     tags=["service"],
 )
@@ -77,13 +78,22 @@ async def readyz(scheduler: NamedDependency[Scheduler]) -> Response[Readiness]:
             version = await scheduler.store.upkeep.schema_version()
     except (StoreUnavailable, SchemaMismatch, TimeoutError):
         away = Readiness("unavailable", "the database cannot be reached at present")
-        return Response(away, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        return not_ready(away)
     schema = SchemaMessage(version.found, version.expected)
     if not version.fits:
         detail = "the database's schema is missing or too old; run: taskscheduler migrate"
         unfit = Readiness("unavailable", detail, schema)
-        return Response(unfit, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        return not_ready(unfit)
     return Response(Readiness("ok", None, schema))
+
+
+def not_ready(readiness: Readiness) -> Response[Readiness]:
+    """Return the answer of a service that cannot work, and when to ask again."""
+    return Response(
+        readiness,
+        status_code=HTTPStatus.SERVICE_UNAVAILABLE,
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
 
 
 def create_app(
@@ -140,6 +150,7 @@ def create_app(
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
         openapi_config=docs.openapi_config(version("taskscheduler"), closed=access is not None),
+        plugins=[refusals.RefusedByAccess(closed=access is not None)],
         request_max_body_size=body_bytes_max,
         logging_config=None,
     )

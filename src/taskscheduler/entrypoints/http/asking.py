@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
@@ -11,20 +12,18 @@ from uuid import UUID
 from litestar.params import PathParameter, QueryParameter
 
 from taskscheduler.domain.errors import UnknownKind
-from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import NAME, NAME_FORM, Idempotency
+from taskscheduler.domain.query import FILTERS, TaskQuery
+from taskscheduler.domain.task import Idempotency
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.errors import BadRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     from litestar import Request
 
     from taskscheduler.application.scheduler import Scheduler
 
-FILTERS: Final = "status:<status>, kind:<kind> or queue:<queue>"
 TAG: Final = re.compile(r'\s*(?:(W/)?"([^"]*)"\s*)?(?:,|$)')
 
 TaskIdText = Annotated[str, PathParameter(schema_extra=docs.UUID_TEXT)]
@@ -72,35 +71,18 @@ def query_of(filters: Sequence[str] | None, cursor: str | None, limit: int) -> T
     Raises:
         BadRequest: one of them cannot be understood.
     """
-    wanted = wanted_by(filters or ())
     before = None if cursor is None else uuid_of(cursor, "cursor")
-    if wanted is None:
-        return None
-    status = wanted.get("status")
-    return TaskQuery(
-        status=None if status is None else TaskStatus(status),
-        kind=wanted.get("kind"),
-        queue=wanted.get("queue"),
-        before=before,
-        limit=limit,
-    )
+    with as_filter():
+        return TaskQuery.parse(filters or (), before=before, limit=limit)
 
 
-def wanted_by(filters: Sequence[str]) -> dict[str, str] | None:
-    """Return the filters by field; None if two of them exclude each other. Raises BadRequest."""
-    wanted: dict[str, str] = {}
-    contradicting = False
-    for each in filters:
-        field, found, value = each.partition(":")
-        if not found or field not in {"status", "kind", "queue"}:
-            raise BadRequest("filter", f"{each!r} is no filter; expected {FILTERS}")
-        if field == "status" and value not in set(TaskStatus):
-            expected = ", ".join(TaskStatus)
-            raise BadRequest("filter", f"{value!r} is no status; expected one of {expected}")
-        if field != "status" and NAME.fullmatch(value) is None:
-            raise BadRequest("filter", f"{value!r} is no {field}: {NAME_FORM}")
-        contradicting |= wanted.setdefault(field, value) != value
-    return None if contradicting else wanted
+@contextmanager
+def as_filter() -> Generator[None]:
+    """Read filters within. Raises BadRequest for one that is none."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadRequest("filter", str(error)) from None
 
 
 async def require_known(scheduler: Scheduler, rules: TaskRules, places: Mapping[str, str]) -> None:

@@ -13,15 +13,16 @@ from litestar.params import QueryParameter
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.messages import AuditMessage
 
-ACTOR_CHARACTERS_MAX: Final = 256
+TEXT_CHARACTERS_MAX: Final = 256
 
+TEXT: Final[dict[str, Any]] = {**docs.ONE_TEXT, "max_length": TEXT_CHARACTERS_MAX}
 #: Text, because an int would take the word null, too. So many digits always fit the store's ids.
 NUMBER: Final = re.compile("[1-9][0-9]{0,17}")
 Number = Annotated[
@@ -37,7 +38,7 @@ Number = Annotated[
     "/audit",
     opt=reached_by("admin"),
     operation_class=docs.Documented,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.LISTING,
     summary="Who did what, newest first",
     tags=["service"],
 )
@@ -47,24 +48,30 @@ async def list_audit(
     task: Annotated[
         str | None, QueryParameter(description="a task's id", schema_extra=docs.ONE_UUID)
     ] = None,
-    actor: Annotated[
+    target: Annotated[
         str | None,
         QueryParameter(
-            description="the name of a key, or its id",
-            schema_extra={**docs.ONE_TEXT, "max_length": ACTOR_CHARACTERS_MAX},
+            description="the name of a queue, or the id of a key, to which it was done",
+            schema_extra=TEXT,
         ),
+    ] = None,
+    actor: Annotated[
+        str | None,
+        QueryParameter(description="the name of a key, or its id", schema_extra=TEXT),
     ] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
     cursor: Number = None,
 ) -> Response[list[AuditMessage]]:
     """List what was done. While there is more, the Link header names the next page."""
-    asking.only_known(request, ("task", "actor", "limit", "cursor"))
-    if actor is not None and (len(actor) > ACTOR_CHARACTERS_MAX or "\0" in actor):
-        raise BadRequest("actor", f"must be up to {ACTOR_CHARACTERS_MAX} characters, none NUL")
+    asking.only_known(request, ("task", "target", "actor", "limit", "cursor"))
+    for name, text in (("target", target), ("actor", actor)):
+        if text is not None and (len(text) > TEXT_CHARACTERS_MAX or "\0" in text):
+            raise BadRequest(name, f"must be up to {TEXT_CHARACTERS_MAX} characters, none NUL")
     if cursor is not None and NUMBER.fullmatch(cursor) is None:
         raise BadRequest("cursor", "must be as the Link header of the page before has it")
     query = AuditQuery(
         task_id=None if task is None else asking.uuid_of(task, "task"),
+        target=target,
         actor=actor,
         before=None if cursor is None else int(cursor),
         limit=limit + 1,
@@ -73,7 +80,13 @@ async def list_audit(
     page = found[:limit]
     headers: dict[str, str] = {}
     if len(found) > limit:
-        following = {"task": task, "actor": actor, "limit": limit, "cursor": page[-1].id}
+        following = {
+            "task": task,
+            "target": target,
+            "actor": actor,
+            "limit": limit,
+            "cursor": page[-1].id,
+        }
         given = {name: value for name, value in following.items() if value is not None}
         address = request.url.with_replacements(query=urlencode(given))
         headers["Link"] = f'<{address}>; rel="next"'

@@ -94,6 +94,11 @@ def cors_config(origins: Sequence[str]) -> CORSConfig | None:
     )
 
 
+def foreign_page(origin: str) -> Forbidden:
+    """Return the error for a page of ``origin`` that calls an open service."""
+    return Forbidden(f"pages of {origin!r} may not call this service; see --cors-origin")
+
+
 def own_pages_only(origins: Sequence[str]) -> Callable[[ASGIApp], ASGIApp]:
     """Return the middleware of an open service: pages of others than ``origins`` may not call it.
 
@@ -113,8 +118,7 @@ def own_pages_only(origins: Sequence[str]) -> Callable[[ASGIApp], ASGIApp]:
             if origin and "*" not in trusted:
                 text = origin.decode("latin-1")
                 if text not in trusted and text.partition("://")[2] != host.decode("latin-1"):
-                    message = f"pages of {text!r} may not call this service; see --cors-origin"
-                    raise Forbidden(message)
+                    raise foreign_page(text)
             await app(scope, receive, send)
 
         return check

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from litestar import Request, Response, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 from msgspec import Struct
 
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkStep, BulkVerb
-from taskscheduler.domain.query import TaskQuery
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
@@ -34,6 +34,29 @@ Cursor = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tasks are meant, as it was asked for."""
+
+    filters: list[str]
+    everything: bool
+    limit: int
+    cursor: str | None
+
+
+def choice_of(
+    filters: asking.Filters = None,
+    all_: All = False,
+    limit: Limit = PAGE_MAX,
+    cursor: Cursor = None,
+) -> Choice:
+    """Return which tasks the parameters choose."""
+    return Choice(filters or [], all_, limit, cursor)
+
+
+CHOOSING: Final = {"choice": Provide(choice_of, sync_to_thread=False)}
+
+
 class BulkMessage(Struct, kw_only=True):
     """What one call did. While there is a `cursor`, call again with it."""
 
@@ -51,71 +74,63 @@ class BulkMessage(Struct, kw_only=True):
 @post(
     "/tasks/cancel",
     opt=reached_by("write"),
+    dependencies=CHOOSING,
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BULK_ERRORS,
+    responses=refusals.BULK,
     summary="Cancel many tasks",
 )
 async def cancel_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     rules: NamedDependency[asking.TaskRules],
-    filters: asking.Filters = None,
-    all_: All = False,
-    limit: Limit = PAGE_MAX,
-    cursor: Cursor = None,
+    choice: NamedDependency[Choice],
 ) -> Response[BulkMessage]:
     """Cancel the Pending and InProgress tasks that match, a page at a time.
 
     At least one filter is needed, or `all=true`.
     """
     asking.only_known(request, ("filter", "all", "limit", "cursor"))
-    query = await _query_of(scheduler, rules, filters, limit, everything=all_)
-    return await _step(scheduler, BulkVerb.CANCEL, query, cursor)
+    return await _step(scheduler, rules, BulkVerb.CANCEL, choice)
 
 
 @post(
     "/tasks/retry",
     opt=reached_by("write"),
+    dependencies=CHOOSING,
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BULK_ERRORS,
+    responses=refusals.BULK,
     summary="Retry many tasks",
 )
 async def retry_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     rules: NamedDependency[asking.TaskRules],
-    filters: asking.Filters = None,
-    all_: All = False,
-    limit: Limit = PAGE_MAX,
-    cursor: Cursor = None,
+    choice: NamedDependency[Choice],
 ) -> Response[BulkMessage]:
     """Run the Failed and Cancelled tasks that match again, a page at a time.
 
     At least one filter is needed, or `all=true`.
     """
     asking.only_known(request, ("filter", "all", "limit", "cursor"))
-    query = await _query_of(scheduler, rules, filters, limit, everything=all_)
-    return await _step(scheduler, BulkVerb.RETRY, query, cursor)
+    return await _step(scheduler, rules, BulkVerb.RETRY, choice)
 
 
 @post(
     "/tasks/delete",
     opt=reached_by("write"),
+    dependencies=CHOOSING,
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BULK_ERRORS,
+    responses=refusals.BULK,
     summary="Delete many tasks",
 )
 async def delete_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     rules: NamedDependency[asking.TaskRules],
-    filters: asking.Filters = None,
-    all_: All = False,
-    limit: Limit = PAGE_MAX,
-    cursor: Cursor = None,
+    choice: NamedDependency[Choice],
     force: Annotated[
         bool, QueryParameter(description="cancel and delete tasks even while in progress")
     ] = False,
@@ -125,35 +140,23 @@ async def delete_tasks(
     At least one filter is needed, or `all=true`.
     """
     asking.only_known(request, ("filter", "all", "limit", "cursor", "force"))
-    query = await _query_of(scheduler, rules, filters, limit, everything=all_)
-    return await _step(scheduler, BulkVerb.DELETE, query, cursor, force=force)
-
-
-async def _query_of(
-    scheduler: Scheduler,
-    rules: asking.TaskRules,
-    filters: list[str] | None,
-    limit: int,
-    *,
-    everything: bool,
-) -> TaskQuery | None:
-    if not filters and not everything:
-        raise BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts")
-    query = asking.query_of(filters, None, limit)
-    if query is not None and query.kind is not None:
-        await asking.require_known(scheduler, rules, {query.kind: "filter"})
-    return query
+    return await _step(scheduler, rules, BulkVerb.DELETE, choice, force=force)
 
 
 async def _step(
     scheduler: Scheduler,
+    rules: asking.TaskRules,
     verb: BulkVerb,
-    query: TaskQuery | None,
-    cursor: str | None,
+    choice: Choice,
     *,
     force: bool = False,
 ) -> Response[BulkMessage]:
-    left = None if cursor is None else _cursor_of(cursor)
+    if not choice.filters and not choice.everything:
+        raise BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts")
+    query = asking.query_of(choice.filters, None, choice.limit)
+    if query is not None and query.kind is not None:
+        await asking.require_known(scheduler, rules, {query.kind: "filter"})
+    left = None if choice.cursor is None else _cursor_of(choice.cursor)
     if query is None:
         return answer(BulkMessage(looked_at=0, changed=0, cursor=None))
     step = await scheduler.change_page(verb, query, force=force, cursor=left)

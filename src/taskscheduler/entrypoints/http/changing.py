@@ -13,6 +13,7 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import TaskChanged
 from taskscheduler.domain.status import Event, after
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import tag_of, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, tags_of, uuid_of
@@ -36,7 +37,7 @@ decode_edit = msgspec.json.Decoder(TaskEditMessage)
     "/tasks/{task_id:str}",
     opt=reached_by("write", tenants=True),
     operation_class=docs.EditTask,
-    responses=docs.EDIT_ERRORS,
+    responses=refusals.EDITING,
     summary="Change a task that waits",
 )
 async def edit_task(
@@ -76,7 +77,7 @@ def changing(
         opt=reached_by("write", tenants=True),
         status_code=HTTPStatus.OK,
         operation_class=docs.Documented,
-        responses=docs.CHANGE_ERRORS,
+        responses=refusals.CHANGING,
         summary=summary,
         description=description,
     )(change_task)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar import Router
-from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import ScalarRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import (
     Components,
-    Example,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
@@ -27,19 +25,17 @@ from litestar.openapi.spec import (
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import NAME
+from taskscheduler.domain.task import NAME, UNIQUE_KEY_CHARACTERS_MAX
 from taskscheduler.entrypoints.http import examples
+from taskscheduler.entrypoints.http.examples import Shown
 from taskscheduler.entrypoints.http.messages import (
     BATCH_MAX,
     NewTaskMessage,
-    Problem,
-    Readiness,
     TaskEditMessage,
 )
+from taskscheduler.entrypoints.http.refusals import add_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from litestar.handlers import HTTPRouteHandler
 
 
@@ -55,13 +51,6 @@ class _RawSchema(Schema):
 
     def __hash__(self) -> int:
         return id(self)
-
-
-class _Shown(Example):
-    """An example that keeps its nulls: the framework leaves them out."""
-
-    def to_schema(self) -> dict[str, Any]:
-        return {"value": self.value}
 
 
 # Part of each operation: Litestar drops components that it has not made itself.
@@ -82,17 +71,28 @@ IF_MATCH: Final = Parameter(
     example=examples.TAG,
 )
 
+IDEMPOTENCY_KEY: Final = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    description="a name for this request: repeated under it, it is answered as the first time",
+    schema=Schema(
+        type=OpenAPIType.STRING, pattern="^[!-~]+$", max_length=UNIQUE_KEY_CHARACTERS_MAX
+    ),
+    example="order-4711",
+)
+
 
 @dataclass
 class Documented(Operation):
     """A call whose answer is shown by an example."""
 
     def __post_init__(self) -> None:
-        """Show what is answered when all is well."""
+        """Show what is answered when all is well, and the headers of what is refused."""
+        add_headers(self.responses)
         for status, response in (self.responses or {}).items():
             content = response.content if isinstance(response, OpenAPIResponse) else None
             for media in (content or {}).values() if status.startswith("2") else ():
-                media.examples = {"example": _Shown(value=_shown(media.schema))}
+                media.examples = {"example": Shown(value=_shown(media.schema))}
 
 
 @dataclass
@@ -101,12 +101,13 @@ class Streamed(Operation):
 
     def __post_init__(self) -> None:
         """Show the beginning of one."""
+        add_headers(self.responses)
         for status, response in (self.responses or {}).items():
             if status.startswith("2") and isinstance(response, OpenAPIResponse):
                 response.content = {
                     "text/event-stream": OpenAPIMediaType(
                         schema=Schema(type=OpenAPIType.STRING),
-                        examples={"example": _Shown(value=examples.EVENTS)},
+                        examples={"example": Shown(value=examples.EVENTS)},
                     )
                 }
 
@@ -116,8 +117,9 @@ class StoreTask(Documented):
     """The body is decoded by the handler itself, so it is described by hand."""
 
     def __post_init__(self) -> None:
-        """Describe the body."""
+        """Describe the body and the name that a request may have."""
         super().__post_init__()
+        self.parameters = [*(self.parameters or []), IDEMPOTENCY_KEY]
         self.request_body = _body(NEW_TASK, examples.FOO)
 
 
@@ -126,8 +128,9 @@ class StoreTasks(Documented):
     """As ``StoreTask``, for many."""
 
     def __post_init__(self) -> None:
-        """Describe the body."""
+        """Describe the body and the name that a request may have."""
         super().__post_init__()
+        self.parameters = [*(self.parameters or []), IDEMPOTENCY_KEY]
         self.request_body = _body(
             Schema(type=OpenAPIType.ARRAY, items=NEW_TASK, min_items=1, max_items=BATCH_MAX),
             [examples.FOO, examples.BAZ],
@@ -162,39 +165,11 @@ def _body(schema: Schema, example: Any) -> RequestBody:
         required=True,
         content={
             "application/json": OpenAPIMediaType(
-                schema=schema, examples={"example": _Shown(value=example)}
+                schema=schema, examples={"example": Shown(value=example)}
             )
         },
     )
 
-
-def _problem(description: str, status: int, detail: str) -> ResponseSpec:
-    name = HTTPStatus(status).name
-    example = {
-        "type": f"urn:taskscheduler:problem:{name.lower().replace('_', '-')}",
-        "title": description,
-        "status": status,
-        "detail": detail,
-    }
-    return ResponseSpec(
-        data_container=Problem,
-        description=description,
-        media_type="application/problem+json",
-        generate_examples=False,
-        examples=[_Shown(value=example)],
-    )
-
-
-_400: Final = _problem("Bad Request", 400, "$.execute_at: Expected `datetime` with a timezone")
-_404: Final = _problem("Not Found", 404, "no task has the id 018e917e-0000-7000-8000-000000000000")
-_409: Final = _problem("Conflict", 409, "cannot cancel a task that is Completed")
-_412: Final = _problem(
-    "Precondition Failed",
-    412,
-    "the task 018e917e-0000-7000-8000-000000000000 has changed since it was looked at",
-)
-_413: Final = _problem("Request Entity Too Large", 413, "the body is over the limit")
-_503: Final = _problem("Service Unavailable", 503, "the database cannot be reached at present")
 
 UUID_TEXT: Final[dict[str, Any]] = {"format": "uuid"}
 NAME_TEXT: Final[dict[str, Any]] = {"pattern": f"^{NAME.pattern}$"}
@@ -226,30 +201,6 @@ UUID_LIST: Final[dict[str, Any]] = {
     "items": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID),
 }
 
-AWAY: Final[Mapping[int, ResponseSpec]] = {
-    503: ResponseSpec(
-        Readiness,
-        description="The database cannot be reached at present, or its schema does not fit",
-        generate_examples=False,
-        examples=[_Shown(value=examples.NOT_READY)],
-    )
-}
-BAD_REQUEST: Final[Mapping[int, ResponseSpec]] = {400: _400, 503: _503}
-STORE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 409: _409, 413: _413, 503: _503}
-ONE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 404: _404, 503: _503}
-CHANGE_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 404: _404, 409: _409, 503: _503}
-
-BULK_ERRORS: Final[Mapping[int, ResponseSpec]] = {400: _400, 409: _409, 503: _503}
-
-EDIT_ERRORS: Final[Mapping[int, ResponseSpec]] = {
-    400: _400,
-    404: _404,
-    409: _409,
-    412: _412,
-    413: _413,
-    503: _503,
-}
-
 
 def _operation_id(handler: HTTPRouteHandler, method: Any, _: Any) -> str:
     """Return what generated clients call the operation."""
@@ -271,7 +222,6 @@ def openapi_config(version: str, *, closed: bool = False) -> OpenAPIConfig:
             "/schema", route_handlers=[], include_in_schema=False, opt={"scope": "open"}
         ),
         components=Components(security_schemes={"key": key} if closed else None),
-        security=[{"key": []}] if closed else None,
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
         render_plugins=[SwaggerRenderPlugin(), ScalarRenderPlugin()],

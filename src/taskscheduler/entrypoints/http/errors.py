@@ -181,10 +181,17 @@ def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[b
             fault = FieldProblem(f"{place}.{error.field}", error.reason)
             return problem(status, str(error), errors=[fault])
         case StoreUnavailable():
-            log.warning("answered 503: %s", error)
             return problem(status, "the database cannot be reached at present; try again")
         case _:
             return problem(status, str(error))
+
+
+def on_store_unavailable(
+    request: Request[Any, Any, Any], error: StoreUnavailable
+) -> Response[bytes]:
+    """Report that the database is away; its particulars are for the log alone."""
+    log.warning("answered 503: %s", error)
+    return on_error(request, error)
 
 
 def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -214,12 +221,22 @@ def _faults(error: HTTPException) -> list[FieldProblem]:
     ]
 
 
-HANDLERS: Final[Mapping[Any, Any]] = {
+DESCRIBED: Final[Mapping[Any, Any]] = {
     BadRequest: on_bad_request,
     Unauthorized: on_unauthorized,
     ScopeTooNarrow: on_narrow_scope,
     TooManyRequests: on_too_many,
     TaskSchedulerError: on_error,
     HTTPException: on_http_exception,
+}
+HANDLERS: Final[Mapping[Any, Any]] = {
+    **DESCRIBED,
+    StoreUnavailable: on_store_unavailable,
     Exception: on_exception,
 }
+
+
+def described(error: Exception) -> Response[bytes]:
+    """Return the answer that reports ``error``; nothing is logged, for nothing has happened."""
+    report: Any = next(DESCRIBED[kind] for kind in type(error).__mro__ if kind in DESCRIBED)
+    return report(None, error)

@@ -18,9 +18,10 @@ from msgspec import Struct
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.watching import LOOK_EVERY_S, Watch, Watched
 from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
+from taskscheduler.domain.query import wanted_by
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import TaskId
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import (
     everybody,
@@ -91,7 +92,7 @@ def end_streams(app: Litestar) -> None:
     # Not for tenants: what is read here is not narrowed to their queues.
     opt=reached_by("read"),
     operation_class=docs.Streamed,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.WATCHING,
     summary="Watch tasks change",
     media_type="text/event-stream",
 )
@@ -196,7 +197,8 @@ def _end(reason: str) -> ServerSentEventMessage:
 
 def watched_of(filters: list[str], task_ids: list[str]) -> Watched:
     """Return which tasks are meant. Raises BadRequest."""
-    wanted = asking.wanted_by(filters)
+    with asking.as_filter():
+        wanted = wanted_by(filters)
     if wanted is None:
         raise BadRequest("filter", "two of them exclude each other: nothing would ever be told")
     if "status" in wanted:

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from litestar.openapi.spec import Example
+
+
+class Shown(Example):
+    """An example that keeps its nulls: the framework leaves them out."""
+
+    def to_schema(self) -> dict[str, Any]:
+        """Return what is written into the document."""
+        return {"value": self.value}
+
+
 TASK_ID: Final = "018e917e-2b5a-7000-8000-000000000000"
 TAG: Final = '"0f343b0931126a20f133d67c2b018a3b"'
 CREATED_AT: Final = "2024-03-30T23:17:05.112233Z"

@@ -13,6 +13,7 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.why import Cause, Reason, Why
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.asking import TaskIdText, uuid_of
@@ -63,7 +64,7 @@ class WhyMessage(Struct, kw_only=True):
     "/tasks/{task_id:str}/why",
     opt=reached_by("read", tenants=True),
     operation_class=docs.Documented,
-    responses=docs.ONE_ERRORS,
+    responses=refusals.FINDING,
     summary="Why is it not running?",
 )
 async def why_task(

@@ -15,7 +15,7 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.queue import Count, Queue
 from taskscheduler.domain.task import NAME, NAME_FORM
 from taskscheduler.domain.worker import WorkerLoad
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer
@@ -101,7 +101,7 @@ class WorkerMessage(Struct, kw_only=True):
     "/queues",
     opt=reached_by("read"),
     operation_class=docs.Documented,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.COUNTING,
     summary="List queues",
     tags=["queues"],
 )
@@ -120,7 +120,7 @@ async def list_queues(
     "/queues/{name:str}",
     opt=reached_by("read"),
     operation_class=docs.Documented,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.NAMING,
     summary="Look at a queue",
     tags=["queues"],
 )
@@ -136,7 +136,7 @@ async def get_queue(
     opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.NAMING,
     summary="Pause a queue",
     tags=["queues"],
 )
@@ -155,7 +155,7 @@ async def pause_queue(
     opt=reached_by("write"),
     status_code=HTTPStatus.OK,
     operation_class=docs.Documented,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.NAMING,
     summary="Resume a queue",
     tags=["queues"],
 )
@@ -170,7 +170,7 @@ async def resume_queue(
     "/workers",
     opt=reached_by("read"),
     operation_class=docs.Documented,
-    responses=docs.BAD_REQUEST,
+    responses=refusals.COUNTING,
     summary="List workers",
     tags=["workers"],
 )

@@ -15,7 +15,7 @@ from taskscheduler.application.scheduler import Scheduler, encode_payload
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
 from taskscheduler.domain.task import NewTask, TaskId
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer, whole
@@ -43,7 +43,7 @@ decode_many = msgspec.json.Decoder(list[NewTaskMessage])
     opt=reached_by("write", tenants=True),
     status_code=HTTPStatus.CREATED,
     operation_class=docs.StoreTask,
-    responses=docs.STORE_ERRORS,
+    responses=refusals.STORING,
     summary="Store a task",
 )
 async def store_task(
@@ -74,7 +74,7 @@ async def store_task(
     "/tasks/batch",
     opt=reached_by("write", tenants=True),
     operation_class=docs.StoreTasks,
-    responses=docs.STORE_ERRORS,
+    responses=refusals.STORING,
     summary="Store many tasks, all or none",
 )
 async def store_tasks(
@@ -106,7 +106,7 @@ async def store_tasks(
     "/tasks",
     operation_class=docs.Documented,
     opt=reached_by("read", tenants=True),
-    responses=docs.BAD_REQUEST,
+    responses=refusals.LISTING,
     summary="List tasks, newest first",
 )
 async def list_tasks(
@@ -145,7 +145,7 @@ async def list_tasks(
     "/tasks/{task_id:str}",
     operation_class=docs.Documented,
     opt=reached_by("read", tenants=True),
-    responses=docs.ONE_ERRORS,
+    responses=refusals.FINDING,
     summary="Look at one task",
 )
 async def get_task(
@@ -160,7 +160,7 @@ async def get_task(
     opt=reached_by("write", tenants=True),
     status_code=HTTPStatus.NO_CONTENT,
     operation_class=docs.Documented,
-    responses=docs.CHANGE_ERRORS,
+    responses=refusals.CHANGING,
     summary="Delete a task",
 )
 async def delete_task(

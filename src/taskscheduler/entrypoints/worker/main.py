@@ -43,6 +43,7 @@ def build_worker(
             scheduler.store,
             settings.retention,
             settings.retention_export and exporter(settings.retention_export),
+            audit=settings.retention_audit,
         ),
         observer=observer,
     )

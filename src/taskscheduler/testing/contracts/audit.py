@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from taskscheduler.domain.access import Caller, NewKey, digest_of
-from taskscheduler.domain.audit import Action, AuditQuery
+from taskscheduler.domain.audit import Action, AuditQuery, Pruned
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import (
     IllegalTransition,
@@ -95,6 +96,8 @@ class AuditContract(Contract):
         await store.tasks.delete(task_id)
         await store.keys.add(KEY)
         await store.keys.revoke(KEY.id)
+        await store.queues.pause("mail")
+        await store.queues.resume("mail")
         assert await told(store) == []
 
     async def test_a_running_task_is_cancelled_or_deleted_by_somebody(self, store: Store) -> None:
@@ -169,6 +172,48 @@ class AuditContract(Contract):
         assert (added.action, added.target, added.task_id) == (Action.KEY_ADDED, KEY.id, None)
         assert (revoked.action, revoked.actor) == (Action.KEY_REVOKED, BOB.name)
 
+    async def test_the_switch_of_a_queue_is_told(self, store: Store, clock: ManualClock) -> None:
+        """Each turn of it once, whoever tries again."""
+        await store.queues.resume("mail", by=ADA)
+        for by in (None, ADA):
+            await store.queues.pause("letters", by=by)
+        for by in (ADA, BOB):
+            await store.queues.pause("mail", by=by)
+        clock.advance(seconds=1)
+        for by in (BOB, ADA, None):
+            await store.queues.resume("mail", by=by)
+        resumed, paused = await told(store)
+        assert (paused.action, paused.target, paused.task_id) == (Action.PAUSED, "mail", None)
+        assert (paused.actor, paused.key_id) == (ADA.name, ADA.key_id)
+        assert (paused.address, paused.request_id) == (ADA.address, ADA.request_id)
+        assert (resumed.action, resumed.target) == (Action.RESUMED, "mail")
+        assert (resumed.actor, resumed.at) == (BOB.name, clock.now())
+        assert [each.paused_at is None for each in await store.queues.list()] == [False]
+
+    async def test_entries_are_found_by_their_target(self, store: Store) -> None:
+        """A queue by its name, a key by its id, nothing by half of it; by actor and page, too."""
+        await store.keys.add(KEY, by=ADA)
+        for by in (ADA, BOB):
+            for name in ("mail", "mail.a"):
+                await store.queues.pause(name, by=by)
+                await store.queues.resume(name, by=by)
+            await put(store, by=by)
+
+        async def found(target: str, **more: Any) -> list[tuple[Action, str]]:
+            entries = await told(store, AuditQuery(target=target, **more))
+            return [(each.action, each.actor) for each in entries]
+
+        by_bob = [(Action.RESUMED, BOB.name), (Action.PAUSED, BOB.name)]
+        by_ada = [(Action.RESUMED, "ada"), (Action.PAUSED, "ada")]
+        assert await found("mail") == [*by_bob, *by_ada]
+        assert await found("mail", actor="ada") == by_ada
+        assert await found("mail", actor=ADA.key_id, limit=1) == by_ada[:1]
+        newest = (await told(store, AuditQuery(target="mail", limit=1)))[0]
+        assert await found("mail", before=newest.id, limit=2) == [by_bob[1], by_ada[0]]
+        assert await found(KEY.id) == [(Action.KEY_ADDED, "ada")]
+        assert await found("mai") == []
+        assert await found("mail", task_id=store.new_task_id()) == []
+
     async def test_entries_are_found_by_task_and_by_actor(self, store: Store) -> None:
         """By the name or by the id of the key, and by both at once."""
         alike = Caller(name=str(ADA.key_id))
@@ -187,6 +232,50 @@ class AuditContract(Contract):
         assert await found(ids[0], BOB.name) == []
         assert await found(store.new_task_id(), None) == []
         assert await found(None, "nobody") == []
+
+    async def test_old_entries_are_pruned(self, store: Store, clock: ManualClock) -> None:
+        """By their own age, whatever became of their tasks; those that stay keep their ids."""
+        old = [await put(store, by=ADA) for _ in range(3)]
+        await store.queues.pause("mail", by=ADA)
+        clock.advance(days=20)
+        await put(store, by=BOB)
+        (young,) = await told(store, AuditQuery(actor=BOB.name))
+        keep = timedelta(days=30)
+        assert await store.audit.prune(keep) == Pruned(0)
+        clock.advance(days=11)
+        assert await store.audit.prune(keep, dry_run=True) == Pruned(4)
+        assert await store.audit.prune(keep, dry_run=True) == Pruned(4), "nothing has gone"
+        everything = await told(store)
+        assert await store.audit.prune(keep) == Pruned(len(everything) - 1)
+        assert await told(store) == [young]
+        assert await store.audit.prune(keep) == Pruned(0)
+        assert (await store.tasks.get(old[0])).id == old[0]
+        assert (await store.queues.get("mail")).is_paused
+
+    async def test_the_ids_of_what_was_pruned_are_not_given_again(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """They are cursors: a page begun before goes on where it was."""
+        await put(store, by=ADA)
+        (first,) = await told(store)
+        clock.advance(days=2)
+        assert await store.audit.prune(timedelta(days=1)) == Pruned(1)
+        await put(store, by=ADA)
+        assert (await told(store))[0].id > first.id
+
+    async def test_many_entries_are_pruned_by_many_at_once(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Each goes once, and what is young stays."""
+        tasks = [new(store, by=ADA) for _ in range(2500)]
+        await store.tasks.put(tasks)
+        clock.advance(days=2)
+        await put(store, by=BOB)
+        keep = timedelta(days=1)
+        pruned = await asyncio.gather(*(store.audit.prune(keep) for _ in range(3)))
+        last = await store.audit.prune(keep)
+        assert sum(each.deleted for each in pruned) + last.deleted == len(tasks)
+        assert [each.actor for each in await told(store)] == [BOB.name]
 
     @pytest.mark.parametrize("actor", [None, "ada"])
     async def test_pages_neither_skip_nor_repeat(self, store: Store, actor: str | None) -> None:
