@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
@@ -32,6 +33,7 @@ class Ear:
         """Listen for ``queues``; ``degraded`` until somebody says that hints come in."""
         self.queues = frozenset(queues)
         self.degraded = degraded
+        self.since = datetime.now(UTC)
         self._on_cancellation = on_cancellation
         self._rung = asyncio.Event()
 
@@ -62,6 +64,12 @@ class Ear:
             self.hear_cancellation()
             return True
         return text.startswith("q") and self.hear(text[1:].split(","))
+
+    def become(self, degraded: str | None) -> None:
+        """Take it that hints come in from now on, or why they do not."""
+        if (degraded is None) != (self.degraded is None):
+            self.since = datetime.now(UTC)
+        self.degraded = degraded
 
     def look(self) -> None:
         """Take it that something was missed: whoever waits looks once."""
@@ -101,7 +109,7 @@ async def _keep_hearing(ear: Ear, hear: Hear, failures: tuple[type[BaseException
     def on_hearing() -> None:
         if ear.degraded is not None:
             log.info("listening for wake-ups")
-            ear.degraded = None
+            ear.become(None)
             # Whatever was said while nobody listened is unknown: look once.
             ear.look()
         backoff.reset()
@@ -113,7 +121,7 @@ async def _keep_hearing(ear: Ear, hear: Hear, failures: tuple[type[BaseException
             reason = reason_of(error)
             if ear.degraded != reason:
                 log.warning("wake-ups are lost, polling goes on: %s", reason)
-            ear.degraded = reason
+            ear.become(reason)
         await backoff.sleep()
 
 
