@@ -61,7 +61,7 @@ async def _run(
     say: Callable[[str], None],
 ) -> None:
     await migrate_schema(url, settings.schema)
-    tally = Tally()
+    tally = Tally(handlers)
     scheduler = Container(database_url=url, schema=settings.schema).scheduler()
     async with scheduler:
         worker = build_worker(scheduler, handlers, settings.worker, tally)
