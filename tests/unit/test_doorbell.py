@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 
 from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.doorbell import Doorbell
+from taskscheduler.application.ear import Ear, listening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +104,43 @@ async def test_both_changes_are_logged_and_counted(caplog: pytest.LogCaptureFixt
         "wake-ups cannot be sent, workers find work by polling: it is cut",
         "wake-ups are sent again",
     ]
+
+
+async def test_what_nobody_expected_does_not_silence_it(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line()
+
+    async def send(hint: str) -> None:
+        line.tried += 1
+        if line.tried == 1:
+            raise StopAsyncIteration
+        line.said.append(hint)
+
+    line.bell = Doorbell(
+        send, bytes_max=100, failures=(OSError,), every_s=0, backoff=Backoff(last_s=0)
+    )
+    line.bell.ring({"one"})
+    await line.until_said(1)
+    await line.bell.finish()
+    (record,) = caplog.records
+    assert "StopAsyncIteration" in (record.exc_text or "")
+
+
+async def test_nor_does_it_deafen_a_listener(caplog: pytest.LogCaptureFixture) -> None:
+    tried = 0
+
+    async def hear(ear: Ear, on_hearing: Callable[[], None]) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise StopAsyncIteration
+        on_hearing()
+        await asyncio.Event().wait()
+
+    async with listening({"default"}, lambda: None, hear, failures=(OSError,)) as ear:
+        assert await ear.wait(5) is True
+        assert ear.degraded is None
+    (record,) = caplog.records
+    assert "StopAsyncIteration" in (record.exc_text or "")
 
 
 async def test_at_its_end_it_tries_once_and_lets_go() -> None:

@@ -39,7 +39,10 @@ class Doorbell:
         every_s: float = RING_EVERY_S,
         backoff: Backoff | None = None,
     ) -> None:
-        """``send`` raises one of ``failures`` if a hint cannot be sent; ``backoff`` waits then."""
+        """``send`` raises one of ``failures`` if a hint cannot be sent; ``backoff`` waits then.
+
+        Whatever else it raises is treated alike, and logged with its traceback.
+        """
         self._send = send
         self._bytes_max = bytes_max
         self._failures = failures
@@ -92,8 +95,8 @@ class Doorbell:
                     cancellation = False
                 if queues:
                     await self._tell(hint_of(queues, bytes_max=self._bytes_max))
-            except self._failures as error:
-                self._note_failure(reason_of(error))
+            except Exception as error:  # noqa: BLE001 - nothing may silence the bell for good
+                self._note_failure(error)
                 if self._is_finishing:
                     return
                 self._queues |= queues
@@ -111,7 +114,12 @@ class Doorbell:
         self.hints = self.hints.succeeded(datetime.now(UTC))
         self._backoff.reset()
 
-    def _note_failure(self, reason: str) -> None:
+    def _note_failure(self, error: Exception) -> None:
+        reason = reason_of(error)
         if self.hints.degraded is None:
-            log.warning("wake-ups cannot be sent, workers find work by polling: %s", reason)
+            log.warning(
+                "wake-ups cannot be sent, workers find work by polling: %s",
+                reason,
+                exc_info=None if isinstance(error, self._failures) else error,
+            )
         self.hints = self.hints.refused(reason, datetime.now(UTC))

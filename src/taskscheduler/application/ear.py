@@ -102,7 +102,8 @@ async def listening(
 async def _keep_hearing(ear: Ear, hear: Hear, failures: tuple[type[BaseException], ...]) -> None:
     """Call ``hear`` for ever; when it fails, say so in ``ear.degraded`` and try again later.
 
-    It returns only by one of ``failures``.
+    It ends by one of ``failures``; what else a driver raises is logged with its traceback, and
+    must not deafen the worker for good either.
     """
     backoff = Backoff()
 
@@ -117,10 +118,11 @@ async def _keep_hearing(ear: Ear, hear: Hear, failures: tuple[type[BaseException
     while True:
         try:
             await hear(ear, on_hearing)
-        except failures as error:
+        except Exception as error:
             reason = reason_of(error)
             if ear.degraded != reason:
-                log.warning("wake-ups are lost, polling goes on: %s", reason)
+                unexpected = None if isinstance(error, failures) else error
+                log.warning("wake-ups are lost, polling goes on: %s", reason, exc_info=unexpected)
             ear.become(reason)
         await backoff.sleep()
 

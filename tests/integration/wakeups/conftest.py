@@ -5,6 +5,7 @@ RabbitMQ runs in a container where a Docker engine answers and has the image, an
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ import docker.errors
 import pytest
 from testcontainers.core.container import DockerContainer
 
+from taskscheduler.container import migrate_schema
 from tests.integration.conftest import READY_SECONDS, docker_engine, free_port, provided
 
 if TYPE_CHECKING:
@@ -185,6 +187,13 @@ def contained() -> Generator[ContainedBroker | None]:
         yield broker
     finally:
         broker.remove()
+
+
+@pytest.fixture
+def url(postgres_url: str, schema: str) -> str:
+    """A database with the schema."""
+    asyncio.run(migrate_schema(postgres_url, schema))
+    return postgres_url
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import pytest
 
 from taskscheduler import Handlers, InvalidConfiguration, Scheduler, TaskId, TaskStatus, Worker
 from taskscheduler.adapters.rabbitmq import RabbitWakeUps
-from taskscheduler.container import migrate_schema
 from tests.integration.conftest import free_port
 from tests.integration.processes import eventually
 
@@ -31,12 +30,6 @@ async def until(look: Any, what: str) -> None:
     while not look():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-async def url(postgres_url: str, schema: str) -> str:
-    await migrate_schema(postgres_url, schema)
-    return postgres_url
 
 
 class Bench:

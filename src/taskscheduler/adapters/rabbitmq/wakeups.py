@@ -48,6 +48,7 @@ FAILURES: Final = (
     OSError,
     TimeoutError,
     RuntimeError,  # what the driver says when its own machinery is closed under it
+    StopAsyncIteration,  # and when a broker hangs up in the middle of a greeting
 )
 
 
@@ -111,7 +112,7 @@ class RabbitWakeUps:
                 if self._publishing is None:
                     self._connection, self._publishing = await self._connect()
                 await self._publishing.publish(message_of(hint), routing_key="")
-        except FAILURES:
+        except Exception:
             await self._hang_up()
             raise
 
