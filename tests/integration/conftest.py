@@ -80,9 +80,12 @@ def docker_engine() -> docker.DockerClient | None:
         return None
 
 
-def pytest_report_header() -> str:
-    """Announce the database before the tests."""
-    return str(choice())
+def pytest_report_header() -> list[str]:
+    """Announce the database before the tests, and what is left out."""
+    lines = [str(choice())]
+    if located("prometheus") is None:
+        lines.append("Prometheus: NOT HERE, what tests/integration/prometheus says is NOT TESTED")
+    return lines
 
 
 #: Why the container that was chosen was not used after all.
@@ -237,14 +240,19 @@ def pgbouncer_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 def provided(program: str) -> str:
     """Return the path of a program that is installed, or that ``.ci/unpack`` brought."""
+    if (found := located(program)) is None:
+        pytest.fail(f"there is no {program}: `make setup-test` brings it on Debian and Ubuntu")
+    return found
+
+
+def located(program: str) -> str | None:
+    """Return the path of a program, if it is installed or ``.ci/unpack`` brought it."""
     places = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"))
     if (found := shutil.which(program, path=places)) is not None:
         return found
     cache = os.environ.get("XDG_CACHE_HOME") or f"{os.environ['HOME']}/.cache"
     unpacked = f"{cache}/taskscheduler/{program}/run"
-    if not os.access(unpacked, os.X_OK):
-        pytest.fail(f"there is no {program}: `make setup-test` brings it on Debian and Ubuntu")
-    return unpacked
+    return unpacked if os.access(unpacked, os.X_OK) else None
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
