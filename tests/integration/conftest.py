@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import gc
 import os
-import shutil
-import socket
 import subprocess
 import time
 import warnings
@@ -26,6 +24,7 @@ import pytest
 from psycopg import sql
 from testcontainers.community.postgres import PostgresContainer
 
+from benchmarks.brokers import free_port, located
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -245,16 +244,6 @@ def provided(program: str) -> str:
     return found
 
 
-def located(program: str) -> str | None:
-    """Return the path of a program, if it is installed or ``.ci/unpack`` brought it."""
-    places = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"))
-    if (found := shutil.which(program, path=places)) is not None:
-        return found
-    cache = os.environ.get("XDG_CACHE_HOME") or f"{os.environ['HOME']}/.cache"
-    unpacked = f"{cache}/taskscheduler/{program}/run"
-    return unpacked if os.access(unpacked, os.X_OK) else None
-
-
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait for a server to let us in; show its log when it does not."""
     deadline = time.monotonic() + READY_SECONDS
@@ -266,10 +255,3 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
         else:
             return
     pytest.fail(f"{process.args!r} does not answer:\n{log.read_text()}")
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
