@@ -86,6 +86,9 @@ def test_every_panel_shows_something(programs: Programs, start_prometheus: Start
             for panel, expression in nothing_yet.items()
             if not prometheus.query(expression).numbers
         }
+    # What the choice of a job is made from.
+    jobs = {labels["job"] for labels, _ in prometheus.query("taskscheduler_build_info").series}
+    assert jobs == {"taskscheduler"}
     by_outcome = {
         (labels["kind"], labels["outcome"]): float(value)
         for labels, value in prometheus.query("taskscheduler_attempts_total").series
