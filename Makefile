@@ -30,9 +30,10 @@ $(STAMP): pyproject.toml uv.lock
 	@touch $@
 
 .PHONY: setup-test
-setup-test: setup .clients/.up-to-date $(CLIENTS)/node_modules/.up-to-date ## Also provide PgBouncer and RabbitMQ, which the tests talk to
+setup-test: setup .clients/.up-to-date $(CLIENTS)/node_modules/.up-to-date ## Also provide PgBouncer, RabbitMQ and Prometheus, which the tests talk to
 	@.ci/unpack pgbouncer
 	@.ci/unpack rabbitmq-server
+	@.ci/unpack prometheus || echo 'There is no Prometheus: its tests are left out' >&2
 
 # The generator lives apart: what it asks for must not decide what the package is tested with.
 .clients/.up-to-date: pyproject.toml

@@ -38,18 +38,24 @@ def main() -> None:
     sizes = replace(sizes, **given)
     if (warning := machine.busy()) is not None:
         print(warning, flush=True)
+    settings = dict(SETTINGS)
+    for name in options.only:
+        settings |= MEASURES[name].settings
     facts: dict[str, Any] = {
         "machine": machine.describe(),
         "versions": machine.versions(contestants),
-        "postgres_settings": SETTINGS,
+        "postgres_settings": settings,
         "busy": warning is not None,
     }
-    with running() as server:
+    with running(settings) as server:
         facts["postgres"] = server.version
         bench = Bench(server, contestants, sizes, quick=options.quick)
         asyncio.run(_measure(bench, options.only, options.rounds))
     facts["load_at_the_end"] = machine.load()
     print(*report.table(bench.figures), sep="\n")
+    for name in options.only:
+        if (tables := MEASURES[name].tables) is not None:
+            print("", *tables(bench.figures), "", _conditions(facts, options), sep="\n")
     for failure in bench.failures:
         print(f"FAILED: {failure}")
     if warning is not None:
@@ -126,6 +132,16 @@ def _present(names: list[str] | None) -> list[Contestant]:
         if each.missing is not None:
             print(f"LEFT OUT: {each.name}: {each.missing}", flush=True)
     return [each for each in wanted if each.missing is None]
+
+
+def _conditions(facts: dict[str, Any], options: argparse.Namespace) -> str:
+    """Say in a sentence what such figures are worth."""
+    on = facts["machine"]
+    return (
+        f"{on['at'][:10]}, {options.rounds} rounds, {on['cores']} cores, PostgreSQL "
+        f"{facts['postgres']} on the same; load average {on['load']} before, "
+        f"{facts['load_at_the_end']} after."
+    )
 
 
 def _captions(facts: dict[str, Any]) -> list[str]:

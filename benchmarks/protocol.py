@@ -16,6 +16,8 @@ It is asked ``{"do": verb, ...}`` and answers ``{"answer": {...}}``. While it wo
 - ``work``: begin to work, and go on; ``record`` keeps when each handler began
 - ``begun``: ``marks``, by task
 - ``quit``: end in order
+
+What else it is asked the contestant answers itself.
 """
 
 from __future__ import annotations
@@ -105,7 +107,8 @@ class _Server:
             verb = request.pop("do")
             if verb == "quit":
                 break
-            answer = await getattr(self, f"_{verb}")(**request)
+            own = getattr(self, f"_{verb}", None)
+            answer = await (own or getattr(self._contestant, verb))(**request)
             say({"answer": answer or {}})
         self._stopping.set()
         for task in self._working:

@@ -14,7 +14,7 @@ from psycopg import sql
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SETTINGS: Final = {
     "shared_buffers": "1GB",
@@ -90,11 +90,11 @@ def is_true(connection: psycopg.Connection[Any], query: str) -> bool:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(settings: Mapping[str, str] = SETTINGS) -> Iterator[Server]:
     """Run a server."""
     with (
         tempfile.TemporaryDirectory(prefix="taskscheduler-bench-") as folder,
-        EmbeddedPostgres(Path(folder) / "postgres", settings=SETTINGS) as postgres,
+        EmbeddedPostgres(Path(folder) / "postgres", settings=settings) as postgres,
     ):
         server = Server(postgres.url)
         try:

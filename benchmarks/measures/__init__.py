@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.measures import (
@@ -19,9 +19,9 @@ from benchmarks.measures import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from benchmarks.bench import Bench
+    from benchmarks.bench import Bench, Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class Measure:
     once: bool = False
     """Whether one round is enough: it repeats itself, or takes very long."""
     by_default: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What it needs of the server beside what all have."""
+    tables: Callable[[Sequence[Figure]], list[str]] | None = None
+    """Writes its figures as Markdown of its own, beside the table of all."""
 
 
 MEASURES: Final = {
@@ -44,5 +48,7 @@ MEASURES: Final = {
     "lookup": Measure(lookup.measure, once=True),
     "sustained": Measure(sustained.measure, once=True, by_default=False),
     "memory": Measure(memory.measure, once=True, by_default=False),
-    "wakeups": Measure(wakeups.measure, by_default=False),
+    "wakeups": Measure(
+        wakeups.measure, by_default=False, settings=wakeups.SETTINGS, tables=wakeups.tables
+    ),
 }

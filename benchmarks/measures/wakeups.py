@@ -1,59 +1,219 @@
-"""What hearing of new work brings, and what telling of it costs the writers.
+"""What hearing of new work brings, in each of the four ways, and what NOTIFY costs the writers.
 
-Ours alone, by PostgreSQL's NOTIFY and by polling: how soon one idle worker begins, and how many
-tasks one caller stores, one at a time, while nobody works.
+Ours alone. How soon one task begins, with one idle worker and with a hundred: those are a hundred
+``Worker`` objects in four processes. And how many tasks are stored a second while some listen who
+never get any, for they work for another queue: what is left is the notice itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Final
+import tempfile
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.bench import OURS
-from benchmarks.figures import percentile
-from benchmarks.measures.latency import SETTLED_S, WARM, begun_by, late_ms
+from benchmarks.brokers import AWS, NotReady, RabbitProcess, located, new_queue, sqs_service
+from benchmarks.figures import percentile, ratios, rotated, spread
+from benchmarks.measures.latency import PATIENCE_S, WARM, late_ms
 from benchmarks.process import Broken, install, processes
+from benchmarks.report import by_round
 
 if TYPE_CHECKING:
-    from benchmarks.bench import Bench
+    from collections.abc import Iterator, Mapping, Sequence
 
-WAYS: Final = ("postgres", "poll")
-EVERY_S: Final = 0.053
-"""No divisor of the poll interval: starts are to fall all over it."""
+    from benchmarks.bench import Bench, Figure
+    from benchmarks.process import Process
+
+WAYS: Final = ("postgres", "rabbitmq", "sqs", "poll")
+WRITERS: Final = ("postgres", "poll")
+PROCESSES: Final = {0: 0, 1: 1, 100: 4}
+"""In how many processes so many workers are."""
+EVERY_S: Final = {1: 0.053, 100: 0.353}
+"""No divisors of the poll interval: starts are to fall all over it. A hint wakes all who hear it,
+and on few cores a hundred need a while until they are idle again."""
+CALLERS: Final = {1: 1, 8: 4}
+"""By how many callers tasks are stored, and how many times as many."""
+HEARING_S: Final = 120.0
+SETTINGS: Final = {"max_connections": "500"}
+"""A worker has three connections of its own: two for the heartbeat, one to listen."""
 
 
 async def measure(bench: Bench) -> None:
     """Each way in turn, another one first each round."""
-    ways = WAYS if bench.number_of_round % 2 == 0 else WAYS[::-1]
-    before = os.environ.get("BENCH_WAKEUPS")
+    with carriers() as known:
+        for way in rotated([way for way in WAYS if way in known], bench.number_of_round):
+            for idle in EVERY_S:
+                with environment(BENCH_WAKEUPS=way, **known[way]):
+                    await _attempted(bench, _starts(bench, way, idle))
+    for listening in PROCESSES:
+        for way in rotated(WRITERS, bench.number_of_round):
+            with environment(BENCH_WAKEUPS=way, BENCH_QUEUE="elsewhere"):
+                await _attempted(bench, _writers(bench, way, listening))
+
+
+async def _attempted(bench: Bench, work: Any) -> None:
     try:
-        for way in ways:
-            os.environ["BENCH_WAKEUPS"] = way
-            await _one(bench, way)
+        await work
     except Broken as broken:
         bench.failures.append(f"wakeups: {broken}")
-    finally:
-        os.environ.pop("BENCH_WAKEUPS")
-        if before is not None:
-            os.environ["BENCH_WAKEUPS"] = before
 
 
-async def _one(bench: Bench, way: str) -> None:
-    ours, starts, singles = bench.contestant(OURS), bench.sizes.starts, bench.sizes.singles
+async def _starts(bench: Bench, way: str, idle: int) -> None:
+    ours, count = bench.contestant(OURS), bench.sizes.starts
     with bench.server.database(f"wakeups_{way}") as url:
         await install(ours, url)
-        async with processes(ours, url, aim="latency") as (producer,):
-            async with processes(ours, url, aim="latency") as (worker,):
-                await worker.ask("work", record=True)
-                await asyncio.sleep(SETTLED_S)
-                await producer.ask("trickle", first=0, count=WARM, every_s=EVERY_S, lead_s=0)
-                told = await producer.ask(
-                    "trickle", first=WARM, count=starts, every_s=EVERY_S, lead_s=0
-                )
-                late = late_ms(told["marks"], await begun_by(worker, WARM + starts))
-            stored = await producer.ask("single", first=WARM + starts, count=singles, callers=1)
+        async with AsyncExitStack() as stack:
+            (producer,) = await stack.enter_async_context(processes(ours, url, aim="latency"))
+            workers = await _idle(bench, stack, url, idle)
+            every_s = EVERY_S[idle]
+            await producer.ask("trickle", first=0, count=WARM, every_s=every_s, lead_s=0)
+            told = await producer.ask("trickle", first=WARM, count=count, every_s=every_s, lead_s=0)
+            late = late_ms(told["marks"], await begun(workers, WARM + count))
     for per_cent in (50, 99):
         value = percentile(late, per_cent)
-        bench.note(f"{way}: start p{per_cent}", OURS, value, "ms", lower_is_better=True)
-    bench.note(f"{way}: store one, 1 caller", OURS, singles / stored["seconds"], "tasks/s")
+        bench.note(start_name(way, idle, per_cent), OURS, value, "ms", lower_is_better=True)
+
+
+async def _writers(bench: Bench, way: str, listening: int) -> None:
+    ours = bench.contestant(OURS)
+    with bench.server.database(f"wakeups_{way}_writers") as url:
+        await install(ours, url)
+        async with AsyncExitStack() as stack:
+            await _idle(bench, stack, url, listening)
+            (producer,) = await stack.enter_async_context(processes(ours, url, aim="latency"))
+            first = 0
+            for callers, times in CALLERS.items():
+                count = bench.sizes.singles * times
+                await producer.ask("single", first=first, count=100, callers=callers)
+                first += 100
+                stored = await producer.ask("single", first=first, count=count, callers=callers)
+                first += count
+                name = writers_name(way, listening, callers)
+                bench.note(name, OURS, count / stored["seconds"], "tasks/s")
+
+
+async def _idle(bench: Bench, stack: AsyncExitStack, url: str, count: int) -> Sequence[Process]:
+    """Start so many workers, and wait until they all hear."""
+    if not count:
+        return []
+    number_of_processes = PROCESSES[count]
+    with environment(BENCH_WORKERS=str(count // number_of_processes)):
+        started = await stack.enter_async_context(
+            processes(bench.contestant(OURS), url, number_of_processes, aim="latency")
+        )
+    for each in started:
+        await each.ask("work", record=True)
+    waited_s = 0.0
+    while sum([(await each.ask("hearing"))["workers"] for each in started]) < count:
+        if waited_s > HEARING_S:
+            message = f"not all of {count} workers hear"
+            raise Broken(message)
+        await asyncio.sleep(0.5)
+        waited_s += 0.5
+    return started
+
+
+async def begun(workers: Sequence[Process], count: int) -> dict[int, float]:
+    """Wait until so many tasks have begun, by whomever; return when.
+
+    Raises:
+        Broken: they do not.
+    """
+    waited_s = 0.0
+    while True:
+        marks: dict[int, float] = {}
+        for each in workers:
+            marks.update((await each.ask("begun"))["marks"])
+        if len(marks) >= count:
+            return marks
+        if waited_s > PATIENCE_S:
+            message = f"only {len(marks)} of {count} tasks have begun"
+            raise Broken(message)
+        await asyncio.sleep(0.5)
+        waited_s += 0.5
+
+
+@contextmanager
+def carriers() -> Iterator[Mapping[str, Mapping[str, str]]]:
+    """Run what carries hints; yield, by way, what its processes must be told."""
+    known: dict[str, dict[str, str]] = {"postgres": {}, "poll": {}}
+    program = located("rabbitmq-server")
+    with tempfile.TemporaryDirectory(prefix="taskscheduler-bench-") as folder:
+        for name in ("rabbitmq", "sqs"):
+            (Path(folder) / name).mkdir()
+        rabbit = None if program is None else RabbitProcess(program, Path(folder) / "rabbitmq")
+        try:
+            with sqs_service(Path(folder) / "sqs") as endpoint:
+                known["sqs"] = {
+                    **AWS,
+                    "BENCH_SQS_ENDPOINT_URL": endpoint,
+                    "BENCH_SQS_QUEUE_URL": new_queue(endpoint),
+                }
+                if rabbit is None:
+                    print("LEFT OUT: rabbitmq: `.ci/unpack rabbitmq-server` brings it", flush=True)
+                else:
+                    rabbit.start()
+                    known["rabbitmq"] = {"BENCH_RABBITMQ_URL": rabbit.url}
+                yield known
+        except NotReady as error:
+            raise Broken(str(error)) from error
+        finally:
+            if rabbit is not None:
+                rabbit.stop()
+
+
+@contextmanager
+def environment(**chosen: str) -> Iterator[None]:
+    """Hand ``chosen`` to the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in chosen}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def start_name(way: str, idle: int, per_cent: int) -> str:
+    """Name a figure."""
+    return f"{way}, {idle} idle: start p{per_cent}"
+
+
+def writers_name(way: str, listening: int, callers: int) -> str:
+    """Name a figure."""
+    return f"{way}, {listening} listening: stored by {callers}"
+
+
+def tables(figures: Sequence[Figure]) -> list[str]:
+    """Write both tables for docs/wakeups.md."""
+
+    def of(name: str) -> dict[int, float]:
+        return by_round(figures, name, OURS)
+
+    def shown(name: str, unit: str) -> str:
+        found = spread(of(name).values())
+        return "not measured" if found is None else f"{found.text} {unit}"
+
+    lines = ["| `--wakeups` | idle workers | start, p50 | start, p99 |", "|---|---|---|---|"]
+    for way in WAYS:
+        for idle in EVERY_S:
+            p50, p99 = (shown(start_name(way, idle, per_cent), "ms") for per_cent in (50, 99))
+            lines.append(f"| `{way}` | {idle} | {p50} | {p99} |")
+    lines += [
+        "",
+        "| callers | listening | `postgres` | `poll` | `postgres` over `poll`, per round |",
+    ]
+    lines.append("|---|---|---|---|---|")
+    for callers in CALLERS:
+        for listening in PROCESSES:
+            names = [writers_name(way, listening, callers) for way in WRITERS]
+            over = spread(ratios(of(names[0]), of(names[1])))
+            compared = "not measured" if over is None else over.text
+            cells = " | ".join(shown(name, "tasks/s") for name in names)
+            lines.append(f"| {callers} | {listening or 'nobody'} | {cells} | {compared} |")
+    return lines

@@ -29,13 +29,32 @@ def noop_handlers(handled: Handled) -> Handlers:
     return handlers
 
 
+def scheduler() -> Scheduler:
+    """Return one whose workers are woken as the environment says."""
+    match os.environ.get("BENCH_WAKEUPS"):
+        case "poll":
+            return Scheduler.postgres(Options.url, wakeups="poll")
+        case "rabbitmq":
+            broker = os.environ["BENCH_RABBITMQ_URL"]
+            return Scheduler.postgres(Options.url, wakeups="rabbitmq", rabbitmq_url=broker)
+        case "sqs":
+            return Scheduler.postgres(
+                Options.url,
+                wakeups="sqs",
+                sqs_queue_url=os.environ["BENCH_SQS_QUEUE_URL"],
+                sqs_endpoint_url=os.environ["BENCH_SQS_ENDPOINT_URL"],
+            )
+        case _:
+            return Scheduler.postgres(Options.url)
+
+
 class Ours:
     """Its defaults, all of them."""
 
     def __init__(self) -> None:
         """Nothing is connected yet."""
-        polling = os.environ.get("BENCH_WAKEUPS") == "poll"
-        self._scheduler = Scheduler.postgres(Options.url, wakeups="poll" if polling else "postgres")
+        self._scheduler = scheduler()
+        self._workers: list[Worker] = []
 
     async def install(self) -> None:
         """As `taskscheduler migrate` does."""
@@ -64,12 +83,21 @@ class Ours:
         await self._scheduler.schedule("noop", number, execute_at=due)
 
     async def work(self, handled: Handled, stopping: asyncio.Event) -> None:
-        """Run a worker as `taskscheduler worker` does."""
+        """Run a worker as `taskscheduler worker` does; or several, where that is measured."""
         configure_logs(LogLevel.INFO, LogFormat.JSON)
-        worker = Worker(self._scheduler, noop_handlers(handled))
+        queue = os.environ.get("BENCH_QUEUE", "default")
+        self._workers = [
+            Worker(self._scheduler, noop_handlers(handled), queues=[queue])
+            for _ in range(int(os.environ.get("BENCH_WORKERS", "1")))
+        ]
         stop = asyncio.create_task(stopping.wait())
-        stop.add_done_callback(lambda _: worker.stop())
-        await worker.run()
+        stop.add_done_callback(lambda _: [worker.stop() for worker in self._workers])
+        await asyncio.gather(*(worker.run() for worker in self._workers))
+
+    async def hearing(self) -> dict[str, int]:
+        """Count the workers that hear of new work, or were told to poll."""
+        listeners = [worker.listener for worker in self._workers]
+        return {"workers": sum(each is not None and each.degraded is None for each in listeners)}
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import gc
 import os
-import shutil
-import socket
 import subprocess
 import time
 import warnings
@@ -26,6 +24,7 @@ import pytest
 from psycopg import sql
 from testcontainers.community.postgres import PostgresContainer
 
+from benchmarks.brokers import free_port, located
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -80,9 +79,12 @@ def docker_engine() -> docker.DockerClient | None:
         return None
 
 
-def pytest_report_header() -> str:
-    """Announce the database before the tests."""
-    return str(choice())
+def pytest_report_header() -> list[str]:
+    """Announce the database before the tests, and what is left out."""
+    lines = [str(choice())]
+    if located("prometheus") is None:
+        lines.append("Prometheus: NOT HERE, what tests/integration/prometheus says is NOT TESTED")
+    return lines
 
 
 #: Why the container that was chosen was not used after all.
@@ -237,14 +239,9 @@ def pgbouncer_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 def provided(program: str) -> str:
     """Return the path of a program that is installed, or that ``.ci/unpack`` brought."""
-    places = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"))
-    if (found := shutil.which(program, path=places)) is not None:
-        return found
-    cache = os.environ.get("XDG_CACHE_HOME") or f"{os.environ['HOME']}/.cache"
-    unpacked = f"{cache}/taskscheduler/{program}/run"
-    if not os.access(unpacked, os.X_OK):
+    if (found := located(program)) is None:
         pytest.fail(f"there is no {program}: `make setup-test` brings it on Debian and Ubuntu")
-    return unpacked
+    return found
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -258,10 +255,3 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
         else:
             return
     pytest.fail(f"{process.args!r} does not answer:\n{log.read_text()}")
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -16,6 +17,7 @@ from benchmarks.figures import Spread, number, percentile, ratios, rotated, spre
 from benchmarks.measures import MEASURES
 from benchmarks.measures.feeding import Sample, rate_between
 from benchmarks.measures.latency import late_ms
+from benchmarks.measures.wakeups import environment, start_name, tables, writers_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,3 +194,26 @@ def test_every_measure_says_what_it_is() -> None:
     for name, measure in MEASURES.items():
         assert measure.run.__module__ == f"benchmarks.measures.{name}"
         assert measure.run.__doc__
+
+
+def test_wakeups_have_tables_of_their_own() -> None:
+    figures = [
+        Figure(start_name("postgres", 1, 50), OURS, 0, 2.0, "ms", lower_is_better=True),
+        Figure(start_name("postgres", 1, 50), OURS, 1, 4.0, "ms", lower_is_better=True),
+        Figure(writers_name("postgres", 100, 8), OURS, 0, 500.0, "tasks/s"),
+        Figure(writers_name("poll", 100, 8), OURS, 0, 1000.0, "tasks/s"),
+        Figure(writers_name("poll", 0, 1), OURS, 0, 1000.0, "tasks/s"),
+    ]
+    lines = tables(figures)
+    assert "| `postgres` | 1 | 3.00 [2.00-4.00] ms | not measured |" in lines
+    assert "| 8 | 100 | 500 tasks/s | 1,000 tasks/s | 0.500 |" in lines
+    assert "| 1 | nobody | not measured | 1,000 tasks/s | not measured |" in lines
+
+
+def test_what_a_measure_hands_on_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_QUEUE", "before")
+    monkeypatch.delenv("BENCH_WORKERS", raising=False)
+    with environment(BENCH_QUEUE="elsewhere", BENCH_WORKERS="25"):
+        assert (os.environ["BENCH_QUEUE"], os.environ["BENCH_WORKERS"]) == ("elsewhere", "25")
+    assert os.environ["BENCH_QUEUE"] == "before"
+    assert "BENCH_WORKERS" not in os.environ

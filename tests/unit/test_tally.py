@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from taskscheduler import Context, Handlers, RetryPolicy, Worker
 from taskscheduler.application.observer import Ran
 from taskscheduler.application.sampling import Sampling
-from taskscheduler.application.tally import Tally
+from taskscheduler.application.tally import ENDINGS, Tally
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.status import Event
 from taskscheduler.entrypoints.metrics import Metrics
@@ -77,6 +77,30 @@ async def test_a_worker_tells_and_metrics_show_it():
     assert found["taskscheduler_slots", ("free",)] == 50
     assert found["taskscheduler_workers", ("live",)] == 1
     assert found["taskscheduler_store_up", ()] == 1
+
+
+async def test_a_first_failure_is_a_rise():
+    handlers = Handlers()
+
+    @handlers.register("bad", retry=RetryPolicy(max_attempts=1))
+    async def bad(_: Context) -> None:
+        raise ValueError
+
+    clock, tally = ManualClock(), Tally(handlers)
+    async with in_memory(clock) as scheduler:
+        worker = Worker(scheduler, handlers, observer=tally)
+        metrics = Metrics(scheduler.store)
+        metrics.worker, metrics.tally = worker, tally
+        before = values(await metrics.exposition())
+        await scheduler.schedule("bad")
+        await worker.turn()
+        await worker.turn()
+        after = values(await metrics.exposition())
+    failed = "taskscheduler_attempts_total", ("bad", "fail")
+    assert (before[failed], after[failed]) == (0, 1)
+    assert before["taskscheduler_retries_total", ("bad",)] == 0
+    told = {name for name in before if name[0] == "taskscheduler_attempts_total"}
+    assert told == {("taskscheduler_attempts_total", ("bad", ending)) for ending in ENDINGS}
 
 
 async def test_of_many_who_ask_one_looks_and_the_answer_keeps():

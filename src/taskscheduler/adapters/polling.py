@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from taskscheduler.application.ear import Ear
+from taskscheduler.domain.hints import Hints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
 class PollingWakeUps:
     """``WakeUps`` that nobody hears. That is what was asked for, so nothing is degraded."""
 
-    degraded: str | None = None
+    by: str = "poll"
+
+    def __init__(self) -> None:
+        """There is nothing to connect to."""
+        self.hints = Hints(since=datetime.now(UTC))
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
@@ -32,6 +33,7 @@ class Ear:
         """Listen for ``queues``; ``degraded`` until somebody says that hints come in."""
         self.queues = frozenset(queues)
         self.degraded = degraded
+        self.since = datetime.now(UTC)
         self._on_cancellation = on_cancellation
         self._rung = asyncio.Event()
 
@@ -62,6 +64,12 @@ class Ear:
             self.hear_cancellation()
             return True
         return text.startswith("q") and self.hear(text[1:].split(","))
+
+    def become(self, degraded: str | None) -> None:
+        """Take it that hints come in from now on, or why they do not."""
+        if (degraded is None) != (self.degraded is None):
+            self.since = datetime.now(UTC)
+        self.degraded = degraded
 
     def look(self) -> None:
         """Take it that something was missed: whoever waits looks once."""
@@ -94,14 +102,15 @@ async def listening(
 async def _keep_hearing(ear: Ear, hear: Hear, failures: tuple[type[BaseException], ...]) -> None:
     """Call ``hear`` for ever; when it fails, say so in ``ear.degraded`` and try again later.
 
-    It returns only by one of ``failures``.
+    It ends by one of ``failures``; what else a driver raises is logged with its traceback, and
+    must not deafen the worker for good either.
     """
     backoff = Backoff()
 
     def on_hearing() -> None:
         if ear.degraded is not None:
             log.info("listening for wake-ups")
-            ear.degraded = None
+            ear.become(None)
             # Whatever was said while nobody listened is unknown: look once.
             ear.look()
         backoff.reset()
@@ -109,11 +118,12 @@ async def _keep_hearing(ear: Ear, hear: Hear, failures: tuple[type[BaseException
     while True:
         try:
             await hear(ear, on_hearing)
-        except failures as error:
+        except Exception as error:
             reason = reason_of(error)
             if ear.degraded != reason:
-                log.warning("wake-ups are lost, polling goes on: %s", reason)
-            ear.degraded = reason
+                unexpected = None if isinstance(error, failures) else error
+                log.warning("wake-ups are lost, polling goes on: %s", reason, exc_info=unexpected)
+            ear.become(reason)
         await backoff.sleep()
 
 

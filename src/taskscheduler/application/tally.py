@@ -8,14 +8,21 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.domain.status import Event
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from taskscheduler.application.observer import Ran
 
 SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_600)
 TASKS: Final = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 LOST: Final = "lost"
+ENDINGS: Final = (
+    *(Event.COMPLETE.value, Event.RETRY.value, Event.SNOOZE.value, Event.RELEASE.value),
+    *(Event.FAIL.value, Event.CANCEL.value, LOST),
+)
+"""What may end an attempt."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,9 +46,14 @@ class Histogram:
 class Tally:
     """``Observer`` that adds up, by kind."""
 
-    def __init__(self) -> None:
-        """Begin with zeros; the store's time is taken for this machine's until it is set."""
+    def __init__(self, kinds: Iterable[str] = ()) -> None:
+        """Begin with zeros; the store's time is taken for this machine's until it is set.
+
+        Outcomes of ``kinds`` are told before there are any: who looks for a rise sees only the
+        second of a series that begins with one.
+        """
         self.outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.outcomes.update(((kind, ending), 0) for kind in kinds for ending in ENDINGS)
         self.run_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.late_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.claims = Histogram(TASKS)

@@ -136,7 +136,8 @@ class Worker:
         self._draining = False
         self._unsure = False
         self._cautious = False
-        self._degraded: str | None = None
+        self.listener: Listener | None = None
+        """What it hears wake-ups with, once it runs."""
 
     @property
     def id(self) -> WorkerId | None:
@@ -146,7 +147,7 @@ class Worker:
     @property
     def degraded(self) -> str | None:
         """Why wake-ups may be missed at present, or None."""
-        return self._degraded
+        return None if self.listener is None else self.listener.degraded
 
     @property
     def fenced(self) -> int:
@@ -230,6 +231,7 @@ class Worker:
                 async with self._store.wakeups.listen(
                     self._queues, on_cancellation=self._pulse.beat_soon
                 ) as listener:
+                    self.listener = listener
                     await self._claim_until_stopped(listener)
                 await self._wind_down()
                 for loop in loops:
@@ -259,7 +261,6 @@ class Worker:
     async def _claim_until_stopped(self, listener: Listener) -> None:
         backoff = Backoff()
         while not self._stopping.is_set():
-            self._degraded = listener.degraded
             self._changed.clear()
             try:
                 await self._membership.join()

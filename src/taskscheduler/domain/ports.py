@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
     from taskscheduler.domain.audit import AuditEntry, AuditQuery, Pruned
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.census import Census
     from taskscheduler.domain.change import TaskState
     from taskscheduler.domain.edit import TaskEdit
+    from taskscheduler.domain.hints import Hints
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
@@ -437,7 +438,12 @@ class Listener(Protocol):
 
     @property
     def degraded(self) -> str | None:
-        """Why wake-ups may be missed at present, or None: then polling alone finds work."""
+        """Why wake-ups may be missed at present, or None. While they are, polling finds work."""
+        ...
+
+    @property
+    def since(self) -> datetime:
+        """When they began to be heard, or to be missed, by this process's own clock."""
         ...
 
     async def wait(self, within_s: float) -> bool:
@@ -457,8 +463,13 @@ class WakeUps(Protocol):
     """
 
     @property
-    def degraded(self) -> str | None:
-        """Why hints cannot be given at present, or None. Workers find work by polling then."""
+    def by(self) -> str:
+        """Which way it is: ``postgres``, ``rabbitmq``, ``sqs``, ``poll`` or ``memory``."""
+        ...
+
+    @property
+    def hints(self) -> Hints:
+        """How giving hints goes; while it does not, workers find work by polling."""
         ...
 
     def opened(self) -> AbstractAsyncContextManager[None]:
@@ -466,7 +477,10 @@ class WakeUps(Protocol):
         ...
 
     def ring(self, queues: Collection[str]) -> None:
-        """Hint, after the commit, that ``queues`` have new work. Never raises, never blocks."""
+        """Hint, after the commit, that ``queues`` have new work. Never raises, never blocks.
+
+        What cannot be told is told later, as one hint, unless the process ends before.
+        """
         ...
 
     def ring_cancellation(self) -> None:

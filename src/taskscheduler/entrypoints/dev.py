@@ -68,7 +68,7 @@ async def _run(
     tracing: Tracing | None,
 ) -> None:
     await migrate_schema(url, settings.schema)
-    tally = Tally()
+    tally = Tally(handlers)
     scheduler = Container(database_url=url, schema=settings.schema, tracing=tracing).scheduler()
     async with scheduler:
         worker = build_worker(scheduler, handlers, settings.worker, tally)

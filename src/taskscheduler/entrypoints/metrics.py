@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.application.tally import Histogram, Tally
     from taskscheduler.application.worker import Worker
+    from taskscheduler.domain.ports import WakeUps
     from taskscheduler.entrypoints.requests import Requests
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -74,6 +75,7 @@ class Metrics:
             {"version": version("taskscheduler"), "python": platform.python_version()},
         )
         yield from self._of_store()
+        yield from of_wakeups(self._store.wakeups, self.worker)
         if self.worker is not None:
             yield from of_worker(self.worker)
         if self.tally is not None:
@@ -131,14 +133,29 @@ def of_worker(worker: Worker) -> Iterator[Metric]:
     slots.add_metric(["free"], worker.concurrency - worker.busy)
     yield slots
     yield gauge("outbox_tasks", "Outcomes that the store does not have yet", worker.backlog)
-    yield gauge(
-        "wakeups_listening",
-        "1 if wake-ups are heard, 0 if polling alone finds work",
-        int(worker.degraded is None),
-    )
     yield counter(
         "fenced_outcomes", "Outcomes that came too late: the lease was lost", worker.fenced
     )
+
+
+def of_wakeups(wakeups: WakeUps, worker: Worker | None) -> Iterator[Metric]:
+    """Yield whether wake-ups get through. Where polling was chosen there is nothing to tell."""
+    if wakeups.by == "poll":
+        return
+    hints = wakeups.hints
+    yield gauge(
+        "wakeups_sending",
+        "1 unless the last hint could not be given, and workers find it by polling",
+        int(hints.degraded is None),
+    )
+    yield counter("wakeups_sent", "Hints given", hints.sent)
+    yield counter("wakeups_failed", "Times that hints could not be given", hints.failed)
+    if worker is not None:
+        yield gauge(
+            "wakeups_listening",
+            "1 if wake-ups are heard, 0 if polling alone finds work",
+            int(worker.listener is not None and worker.listener.degraded is None),
+        )
 
 
 def of_tally(tally: Tally) -> Iterator[Metric]:

@@ -26,7 +26,10 @@ def test_a_worker_shows_what_it_did_and_the_api_what_waits(programs: Programs):
     eventually(lambda: done in httpx.get(address).text, done)
     text = httpx.get(address).text
     assert 'taskscheduler_run_seconds_count{kind="Quick"} 3.0' in text
-    assert "taskscheduler_wakeups_listening 1.0" in text
+    assert 'taskscheduler_attempts_total{kind="Raise",outcome="fail"} 0.0' in text
+    hears = "taskscheduler_wakeups_listening 1.0"
+    eventually(lambda: hears in httpx.get(address).text, hears)
+    assert "listening for wake-ups" in worker.err.read_text()
     assert 'taskscheduler_pool{state="max"} 10.0' in text
     assert httpx.get(address.replace("/metrics", "/")).status_code == 404
     answer = httpx.get(f"{api.address()}/metrics")

@@ -10,16 +10,25 @@ from aiobotocore.session import AioSession
 
 from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.adapters.polling import PollingWakeUps
+from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.wakeups import PostgresWakeUps
 from taskscheduler.adapters.rabbitmq import RabbitWakeUps
 from taskscheduler.adapters.sqs import SqsWakeUps
 from taskscheduler.adapters.system import new_task_id
 from taskscheduler.testing import ManualClock
-from taskscheduler.testing.contracts import HearingContract, RingingContract, WakeUpsContract
+from taskscheduler.testing.contracts import (
+    HearingContract,
+    RingingContract,
+    SilenceContract,
+    WakeUpsContract,
+)
+from tests.integration.conftest import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.ports import WakeUps
     from tests.integration.wakeups.conftest import Broker
 
 
@@ -63,3 +72,37 @@ class TestPolling(RingingContract):
         store = memory_store(clock, new_task_id, wakeups=PollingWakeUps())
         async with store.opened():
             yield store
+
+
+class TestRabbitAway(SilenceContract):
+    """``RabbitWakeUps`` without a broker."""
+
+    @pytest.fixture
+    async def away(self) -> AsyncGenerator[WakeUps]:
+        wakeups = RabbitWakeUps(f"amqp://test:test@127.0.0.1:{free_port()}/", exchange="test")
+        async with wakeups.opened():
+            yield wakeups
+
+
+class TestSqsAway(SilenceContract):
+    """``SqsWakeUps`` without a service."""
+
+    @pytest.fixture
+    async def away(self, aws: dict[str, str]) -> AsyncGenerator[WakeUps]:
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        wakeups = SqsWakeUps(f"{nowhere}/123456789012/test", endpoint_url=nowhere)
+        async with wakeups.opened():
+            yield wakeups
+
+
+class TestPostgresAway(SilenceContract):
+    """``PostgresWakeUps`` without a server."""
+
+    @pytest.fixture
+    async def away(self) -> AsyncGenerator[WakeUps]:
+        url = f"postgresql://test@127.0.0.1:{free_port()}/test"
+        # Not opened: asked for a connection, its pool says at once that there is none.
+        database = Database(url, schema="test", pool_size=1)
+        wakeups = PostgresWakeUps(database, database)
+        async with wakeups.opened():
+            yield wakeups

@@ -12,7 +12,6 @@ import pytest
 
 from taskscheduler import Handlers, InvalidConfiguration, Scheduler, TaskId, TaskStatus, Worker
 from taskscheduler.adapters.rabbitmq import RabbitWakeUps
-from taskscheduler.container import migrate_schema
 from tests.integration.conftest import free_port
 from tests.integration.processes import eventually
 
@@ -31,12 +30,6 @@ async def until(look: Any, what: str) -> None:
     while not look():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-async def url(postgres_url: str, schema: str) -> str:
-    await migrate_schema(postgres_url, schema)
-    return postgres_url
 
 
 class Bench:
@@ -79,12 +72,12 @@ async def test_the_broker_is_killed_and_comes_back_under_load(
                 # Without the broker everything goes on, and it is seen.
                 await until(lambda: bench.worker.degraded, "the loss to be noticed")
                 await until(lambda: bench.ran == len(stored), "what was stored without the broker")
-                assert scheduler.store.wakeups.degraded is not None
+                assert scheduler.store.wakeups.hints.degraded is not None
                 await asyncio.to_thread(broker.start)
         await until(lambda: bench.ran == len(stored), "every task to be run")
         await until(lambda: bench.worker.degraded is None, "it to heal")
         await bench.works()
-        await until(lambda: scheduler.store.wakeups.degraded is None, "ringing to heal")
+        await until(lambda: scheduler.store.wakeups.hints.degraded is None, "ringing to heal")
         bench.worker.stop()
         await running
         assert bench.ran == len(stored) + 1
@@ -104,7 +97,7 @@ async def test_a_broker_that_hangs_holds_nobody_up(broker: Broker, url: str, sch
                 await scheduler.schedule("count")
             assert time.monotonic() - began < 3, "storing waited for the broker"
             await until(lambda: bench.ran == 11, "tasks to be run by polling")
-            await until(lambda: scheduler.store.wakeups.degraded, "the silence to be noticed")
+            await until(lambda: scheduler.store.wakeups.hints.degraded, "the silence to be noticed")
             bench.worker.stop()
             async with asyncio.timeout(PATIENCE_S):
                 await running

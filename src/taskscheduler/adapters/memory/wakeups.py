@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from taskscheduler.application.ear import Ear
+from taskscheduler.domain.hints import Hints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -14,11 +16,12 @@ if TYPE_CHECKING:
 class MemoryWakeUps:
     """``WakeUps`` within one process."""
 
-    degraded: str | None = None
+    by: str = "memory"
 
     def __init__(self) -> None:
         """Start with nobody listening."""
         self._ears: set[Ear] = set()
+        self.hints = Hints(since=datetime.now(UTC))
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -27,6 +30,8 @@ class MemoryWakeUps:
 
     def ring(self, queues: Collection[str]) -> None:
         """See ``WakeUps.ring``."""
+        if queues:
+            self.hints = self.hints.succeeded(datetime.now(UTC))
         for ear in self._ears:
             ear.hear(queues)
 

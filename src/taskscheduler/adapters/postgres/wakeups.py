@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.application.ear import Ear
+    from taskscheduler.domain.hints import Hints
 
 PAYLOAD_BYTES_MAX: Final = 7_900
 PROBE_EVERY_S: Final = 15.0
@@ -43,6 +44,8 @@ def channel_of(schema: str) -> str:
 class PostgresWakeUps:
     """``WakeUps`` by LISTEN and NOTIFY."""
 
+    by: str = "postgres"
+
     def __init__(self, database: Database, listening: Database) -> None:
         """Ring through ``database``; listen through ``listening``, which must bypass poolers."""
         self._database = database
@@ -53,9 +56,9 @@ class PostgresWakeUps:
         )
 
     @property
-    def degraded(self) -> str | None:
-        """See ``WakeUps.degraded``."""
-        return self._doorbell.degraded
+    def hints(self) -> Hints:
+        """See ``WakeUps.hints``."""
+        return self._doorbell.hints
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
 
     from taskscheduler.application.ear import Ear
+    from taskscheduler.domain.hints import Hints
 
 HINT_BYTES_MAX: Final = 64 * 1024
 HEARTBEAT_S: Final = 10
@@ -47,6 +48,7 @@ FAILURES: Final = (
     OSError,
     TimeoutError,
     RuntimeError,  # what the driver says when its own machinery is closed under it
+    StopAsyncIteration,  # and when a broker hangs up in the middle of a greeting
 )
 
 
@@ -56,6 +58,8 @@ class BrokerAway(OSError):
 
 class RabbitWakeUps:
     """``WakeUps`` over RabbitMQ."""
+
+    by: str = "rabbitmq"
 
     def __init__(self, url: str, *, exchange: str) -> None:
         """Use the broker at ``url`` (``amqp://`` or ``amqps://``), through ``exchange``.
@@ -71,13 +75,11 @@ class RabbitWakeUps:
         self._doorbell = Doorbell(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)
         self._connection: AbstractConnection | None = None
         self._publishing: AbstractExchange | None = None
-        self._backoff_until = 0.0
-        self._failed_in_a_row = 0
 
     @property
-    def degraded(self) -> str | None:
-        """See ``WakeUps.degraded``."""
-        return self._doorbell.degraded
+    def hints(self) -> Hints:
+        """See ``WakeUps.hints``."""
+        return self._doorbell.hints
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -105,22 +107,14 @@ class RabbitWakeUps:
     # -- ringing ---------------------------------------------------------------------------------
 
     async def _send(self, hint: str) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._backoff_until:
-            raise BrokerAway(self._doorbell.degraded or "the broker is away")
         try:
             async with asyncio.timeout(ANSWER_S):
                 if self._publishing is None:
                     self._connection, self._publishing = await self._connect()
                 await self._publishing.publish(message_of(hint), routing_key="")
-        except FAILURES as error:
-            self._failed_in_a_row += 1
-            # A broker that is away is asked now and then, not for every task.
-            pause_s = min(0.1 * 2**self._failed_in_a_row, 5.0)
-            self._backoff_until = loop.time() + pause_s
+        except Exception:
             await self._hang_up()
-            raise BrokerAway(reason_of(error)) from error
-        self._failed_in_a_row = 0
+            raise
 
     async def _connect(self) -> tuple[AbstractConnection, AbstractExchange]:
         connection = await aio_pika.connect(self._url, heartbeat=HEARTBEAT_S, timeout=ANSWER_S)

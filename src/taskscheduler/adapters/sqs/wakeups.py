@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.application.ear import Ear
+    from taskscheduler.domain.hints import Hints
 
 HINT_BYTES_MAX: Final = 64 * 1024
 WAIT_S: Final = 20
@@ -62,6 +63,8 @@ class Client(Protocol):
 class SqsWakeUps:
     """``WakeUps`` over SQS. Credentials and region come from where AWS's tools find them."""
 
+    by: str = "sqs"
+
     def __init__(self, queue_url: str, *, endpoint_url: str | None = None) -> None:
         """Use the queue at ``queue_url``, through ``endpoint_url`` where that is not AWS's own.
 
@@ -78,9 +81,9 @@ class SqsWakeUps:
         self._closing: AbstractAsyncContextManager[Client] | None = None
 
     @property
-    def degraded(self) -> str | None:
-        """See ``WakeUps.degraded``."""
-        return self._doorbell.degraded
+    def hints(self) -> Hints:
+        """See ``WakeUps.hints``."""
+        return self._doorbell.hints
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:

@@ -22,7 +22,12 @@ from taskscheduler.entrypoints.http.audit import list_audit
 from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS, RETRY_AFTER_S
 from taskscheduler.entrypoints.http.events import event_router
-from taskscheduler.entrypoints.http.messages import Health, Readiness, SchemaMessage
+from taskscheduler.entrypoints.http.messages import (
+    Health,
+    Readiness,
+    SchemaMessage,
+    WakeUpsMessage,
+)
 from taskscheduler.entrypoints.http.operating import operating_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.http.telling import told
@@ -34,11 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from taskscheduler.domain.ports import Listener
     from taskscheduler.entrypoints.http.access import Access
     from taskscheduler.entrypoints.metrics import Metrics
 
 ANNOUNCE_S: Final = 2.0
 READY_S: Final = 2.0
+AWAY: Final = "the database cannot be reached at present"
 
 log = logging.getLogger("taskscheduler.http")
 
@@ -71,20 +78,24 @@ async def metrics(metrics: NamedDependency[Any]) -> Response[bytes]:
     summary="Can it work?",
     tags=["service"],
 )
-async def readyz(scheduler: NamedDependency[Scheduler]) -> Response[Readiness]:
-    """Answer 200 when the database answers and its schema fits, 503 otherwise."""
+async def readyz(
+    scheduler: NamedDependency[Scheduler], listener: NamedDependency[Any]
+) -> Response[Readiness]:
+    """Answer 200 when the database answers and its schema fits, 503 otherwise.
+
+    Wake-ups that do not get through cost latency alone: they are told of, and change no status.
+    """
+    wakeups = WakeUpsMessage.of(scheduler.store.wakeups, listener())
     try:
         async with asyncio.timeout(READY_S):
             version = await scheduler.store.upkeep.schema_version()
     except (StoreUnavailable, SchemaMismatch, TimeoutError):
-        away = Readiness("unavailable", "the database cannot be reached at present")
-        return not_ready(away)
+        return not_ready(Readiness("unavailable", AWAY, wakeups=wakeups))
     schema = SchemaMessage(version.found, version.expected)
     if not version.fits:
         detail = "the database's schema is missing or too old; run: taskscheduler migrate"
-        unfit = Readiness("unavailable", detail, schema)
-        return not_ready(unfit)
-    return Response(Readiness("ok", None, schema))
+        return not_ready(Readiness("unavailable", detail, schema, wakeups))
+    return Response(Readiness("ok", None, schema, wakeups))
 
 
 def not_ready(readiness: Readiness) -> Response[Readiness]:
@@ -129,6 +140,9 @@ def create_app(
         found.requests = requests
         return found
 
+    def listener_of_process() -> Listener | None:
+        return shown.worker.listener if shown is not None and shown.worker is not None else None
+
     app = Litestar(
         route_handlers=[
             healthz,
@@ -141,6 +155,7 @@ def create_app(
         ],
         dependencies={
             "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
+            "listener": Provide(lambda: listener_of_process, sync_to_thread=False),
             "metrics": Provide(lambda: metrics_of_process, sync_to_thread=False),
         },
         guards=None if access is None else [access.guard()],

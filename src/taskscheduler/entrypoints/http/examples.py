@@ -22,6 +22,13 @@ EXECUTE_AT: Final = "2024-03-30T23:17:10.790146Z"
 STARTED_AT: Final = "2024-03-30T23:17:10.791901Z"
 FINISHED_AT: Final = "2024-03-30T23:17:13.795002Z"
 
+WAKEUPS: Final = {
+    "by": "postgres",
+    "state": "connected",
+    "since": CREATED_AT,
+    "reason": None,
+}
+
 FOO: Final = {"kind": "Foo", "execute_at": EXECUTE_AT}
 BAZ: Final = {"kind": "Baz", "payload": {"any": "JSON"}, "queue": "default", "priority": 0}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
@@ -108,7 +115,13 @@ ANSWERS: Final[dict[str, Any]] = {
         "target": None,
     },
     "Health": {"status": "ok", "detail": None},
-    "Readiness": {"status": "ok", "detail": None, "schema": {"found": 5, "expected": 5}},
+    "WakeUpsMessage": WAKEUPS,
+    "Readiness": {
+        "status": "ok",
+        "detail": None,
+        "schema": {"found": 5, "expected": 5},
+        "wakeups": WAKEUPS,
+    },
 }
 """By the name of the answer's type."""
 
@@ -126,4 +139,5 @@ NOT_READY: Final = {
     "status": "unavailable",
     "detail": "the database cannot be reached at present",
     "schema": None,
+    "wakeups": WAKEUPS,
 }

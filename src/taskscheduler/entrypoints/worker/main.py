@@ -59,7 +59,7 @@ async def run_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerS
         return
     from taskscheduler.application.tally import Tally  # noqa: PLC0415 - when asked for
 
-    tally = Tally()
+    tally = Tally(handlers)
     worker = build_worker(scheduler, handlers, settings, tally)
     on_signals(worker.stop)
     async with scheduler, _shown(scheduler, worker, tally, settings):

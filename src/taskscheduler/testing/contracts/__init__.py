@@ -10,6 +10,7 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
         async def store(self, clock: ManualClock) -> AsyncGenerator[Store]: ...
 
 ``store`` is opened and empty, and its time is ``clock``'s. Unique keys live one day in it.
+``SilenceContract`` wants ``away`` instead: ``WakeUps`` that are opened and reach nobody.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
 from taskscheduler.testing.contracts.wakeups import (
     HearingContract,
     RingingContract,
+    SilenceContract,
     WakeUpsContract,
 )
 from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
@@ -48,6 +50,7 @@ __all__ = [
     "KindCatalogueContract",
     "QueueRegistryContract",
     "RingingContract",
+    "SilenceContract",
     "TaskBoardContract",
     "TaskRepositoryContract",
     "TransactionContract",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.ports import Listener
+    from taskscheduler.domain.ports import Listener, WakeUps
 
 SILENCE_S = 0.2
 """How long to listen for what should not be said."""
+TRIES: Final = 3
+"""So many fit into ``SILENCE_S``: they are 0.05 s, 0.1 s and 0.2 s apart, at the least."""
 
 
 class Ear:
@@ -74,6 +76,46 @@ class RingingContract(Contract):
         """When nothing is said."""
         async with listening(store) as ear:
             assert await ear.listener.wait(SILENCE_S) is False
+
+
+class SilenceContract(Contract):
+    """Where hints cannot be given, nobody waits for that. ``away``: opened, and nobody there."""
+
+    async def test_it_is_said_and_counted(self, away: WakeUps) -> None:
+        """Since when, and how often it was tried."""
+        assert away.hints.untried
+        away.ring({"default"})
+        await until(lambda: away.hints.failed > 0)
+        assert away.hints.degraded
+        assert away.hints.sent == 0
+
+    async def test_it_is_tried_again_without_another_ring(self, away: WakeUps) -> None:
+        """So it heals by itself; and it was so since the first failure."""
+        away.ring_cancellation()
+        await until(lambda: away.hints.failed > 0)
+        since = away.hints.since
+        await until(lambda: away.hints.failed >= TRIES)
+        assert away.hints.since == since
+
+    async def test_it_is_tried_after_pauses(self, away: WakeUps) -> None:
+        """However often somebody rings."""
+        away.ring({"default"})
+        await until(lambda: away.hints.failed > 0)
+        for _ in range(50):
+            away.ring({"default"})
+            await asyncio.sleep(SILENCE_S / 50)
+        assert away.hints.failed <= TRIES
+
+    async def test_leaving_ends_a_pause(self, away: WakeUps) -> None:
+        """What was not told is dropped."""
+        async with away.opened():
+            away.ring({"default"})
+            await until(lambda: away.hints.failed >= TRIES)
+            began = time.monotonic()
+        assert time.monotonic() - began < SILENCE_S
+        failed = away.hints.failed
+        await asyncio.sleep(SILENCE_S)
+        assert away.hints.failed == failed
 
 
 class HearingContract(RingingContract):
