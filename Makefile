@@ -96,6 +96,10 @@ demo-compose: setup ## Run the whole deployment, kill parts of it, and see every
 		.ci/with-engine .ci/demo-compose; \
 	fi
 
+.PHONY: drill-systemd
+drill-systemd: setup ## Follow docs/deploy.md on a machine with systemd, and disturb the units
+	@.ci/with-engine $(BIN)/python .ci/drill-systemd
+
 .PHONY: chaos
 chaos: setup ## Kill, pause and cut off, and see that the promises hold
 	@$(BIN)/python -m chaos $(ARGS)

@@ -95,3 +95,14 @@ def test_workers_have_longer_to_stop_than_their_shutdown_takes():
         for name in ("TimeoutStopSec", "TASKSCHEDULER_SHUTDOWN_TIMEOUT")
     )
     assert stop > timeout
+
+
+@pytest.mark.parametrize("unit", ["taskscheduler-api", "taskscheduler-worker@"])
+def test_units_outlast_a_database_that_comes_late(unit: str):
+    text = (DEPLOY / "systemd" / f"{unit}.service").read_text("utf-8")
+    assert "Requires=" not in text  # a migration that fails would keep it from starting for good
+    assert "StartLimitIntervalSec=0" in text
+    after = re.findall(r"^After=(.*)$", text, re.MULTILINE)[0].split()
+    assert {"postgresql.service", "taskscheduler-migrate.service"} <= {*after}
+    migration = (DEPLOY / "systemd" / "taskscheduler-migrate.service").read_text("utf-8")
+    assert "\nRestart=on-failure\n" in migration
