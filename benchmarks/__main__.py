@@ -138,7 +138,7 @@ def _conditions(facts: dict[str, Any], options: argparse.Namespace) -> str:
     """Say in a sentence what such figures are worth."""
     on = facts["machine"]
     return (
-        f"{on['at'][:10]}, {options.rounds} rounds, {on['cores']} cores, PostgreSQL "
+        f"{on['at'][:10]}, rounds: {options.rounds}, {on['cores']} cores, PostgreSQL "
         f"{facts['postgres']} on the same; load average {on['load']} before, "
         f"{facts['load_at_the_end']} after."
     )

@@ -2,7 +2,8 @@
 
 Ours alone. How soon one task begins, with one idle worker and with a hundred: those are a hundred
 ``Worker`` objects in four processes. And how many tasks are stored a second while some listen who
-never get any, for they work for another queue: what is left is the notice itself.
+never get any, for they work for another queue: one process rings for them and another does not, by
+turns, so that the notice itself is all that they differ by.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ EVERY_S: Final = {1: 0.053, 100: 0.353}
 and on few cores a hundred need a while until they are idle again."""
 CALLERS: Final = {1: 1, 8: 4}
 """By how many callers tasks are stored, and how many times as many."""
+SLICES: Final = 10
+"""In how many slices tasks are stored, by turns, so that a busy moment hits both."""
 HEARING_S: Final = 120.0
 SETTINGS: Final = {"max_connections": "500"}
 """A worker has three connections of its own: two for the heartbeat, one to listen."""
@@ -49,9 +52,7 @@ async def measure(bench: Bench) -> None:
                 with environment(BENCH_WAKEUPS=way, **known[way]):
                     await _attempted(bench, _starts(bench, way, idle))
     for listening in PROCESSES:
-        for way in rotated(WRITERS, bench.number_of_round):
-            with environment(BENCH_WAKEUPS=way, BENCH_QUEUE="elsewhere"):
-                await _attempted(bench, _writers(bench, way, listening))
+        await _attempted(bench, _writers(bench, listening))
 
 
 async def _attempted(bench: Bench, work: Any) -> None:
@@ -77,22 +78,34 @@ async def _starts(bench: Bench, way: str, idle: int) -> None:
         bench.note(start_name(way, idle, per_cent), OURS, value, "ms", lower_is_better=True)
 
 
-async def _writers(bench: Bench, way: str, listening: int) -> None:
+async def _writers(bench: Bench, listening: int) -> None:
+    """Have two callers' processes store in turn, by slices: one rings, the other does not."""
     ours = bench.contestant(OURS)
-    with bench.server.database(f"wakeups_{way}_writers") as url:
+    with bench.server.database("wakeups_writers") as url:
         await install(ours, url)
         async with AsyncExitStack() as stack:
-            await _idle(bench, stack, url, listening)
-            (producer,) = await stack.enter_async_context(processes(ours, url, aim="latency"))
-            first = 0
+            with environment(BENCH_WAKEUPS="postgres", BENCH_QUEUE="elsewhere"):
+                await _idle(bench, stack, url, listening)
+            producers: dict[str, Process] = {}
+            for way in WRITERS:
+                with environment(BENCH_WAKEUPS=way):
+                    (producers[way],) = await stack.enter_async_context(
+                        processes(ours, url, aim="latency")
+                    )
             for callers, times in CALLERS.items():
-                count = bench.sizes.singles * times
-                await producer.ask("single", first=first, count=100, callers=callers)
-                first += 100
-                stored = await producer.ask("single", first=first, count=count, callers=callers)
-                first += count
-                name = writers_name(way, listening, callers)
-                bench.note(name, OURS, count / stored["seconds"], "tasks/s")
+                count = max(bench.sizes.singles * times // SLICES, 1)
+                seconds = dict.fromkeys(WRITERS, 0.0)
+                for producer in producers.values():
+                    await producer.ask("single", first=0, count=100, callers=callers)
+                for number_of_slice in range(SLICES):
+                    for way in rotated(WRITERS, number_of_slice + bench.number_of_round):
+                        told = await producers[way].ask(
+                            "single", first=0, count=count, callers=callers
+                        )
+                        seconds[way] += told["seconds"]
+                for way in WRITERS:
+                    name = writers_name(way, listening, callers)
+                    bench.note(name, OURS, count * SLICES / seconds[way], "tasks/s")
 
 
 async def _idle(bench: Bench, stack: AsyncExitStack, url: str, count: int) -> Sequence[Process]:
