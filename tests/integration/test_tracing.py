@@ -271,6 +271,23 @@ def test_off_nothing_is_stored_sent_or_loaded(programs: Programs, receiver: Rece
     assert receiver.asked == 0
 
 
+def test_what_others_wrote_into_the_column_is_passed_over(
+    programs: Programs, receiver: Receiver
+) -> None:
+    programs.good("tasks", "add", "Quick")
+    programs.good("tasks", "add", "Quick")
+    spoil = sql.SQL("UPDATE {}.task SET traceparent = %s WHERE id = %s::uuid").format(
+        sql.Identifier(programs.env["TASKSCHEDULER_SCHEMA"])
+    )
+    first, second = stored_traces(programs)
+    with psycopg.connect(programs.env["DATABASE_URL"]) as connection:
+        connection.execute(spoil, ["garbage", first])
+        connection.execute(spoil, [PARENT, second])
+    programs.good(*WORKER, "--tracing", "otlp", "--drain")
+    parents = sorted(span.parent_id for span in receiver.named("process Quick"))
+    assert parents == ["", SPAN_ID]
+
+
 @pytest.mark.parametrize("how", ["hangs", "is away"])
 def test_nobody_waits_for_a_receiver(programs: Programs, receiver: Receiver, how: str) -> None:
     if how == "hangs":

@@ -6,9 +6,11 @@ that know nothing of traces.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from taskscheduler.adapters.postgres.rows import uuids
+from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.tracing import TraceContext
 
 if TYPE_CHECKING:
@@ -56,7 +58,14 @@ def arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
 async def read_traces(
     connection: Connection, statement: bytes, task_ids: Collection[TaskId]
 ) -> Mapping[TaskId, TraceContext]:
-    """Return the traces of those of the tasks that have one; ``statement`` is ``TRACES``."""
+    """Return the traces of those of the tasks that have one; ``statement`` is ``TRACES``.
+
+    What SQL of somebody else's has put there and is no trace is passed over.
+    """
     # Unprepared, so that the plan is made for these ids and opens only their days.
     cursor = await connection.execute(statement, {"ids": uuids(task_ids)}, prepare=False)
-    return {row[0]: TraceContext(row[1], row[2]) for row in await cursor.fetchall()}
+    found: dict[TaskId, TraceContext] = {}
+    for task_id, traceparent, tracestate in await cursor.fetchall():
+        with suppress(InvalidTask):
+            found[task_id] = TraceContext(traceparent, tracestate)
+    return found
