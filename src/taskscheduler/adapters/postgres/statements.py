@@ -40,6 +40,11 @@ PUT_TOLD: Final = (
     + PUT_LIVE
 )
 
+# What a repeated call finds here may have been committed by this server alone, its wait for a
+# synchronous standby cut short: visible, and lost at a failover. A commit that writes waits for a
+# standby which has all that went before it.
+AWAIT_STANDBY: Final = "SELECT pg_logical_emit_message(true, 'taskscheduler', '')"
+
 STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
 
 # A key whose time is up is taken over; one that lives keeps its holder.

@@ -31,6 +31,7 @@ class Inserts:
         self._traced = {sql(text): sql(traced(text)) for text in (s.PUT, s.PUT_TOLD)}
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
+        self._await_standby = sql(s.AWAIT_STANDBY)
         self._take_keys = sql(s.TAKE_KEYS)
         self._holders = sql(s.HOLDERS)
         self._take_request = sql(s.TAKE_REQUEST)
@@ -101,6 +102,7 @@ class Inserts:
             stored = {row[0] for row in await cursor.fetchall()}
             again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
             await self._require_same(connection, again, holders)
+            await connection.execute(self._await_standby)
         return [holders.get(task.id, task.id) for task in tasks]
 
     async def _hold_keys(

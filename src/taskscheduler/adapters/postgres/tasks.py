@@ -84,6 +84,7 @@ class PostgresTaskRepository:
         self._complete = sql(s.COMPLETE)
         self._settle = sql(s.SETTLE)
         self._outcomes = sql(s.OUTCOMES)
+        self._await_standby = sql(s.AWAIT_STANDBY)
         self._next_epoch = sql(s.NEXT_EPOCH)
         self._release_unknown = sql(s.RELEASE_UNKNOWN)
         self._cancel = sql(s.CANCEL)
@@ -210,7 +211,10 @@ class PostgresTaskRepository:
 
         async def work(connection: Connection) -> set[TaskId]:
             cursor = await connection.execute(self._outcomes, values)
-            return {row[0] for row in await cursor.fetchall()}
+            found = {row[0] for row in await cursor.fetchall()}
+            if found:
+                await connection.execute(self._await_standby)
+            return found
 
         return await self._database.run(work)
 
