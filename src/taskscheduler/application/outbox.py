@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.ports import TaskRepository
 
-BATCH_MAX: Final = 500
+BATCH_MAX: Final = 2_000
 
 log = logging.getLogger("taskscheduler.worker")
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 AHEAD_S: Final = 0.05
 """Claim ahead what will begin within this time: long enough to hide a round trip to the store,
 short enough that no task waits here which an idle worker elsewhere could have begun."""
-AHEAD_MAX: Final = 1_000
+AHEAD_MAX: Final = 4_000
 WINDOW_S: Final = 0.02
 
 
