@@ -12,6 +12,7 @@ import msgspec
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
+from taskscheduler.application.preparing import Prepared
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
 from taskscheduler.domain.query import TaskQuery
@@ -178,13 +179,8 @@ class Scheduler:
         ``(kind, payload, execute_at)``. Raises as ``schedule`` does; ``InvalidTask.index`` tells
         which task is at fault.
         """
-        prepared: list[NewTask] = []
-        for index, task in enumerate(tasks):
-            try:
-                prepared.append(task if isinstance(task, NewTask) else self._unpack(task))
-            except InvalidTask as error:
-                error.index = index
-                raise
+        wishes = list(tasks)
+        prepared = Prepared(len(wishes), lambda index: self._prepare_wish(wishes[index]))
         return await self.put_many(prepared, connection=connection)
 
     async def put(self, task: NewTask) -> TaskId:
@@ -352,12 +348,16 @@ class Scheduler:
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def _unpack(self, parts: tuple[str, object] | tuple[str, object, datetime | None]) -> NewTask:
+    def _prepare_wish(
+        self, wish: NewTask | tuple[str, object] | tuple[str, object, datetime | None]
+    ) -> NewTask:
+        if isinstance(wish, NewTask):
+            return wish
         return NewTask(
             id=self.store.new_task_id(),
-            kind=parts[0],
-            payload=encode_payload(parts[1]),
-            execute_at=parts[2] if len(parts) == 3 else None,  # noqa: PLR2004 - kind, payload, time
+            kind=wish[0],
+            payload=encode_payload(wish[1]),
+            execute_at=wish[2] if len(wish) == 3 else None,  # noqa: PLR2004 - kind, payload, time
         )
 
     def _ring(self, tasks: Sequence[NewTask]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.audit import columns
+from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.rows import bigints, texts, uuids
 from taskscheduler.adapters.postgres.tracing import arrays, traced
 from taskscheduler.adapters.postgres.tracing import columns as trace_columns
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import NewTask
 
@@ -89,6 +91,10 @@ FROM STDIN (FORMAT BINARY)"""
 AUDIT_TYPES: Final = ("timestamptz", "text", "text", "text", "text", "text", "uuid")
 
 
+class NotFresh(Exception):
+    """Not all tasks can be stored like this; nothing was."""
+
+
 class FreshInserts:
     """Writes bodies and hot rows on an idle connection in autocommit mode.
 
@@ -115,13 +121,11 @@ class FreshInserts:
     async def insert(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
     ) -> None:
-        """Insert ``tasks``, each into its lane, in the way that suits their number."""
+        """Insert ``tasks``, each into its lane, in one statement."""
         if len(tasks) == 1:
             await self._insert_one(connection, tasks[0], lanes[0])
-        elif len(tasks) < COPIED_FROM or any(task.trace is not None for task in tasks):
-            await self._insert_some(connection, tasks, lanes)
         else:
-            await self._copy(connection, tasks, lanes)
+            await self._insert_some(connection, tasks, lanes)
 
     async def _insert_one(self, connection: Connection, task: NewTask, lane: int) -> None:
         values: dict[str, Any] = {
@@ -169,9 +173,12 @@ class FreshInserts:
             values |= arrays(tasks)
         await connection.execute(statement, values)
 
-    async def _copy(
-        self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
-    ) -> None:
+    async def copy(self, connection: Connection, tasks: Sequence[NewTask], lanes: Lanes) -> None:
+        """Insert ``tasks`` by COPY, going through them once before they are all needed.
+
+        Raises:
+            NotFresh: one has a unique key, a trace, or a lane that ``lanes`` does not know.
+        """
         async with connection.transaction(), connection.cursor() as cursor:
             row = await (await cursor.execute(self._now)).fetchone()
             assert row is not None  # noqa: S101 - a SELECT without FROM has one row
@@ -179,13 +186,18 @@ class FreshInserts:
             async with cursor.copy(self._copy_bodies) as copy:
                 copy.set_types(BODY_TYPES)
                 for task in tasks:
+                    if task.unique_key is not None or task.trace is not None:
+                        raise NotFresh
                     await copy.write_row(_body(now, task))
+            numbers = lanes.known(lanes_of(tasks))
+            if numbers is None:
+                raise NotFresh
             async with cursor.copy(self._copy_live) as copy:
                 copy.set_types(LIVE_TYPES)
-                for task, lane in zip(tasks, lanes, strict=True):
+                for task, number in zip(tasks, numbers, strict=True):
                     at = task.execute_at
                     process_at = now if at is None or at < now else at
-                    await copy.write_row((task.id, process_at, lane))
+                    await copy.write_row((task.id, process_at, number))
             told = [(task.by, task) for task in tasks if task.by is not None]
             if told:
                 async with cursor.copy(self._copy_audit) as copy:

@@ -92,6 +92,13 @@ class Lanes:
 
         return await self._database.run(make)
 
+    def known(self, lanes: Sequence[Lane]) -> list[int] | None:
+        """Return the number of each of ``lanes``, or None if that of one has not been read yet."""
+        try:
+            return [self._number[lane] for lane in lanes]
+        except KeyError:
+            return None
+
     async def of(
         self, connection: Connection, subscription: Subscription, *, anew: bool = False
     ) -> dict[int, Lane]:

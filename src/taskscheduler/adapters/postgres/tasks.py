@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import psycopg
@@ -13,7 +14,7 @@ from taskscheduler.adapters.postgres.bulk import Bulk
 from taskscheduler.adapters.postgres.claiming import Claims
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
-from taskscheduler.adapters.postgres.fresh import FreshInserts
+from taskscheduler.adapters.postgres.fresh import COPIED_FROM, FreshInserts, NotFresh
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
@@ -102,6 +103,9 @@ class PostgresTaskRepository:
         idempotency: Idempotency | None = None,
     ) -> Sequence[TaskId]:
         """See ``TaskRepository.put``."""
+        if transaction is None and idempotency is None and len(tasks) >= COPIED_FROM:
+            with suppress(psycopg.errors.UniqueViolation, NotFresh):
+                return await self._copy(tasks)
         wanted = lanes_of(tasks)
         lanes = await self._lanes.numbers(wanted)
         if transaction is not None:
@@ -128,6 +132,17 @@ class PostgresTaskRepository:
                 return await self._inserts.insert_once(connection, tasks, lanes, idempotency)
 
         return await self._database.run(work)
+
+    async def _copy(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
+        # Of the first ones only: to look at a task may be what prepares it, and the server can work
+        # on the first while the last are prepared.
+        await self._lanes.numbers(lanes_of(islice(tasks, COPIED_FROM)))
+
+        async def work(connection: Connection) -> None:
+            await self._fresh.copy(connection, tasks, self._lanes)
+
+        await self._database.run(work)
+        return [task.id for task in tasks]
 
     # -- claiming and settling -------------------------------------------------------------------
 

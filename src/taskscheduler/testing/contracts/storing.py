@@ -10,9 +10,10 @@ from uuid import UUID
 
 import pytest
 
+from taskscheduler.application.preparing import Prepared
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery
-from taskscheduler.domain.errors import TaskExists, TaskNotFound
+from taskscheduler.domain.errors import InvalidTask, TaskExists, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task, TaskId
@@ -39,6 +40,7 @@ PAYLOADS = [
     b'{"a": 1, "a": 2}',
     b'"' + b"x" * (PAYLOAD_BYTES_MAX - 2) + b'"',
 ]
+BAD = 4_321
 SIZES = [1, 5, 40, 2_500]
 """Adapters may take other ways for one task, for some, and for many."""
 
@@ -135,6 +137,30 @@ class StoringContract(Contract):
         assert refused.value.task_id == taken.id
         assert [task.id for task in await store.board.list(TaskQuery())] == [taken.id]
         assert not await store.audit.list(AuditQuery())
+
+    async def test_a_long_batch_may_be_of_many_kinds(self, store: Store) -> None:
+        """Of some that no task had before, late in it."""
+        asked = [new(store) for _ in range(2_400)]
+        asked += [new(store, f"late-{number}", priority=number % 10) for number in range(20)]
+        for _ in range(2):
+            more = [*asked, new(store, "mail")]
+            assert await store.tasks.put(more) == [task.id for task in more]
+        for task in (asked[0], *asked[-20:]):
+            stored = await store.tasks.get(task.id)
+            assert (stored.kind, stored.priority) == (task.kind, task.priority)
+
+    async def test_a_batch_that_cannot_be_read_to_its_end_is_not_stored(self, store: Store) -> None:
+        """What reading it raises is raised, however much of it was on its way."""
+
+        def prepare(index: int) -> NewTask:
+            return NewTask(id=store.new_task_id(), kind="mail" if index < BAD else "no kind")
+
+        with pytest.raises(InvalidTask) as refused:
+            await store.tasks.put(Prepared(BAD + 9, prepare))
+        assert refused.value.index == BAD
+        assert list(await store.board.list(TaskQuery())) == []
+        again = new(store)
+        assert await store.tasks.put([again]) == [again.id]
 
     async def test_the_past_means_now(self, store: Store, clock: ManualClock) -> None:
         """What was asked for is remembered; what counts is now."""
