@@ -17,7 +17,7 @@ from benchmarks.measures.backlog import run
 from benchmarks.process import install
 from benchmarks.server import settle
 from taskscheduler.adapters.postgres import statements
-from taskscheduler.adapters.postgres.board import page
+from taskscheduler.adapters.postgres.board import LOWEST, page
 from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _questions(
         def ask(before: UUID) -> float:
             values = {
                 "before": before,
+                "lowest": LOWEST,
                 "limit": LIMIT,
                 "status": numbers[0],
                 "statuses": numbers,

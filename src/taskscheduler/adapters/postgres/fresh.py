@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.audit import columns
-from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.rows import bigints, texts, uuids
 from taskscheduler.adapters.postgres.tracing import arrays, traced
 from taskscheduler.adapters.postgres.tracing import columns as trace_columns
@@ -189,7 +188,7 @@ class FreshInserts:
                     if task.unique_key is not None or task.trace is not None:
                         raise NotFresh
                     await copy.write_row(_body(now, task))
-            numbers = lanes.known(lanes_of(tasks))
+            numbers = lanes.known(tasks)
             if numbers is None:
                 raise NotFresh
             async with cursor.copy(self._copy_live) as copy:
