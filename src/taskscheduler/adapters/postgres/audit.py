@@ -108,7 +108,7 @@ class Trail:
         await connection.execute(self._record_all, values)
 
 
-def columns(by: Caller) -> dict[str, Any]:
+def columns(by: Caller) -> dict[str, str | None]:
     """Return what an entry says of its caller."""
     return {
         "actor": by.name,

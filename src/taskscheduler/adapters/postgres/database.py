@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from taskscheduler.adapters.postgres.prepared import PooledConnection
 from taskscheduler.domain.errors import (
     InvalidConfiguration,
     SchemaMismatch,
@@ -61,7 +62,7 @@ class Database:
         """Whether something stands between: then sessions are not ours to keep state in."""
         self.on_reconnect: list[Callable[[], None]] = []
         """Called for every new connection: what was cached of the database may be stale."""
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool: AsyncConnectionPool[PooledConnection] = AsyncConnectionPool(
             self.url,
             open=False,
             min_size=min(2, pool_size),
@@ -70,6 +71,7 @@ class Database:
             max_idle=300,
             reconnect_timeout=POOL_TIMEOUT_S,
             kwargs={"autocommit": True},
+            connection_class=PooledConnection,
             configure=self._configure,
             name="taskscheduler",
         )
@@ -92,7 +94,7 @@ class Database:
             await self._pool.close(timeout=2)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    async def connection(self) -> AsyncGenerator[PooledConnection]:
         """Borrow a connection.
 
         Raises:
@@ -127,7 +129,7 @@ class Database:
         finally:
             await self._pool.putconn(connection)
 
-    async def run(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+    async def run(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         """Do ``work`` on a connection; if the connection turns out to be broken, once more.
 
         ``work`` must be safe to repeat: the first time may have been heard.
@@ -144,7 +146,7 @@ class Database:
                 await self._pool.check()
             return await self._once(work)
 
-    async def _once(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+    async def _once(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         # As ``connection``, spelled out: a generator in between costs every task a microsecond.
         with translated():
             async with asyncio.timeout(ANSWER_TIMEOUT_S):

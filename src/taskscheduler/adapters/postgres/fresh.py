@@ -6,10 +6,11 @@ a whole when an id is taken after all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres.audit import columns
-from taskscheduler.adapters.postgres.rows import bigints, texts, uuids
+from taskscheduler.adapters.postgres.prepared import Statement
+from taskscheduler.adapters.postgres.rows import bigints, text_of, texts, texts_if_any, uuids
 from taskscheduler.adapters.postgres.tracing import arrays, traced
 from taskscheduler.adapters.postgres.tracing import columns as trace_columns
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
+    from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import NewTask
 
@@ -104,12 +106,12 @@ class FreshInserts:
     def __init__(self, database: Database) -> None:
         """Write into the schema of ``database``."""
         sql = database.sql
-        self._put_one = sql(PUT_ONE)
-        self._put_one_told = sql(PUT_ONE_TOLD)
-        self._put_some = sql(PUT_SOME)
-        self._put_some_told = sql(PUT_SOME_TOLD)
+        self._put_one = Statement.of(sql(PUT_ONE))
+        self._put_one_told = Statement.of(sql(PUT_ONE_TOLD))
+        self._put_some = Statement.of(sql(PUT_SOME))
+        self._put_some_told = Statement.of(sql(PUT_SOME_TOLD))
         self._traced = {
-            sql(text): sql(traced(text))
+            Statement.of(sql(text)): Statement.of(sql(traced(text)))
             for text in (PUT_ONE, PUT_ONE_TOLD, PUT_SOME, PUT_SOME_TOLD)
         }
         self._now = sql(NOW)
@@ -118,7 +120,7 @@ class FreshInserts:
         self._copy_audit = sql(COPY_AUDIT)
 
     async def insert(
-        self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
+        self, connection: PooledConnection, tasks: Sequence[NewTask], lanes: Sequence[int]
     ) -> None:
         """Insert ``tasks``, each into its lane, in one statement."""
         if len(tasks) == 1:
@@ -126,14 +128,14 @@ class FreshInserts:
         else:
             await self._insert_some(connection, tasks, lanes)
 
-    async def _insert_one(self, connection: Connection, task: NewTask, lane: int) -> None:
-        values: dict[str, Any] = {
-            "id": task.id,
-            "lane": lane,
-            "execute_at": task.execute_at,
-            "max_attempts": task.max_attempts,
-            "timeout": task.timeout,
-            "expires_at": task.expires_at,
+    async def _insert_one(self, connection: PooledConnection, task: NewTask, lane: int) -> None:
+        values: dict[str, str | None] = {
+            "id": task.id.hex,
+            "lane": str(lane),
+            "execute_at": text_of(task.execute_at),
+            "max_attempts": text_of(task.max_attempts),
+            "timeout": text_of(task.timeout),
+            "expires_at": text_of(task.expires_at),
             "payload": task.payload.decode(),
         }
         statement = self._put_one
@@ -143,34 +145,33 @@ class FreshInserts:
         if task.trace is not None:
             statement = self._traced[statement]
             values |= trace_columns(task)
-        await connection.execute(statement, values)
+        await connection.send(statement, values)
 
     async def _insert_some(
-        self, connection: Connection, tasks: Sequence[NewTask], lanes: Sequence[int]
+        self, connection: PooledConnection, tasks: Sequence[NewTask], lanes: Sequence[int]
     ) -> None:
-        values: dict[str, Any] = {
+        values: dict[str, str | None] = {
             "ids": uuids(task.id for task in tasks),
             "lanes": bigints(lanes),
-            "execute_at": unless_empty([task.execute_at for task in tasks]),
-            "max_attempts": unless_empty([task.max_attempts for task in tasks]),
-            "timeouts": unless_empty([task.timeout for task in tasks]),
-            "expires_at": unless_empty([task.expires_at for task in tasks]),
+            "execute_at": texts_if_any([task.execute_at for task in tasks]),
+            "max_attempts": texts_if_any([task.max_attempts for task in tasks]),
+            "timeouts": texts_if_any([task.timeout for task in tasks]),
+            "expires_at": texts_if_any([task.expires_at for task in tasks]),
             "payloads": texts(task.payload.decode() for task in tasks),
         }
         statement = self._put_some
-        callers = unless_empty([task.by for task in tasks])
-        if callers is not None:
+        if any(task.by is not None for task in tasks):
             statement = self._put_some_told
             values |= {
-                "actors": [by and by.name for by in callers],
-                "actor_keys": [by and by.key_id for by in callers],
-                "addresses": [by and by.address for by in callers],
-                "request_ids": [by and by.request_id for by in callers],
+                "actors": texts(task.by and task.by.name for task in tasks),
+                "actor_keys": texts(task.by and task.by.key_id for task in tasks),
+                "addresses": texts(task.by and task.by.address for task in tasks),
+                "request_ids": texts(task.by and task.by.request_id for task in tasks),
             }
         if any(task.trace is not None for task in tasks):
             statement = self._traced[statement]
             values |= arrays(tasks)
-        await connection.execute(statement, values)
+        await connection.send(statement, values)
 
     async def copy(self, connection: Connection, tasks: Sequence[NewTask], lanes: Lanes) -> None:
         """Insert ``tasks`` by COPY, going through them once before they are all needed.
@@ -213,8 +214,3 @@ def _body(now: datetime, task: NewTask) -> tuple[object, ...]:
 
 def _entry(now: datetime, by: Caller, task: NewTask) -> tuple[object, ...]:
     return (now, "created", by.name, by.key_id, by.address, by.request_id, task.id)
-
-
-def unless_empty(values: list[Any]) -> list[Any] | None:
-    """Return ``values``, or None if none of them is anything."""
-    return values if any(value is not None for value in values) else None

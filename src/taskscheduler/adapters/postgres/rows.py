@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.domain.status import TaskStatus
@@ -64,10 +64,31 @@ def bigints(numbers: Iterable[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def texts(values: Iterable[str]) -> str:
+def texts(values: Iterable[str | None]) -> str:
     """Return the text of a ``text[]``, or of an array of what is written as text."""
-    quoted = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
-    return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"
+    quoted = [
+        "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        for value in values
+    ]
+    return "{" + ",".join(quoted) + "}"
+
+
+def texts_if_any(values: Sequence[datetime | timedelta | int | None]) -> str | None:
+    """Return the text of an array of ``values``, or None, which is as good, if all are None."""
+    return None if values.count(None) == len(values) else texts(map(text_of, values))
+
+
+def text_of(value: datetime | timedelta | int | None) -> str | None:
+    """Return ``value`` as PostgreSQL reads it, whatever the session's styles."""
+    match value:
+        case None:
+            return None
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return f"{value.days} days {value.seconds} s {value.microseconds} us"
+        case _:
+            return str(value)
 
 
 async def read(connection: Connection, statement: bytes, task_ids: Sequence[TaskId]) -> list[Task]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.edit import TaskEdit
@@ -119,7 +120,7 @@ class PostgresTaskRepository:
                         await connection.execute(NOTIFY, [self._channel, hint])
                     return ids
 
-        async def work(connection: Connection) -> Sequence[TaskId]:
+        async def work(connection: PooledConnection) -> Sequence[TaskId]:
             if idempotency is None and all(task.unique_key is None for task in tasks):
                 try:
                     await self._fresh.insert(connection, tasks, [lanes[each] for each in wanted])

@@ -7,9 +7,9 @@ that know nothing of traces.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, LiteralString
+from typing import TYPE_CHECKING, Final, LiteralString
 
-from taskscheduler.adapters.postgres.rows import uuids
+from taskscheduler.adapters.postgres.rows import texts, uuids
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.tracing import TraceContext
 
@@ -38,7 +38,7 @@ def traced(statement: LiteralString) -> LiteralString:
     )
 
 
-def columns(task: NewTask) -> dict[str, Any]:
+def columns(task: NewTask) -> dict[str, str | None]:
     """Return what is stored of one task's trace."""
     trace = task.trace
     return {
@@ -47,11 +47,11 @@ def columns(task: NewTask) -> dict[str, Any]:
     }
 
 
-def arrays(tasks: Sequence[NewTask]) -> dict[str, Any]:
+def arrays(tasks: Sequence[NewTask]) -> dict[str, str]:
     """Return what is stored of the traces of many."""
     return {
-        "traceparents": [task.trace and task.trace.traceparent for task in tasks],
-        "tracestates": [task.trace and task.trace.tracestate for task in tasks],
+        "traceparents": texts(task.trace and task.trace.traceparent for task in tasks),
+        "tracestates": texts(task.trace and task.trace.tracestate for task in tasks),
     }
 
 

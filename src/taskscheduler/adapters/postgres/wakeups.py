@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg import sql
 
+from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.application.doorbell import Doorbell
 from taskscheduler.application.ear import listening
 from taskscheduler.domain.errors import StoreUnavailable
@@ -31,7 +32,7 @@ PAYLOAD_BYTES_MAX: Final = 7_900
 PROBE_EVERY_S: Final = 15.0
 PROBE_ANSWER_S: Final = 5.0
 LISTENING_FAILURES: Final = (StoreUnavailable, psycopg.Error, TimeoutError, OSError)
-RING: Final = """
+RING: Final = b"""
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, %(payload)s)"""
 NOTIFY: Final = "SELECT pg_notify(%s, %s)"
 
@@ -51,6 +52,7 @@ class PostgresWakeUps:
         self._database = database
         self._listening = listening
         self._channel = channel_of(database.schema)
+        self._ring = Statement.of(RING)
         self._doorbell = Doorbell(
             self._send, bytes_max=PAYLOAD_BYTES_MAX, failures=(StoreUnavailable, psycopg.Error)
         )
@@ -78,7 +80,7 @@ class PostgresWakeUps:
 
     async def _send(self, hint: str) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(RING, {"channel": self._channel, "payload": hint})
+            await connection.send(self._ring, {"channel": self._channel, "payload": hint})
 
     def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]

@@ -1,0 +1,180 @@
+"""Statements that every task pays for, sent by libpq's own calls instead of by a cursor.
+
+A cursor adapts values, keeps its own accounts of prepared statements, and watches the socket by
+objects that it makes anew each time: for a statement of one task that is more work than all the
+rest. The statements in here know their values' types, so they bring them as PostgreSQL's text.
+
+The connections are the pool's, and do all else by cursors as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, Format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from psycopg.pq.abc import PGresult
+
+PARAMETER: Final = re.compile(rb"%\((\w+)\)s")
+ANSWERS: Final = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as the protocol takes it: its parameters by number, and their names in order."""
+
+    name: bytes
+    text: bytes
+    parameters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sql: bytes) -> Statement:
+        """Number the parameters of ``sql``, which are written ``%(name)s`` and often repeated."""
+        names = list(dict.fromkeys(name.decode() for name in PARAMETER.findall(sql)))
+        text = PARAMETER.sub(lambda found: b"$%d" % (names.index(found[1].decode()) + 1), sql)
+        digest = hashlib.blake2b(text, digest_size=8).hexdigest()
+        return cls(f"taskscheduler_{digest}".encode(), text, tuple(names))
+
+
+class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """One that can send a ``Statement``, too; in autocommit mode, and lent to one at a time."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Be made by ``connect``."""
+        super().__init__(*args, **kwargs)
+        self._is_prepared: dict[bytes, bool] = {}
+        self._watching: tuple[asyncio.AbstractEventLoop, int] | None = None
+        self._answered: asyncio.Future[PGresult] | None = None
+        self._result: PGresult | None = None
+
+    async def send(
+        self, statement: Statement, values: Mapping[str, str | None]
+    ) -> list[tuple[Any, ...]]:
+        """Execute ``statement``, prepared from the second time on, and return its rows.
+
+        ``values`` are in PostgreSQL's text format. What is waited for in vain, or no longer, costs
+        the connection: half an answer is of no use to the next statement.
+
+        Raises:
+            psycopg.Error: as a cursor's ``execute``.
+        """
+        pgconn = self.pgconn
+        encoding = self.info.encoding
+        given = [
+            None if (value := values[name]) is None else value.encode(encoding)
+            for name in statement.parameters
+        ]
+        is_prepared = self._is_prepared.get(statement.name)
+        if is_prepared is None or self.prepare_threshold is None:
+            # Once only is not worth a name, and behind a pooler the next statement may reach a
+            # session that knows none.
+            self._is_prepared[statement.name] = False
+            send = partial(pgconn.send_query_params, statement.text, given)
+        else:
+            if not is_prepared:
+                await self._exchange(pgconn.send_prepare, statement.name, statement.text)
+                self._is_prepared[statement.name] = True
+            send = partial(pgconn.send_query_prepared, statement.name, given)
+        return self._rows(await self._exchange(send, result_format=Format.BINARY))
+
+    async def wait(self, *args: Any, **kwargs: Any) -> Any:
+        """Wait for a cursor's statement. See ``psycopg.AsyncConnection.wait``."""
+        self._unwatch()  # who waits there watches the socket in its own way
+        return await super().wait(*args, **kwargs)
+
+    async def close(self) -> None:
+        """Close. See ``psycopg.AsyncConnection.close``."""
+        self._unwatch()
+        await super().close()
+
+    # -- one statement's way out, and its answer's way in ------------------------------------------
+
+    async def _exchange(self, send: Callable[..., None], *args: Any, **kwargs: Any) -> PGresult:
+        try:
+            loop = self._watch()
+            self._answered = loop.create_future()
+            send(*args, **kwargs)
+            if self.pgconn.flush() == 0:
+                result = await self._answered
+            else:
+                result = await self._answered_when_written(loop, self._answered)
+        except BaseException:
+            await self.close()
+            raise
+        finally:
+            self._answered = self._result = None
+        if result.status not in ANSWERS:
+            raise error_from_result(result, self.info.encoding)
+        return result
+
+    async def _answered_when_written(
+        self, loop: asyncio.AbstractEventLoop, answered: asyncio.Future[PGresult]
+    ) -> PGresult:
+        socket = self.pgconn.socket
+
+        def write() -> None:
+            try:
+                if self.pgconn.flush() == 0:
+                    loop.remove_writer(socket)
+            except psycopg.Error as error:
+                self._fail(error)
+
+        loop.add_writer(socket, write)
+        try:
+            return await answered
+        finally:
+            loop.remove_writer(socket)
+
+    def _watch(self) -> asyncio.AbstractEventLoop:
+        """Watch the socket from now on, between statements too: to begin anew costs six calls."""
+        if self._watching is None:
+            loop, socket = asyncio.get_running_loop(), self.pgconn.socket
+            loop.add_reader(socket, self._read)
+            self._watching = (loop, socket)
+        return self._watching[0]
+
+    def _unwatch(self) -> None:
+        if self._watching is not None:
+            loop, socket = self._watching  # a broken connection does not know its socket any more
+            loop.remove_reader(socket)
+            self._watching = None
+
+    def _read(self) -> None:
+        pgconn = self.pgconn
+        try:
+            pgconn.consume_input()
+            if self._answered is None:
+                return  # a word from the server between two statements
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    if self._result is not None and not self._answered.done():
+                        self._answered.set_result(self._result)
+                    return
+                self._result = self._result or result
+        except psycopg.Error as error:
+            self._fail(error)
+
+    def _fail(self, error: psycopg.Error) -> None:
+        # Whoever is lent a broken connection next finds it so; a socket at its end never rests.
+        self._unwatch()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(error)
+
+    def _rows(self, result: PGresult) -> list[tuple[Any, ...]]:
+        if result.ntuples == 0:
+            return []
+        transformer = Transformer(self)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)

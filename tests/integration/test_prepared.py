@@ -1,0 +1,212 @@
+"""Statements sent by libpq's own calls: what they answer, and what becomes of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from taskscheduler.adapters.embedded import EmbeddedPostgres
+from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+pytestmark = pytest.mark.anyio
+
+ECHO = Statement.of(b"SELECT %(word)s::text, %(number)s::bigint, %(word)s::text AS again")
+LENGTH = Statement.of(b"SELECT length(%(text)s::text), repeat('y', %(times)s::integer)")
+NAP = Statement.of(b"SELECT pg_sleep(%(seconds)s::float8)")
+DIVIDE = Statement.of(b"SELECT 1 / %(number)s::integer")
+PREPARED = Statement.of(b"SELECT count(*)::integer FROM pg_prepared_statements")
+NOTHING = Statement.of(b"CREATE TEMPORARY TABLE IF NOT EXISTS none ()")
+HUGE = 20_000_000
+PATIENCE_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with EmbeddedPostgres(tmp_path_factory.mktemp("prepared")) as postgres:
+        yield postgres.url
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncGenerator[PooledConnection]:
+    connection = await PooledConnection.connect(url, autocommit=True)
+    yield connection
+    await connection.close()
+
+
+async def word(connection: PooledConnection, text: str | None) -> str | None:
+    return (await connection.send(ECHO, {"word": text, "number": "1"}))[0][0]
+
+
+def test_a_parameter_that_is_repeated_has_one_number() -> None:
+    assert ECHO.text == b"SELECT $1::text, $2::bigint, $1::text AS again"
+    assert ECHO.parameters == ("word", "number")
+
+
+def test_names_differ_where_statements_do() -> None:
+    assert (
+        ECHO.name
+        == Statement.of(b"SELECT %(word)s::text, %(number)s::bigint, %(word)s::text AS again").name
+    )
+    assert ECHO.name != NAP.name
+    assert len(ECHO.name) < 64, "PostgreSQL cuts longer names"
+
+
+async def test_rows_come_as_a_cursor_would_bring_them(connection: PooledConnection) -> None:
+    for _ in range(3):
+        rows = await connection.send(ECHO, {"word": "grüße", "number": "-7"})
+        assert rows == [("grüße", -7, "grüße")]
+    assert await connection.send(ECHO, {"word": None, "number": None}) == [(None, None, None)]
+
+
+async def test_text_is_in_the_encoding_of_the_connection(url: str) -> None:
+    encoded = make_conninfo(url, client_encoding="latin1")
+    connection = await PooledConnection.connect(encoded, autocommit=True)
+    assert await word(connection, "grüße") == "grüße"
+    assert await connection.send(LENGTH, {"text": "ü", "times": "1"}) == [(1, "y")]
+    await connection.close()
+
+
+async def test_a_statement_without_rows_has_none(connection: PooledConnection) -> None:
+    assert await connection.send(NOTHING, {}) == []
+
+
+async def test_what_is_sent_once_gets_no_name(connection: PooledConnection) -> None:
+    await word(connection, "once")
+    assert await connection.send(PREPARED, {}) == [(0,)]
+    for _ in range(3):
+        await word(connection, "again")
+    assert await connection.send(PREPARED, {}) == [(2,)], "this one, and ECHO"
+
+
+async def test_behind_a_pooler_nothing_gets_a_name(connection: PooledConnection) -> None:
+    connection.prepare_threshold = None
+    for _ in range(3):
+        assert await word(connection, "again") == "again"
+    assert await connection.send(PREPARED, {}) == [(0,)]
+
+
+async def test_more_than_the_socket_takes_at_once_goes_out_and_comes_back(
+    connection: PooledConnection,
+) -> None:
+    for _ in range(2):
+        rows = await connection.send(LENGTH, {"text": "x" * HUGE, "times": str(HUGE)})
+        assert rows[0][0] == HUGE
+        assert len(rows[0][1]) == HUGE
+
+
+async def test_a_refusal_leaves_the_connection_as_it_was(connection: PooledConnection) -> None:
+    for _ in range(3):
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await connection.send(DIVIDE, {"number": "0"})
+        assert await connection.send(DIVIDE, {"number": "1"}) == [(1,)]
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        await connection.send(DIVIDE, {"number": "one"})
+    assert await word(connection, "on") == "on"
+
+
+async def test_cursors_and_statements_take_turns(connection: PooledConnection) -> None:
+    for number in range(3):
+        assert await word(connection, str(number)) == str(number)
+        async with connection.transaction():
+            assert await word(connection, "within") == "within"
+            row = await (await connection.execute("SELECT %s", [number])).fetchone()
+            assert row == (number,)
+
+
+async def test_who_waits_no_longer_gives_the_connection_up(connection: PooledConnection) -> None:
+    await word(connection, "before")
+    napping = asyncio.create_task(connection.send(NAP, {"seconds": "60"}))
+    while connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
+        await asyncio.sleep(0)
+    napping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await napping
+    assert connection.closed, "the next statement would read this one's answer"
+
+
+async def test_a_server_that_hangs_is_waited_for_as_long_as_is_wanted(
+    connection: PooledConnection,
+) -> None:
+    pid = connection.info.backend_pid
+    await word(connection, "before")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await word(connection, "during")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert connection.closed
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_backend_that_goes_during_a_statement_breaks_the_connection(
+    connection: PooledConnection, url: str, *, used: bool
+) -> None:
+    if used:
+        await word(connection, "before")
+    napping = asyncio.create_task(connection.send(NAP, {"seconds": "60"}))
+    while connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
+        await asyncio.sleep(0)
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+    with pytest.raises(psycopg.OperationalError):
+        async with asyncio.timeout(PATIENCE_S):
+            await napping
+    assert connection.closed
+
+
+class Counting(PooledConnection):
+    reads: int = 0
+
+    def _read(self) -> None:
+        self.reads += 1
+        super()._read()
+
+
+async def test_a_backend_that_goes_between_statements_is_noticed_without_a_busy_loop(
+    url: str,
+) -> None:
+    connection = await Counting.connect(url, autocommit=True)
+    await word(connection, "before")
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+    async with asyncio.timeout(PATIENCE_S):
+        while connection.pgconn.status == psycopg.pq.ConnStatus.OK:
+            await asyncio.sleep(0.001)
+    seen = connection.reads
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    assert connection.reads == seen, "a socket at its end is always ready to be read"
+    with pytest.raises(psycopg.OperationalError):
+        await word(connection, "after")
+    assert connection.closed
+
+
+async def test_a_pool_replaces_what_was_given_up(url: str) -> None:
+    async with AsyncConnectionPool(
+        url,
+        min_size=1,
+        max_size=1,
+        kwargs={"autocommit": True},
+        connection_class=PooledConnection,
+    ) as pool:
+        async with pool.connection() as first:
+            await word(first, "first")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await first.send(NAP, {"seconds": "60"})
+        async with pool.connection() as second:
+            assert second is not first
+            assert await word(second, "second") == "second"
