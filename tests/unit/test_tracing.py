@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -339,7 +338,7 @@ async def test_what_is_not_sampled_is_carried_on_unsampled(
 ) -> None:
     unsampled = TraceContext(PARENT[:-1] + "0", "vendor=1")
     traced, plain = scheduler.prepare("mail"), scheduler.prepare("number", 1)
-    await scheduler.store.tasks.put([replace(traced, trace=unsampled), plain])
+    await scheduler.store.tasks.put([traced.but(trace=unsampled), plain])
     await Worker(scheduler, handlers).turn()
     assert [span.name for span in spans.named("process")] == ["process number"]
 

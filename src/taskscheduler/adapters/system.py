@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from typing import Final
+from uuid import UUID, SafeUUID
 
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from taskscheduler.domain.task import TaskId
 
 _MONOTONIC: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_new = object.__new__
+_set_int = vars(UUID)["int"].__set__
+_set_safety = vars(UUID)["is_safe"].__set__
 
 
 class SystemClock:
@@ -27,4 +31,8 @@ class SystemClock:
 
 def new_task_id() -> TaskId:
     """Return a UUID v7: its first 48 bits are the time in milliseconds, so ids sort by age."""
-    return TaskId(uuid7())
+    # As the library's own ``compat`` makes it, in half the time: past all checks of UUID's own.
+    task_id = _new(UUID)
+    _set_int(task_id, uuid7().int)
+    _set_safety(task_id, SafeUUID.unknown)
+    return TaskId(task_id)

@@ -136,8 +136,8 @@ class ActingScheduler(Scheduler):
             message = f"this key reaches only queues that begin with {self._caller.queue_prefix!r}"
             raise Forbidden(message)
         if self._space is None or task.unique_key is None:
-            return replace(task, by=self._caller)
-        return replace(task, by=self._caller, unique_key=self._space + task.unique_key)
+            return task.but(by=self._caller)
+        return task.but(by=self._caller, unique_key=self._space + task.unique_key)
 
     def _outward(self, task: Task) -> Task:
         if self._space is None or task.unique_key is None:

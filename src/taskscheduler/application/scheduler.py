@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
@@ -189,9 +188,7 @@ class Scheduler:
             task_id = await self._single.put(task)
         else:
             with self.tracing.scheduling([task]) as trace:
-                task_id = await self._single.put(
-                    task if trace is None else replace(task, trace=trace)
-                )
+                task_id = await self._single.put(task if trace is None else task.but(trace=trace))
         self._ring([task])
         return task_id
 
@@ -209,7 +206,7 @@ class Scheduler:
             ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
         else:
             with self.tracing.scheduling(tasks) as trace:
-                traced = tasks if trace is None else [replace(task, trace=trace) for task in tasks]
+                traced = tasks if trace is None else [task.but(trace=trace) for task in tasks]
                 ids = await self.store.tasks.put(
                     traced, transaction=connection, idempotency=idempotency
                 )

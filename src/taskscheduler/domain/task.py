@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NewType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, Self
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
@@ -33,8 +33,24 @@ LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTask:
+class _Asked(NamedTuple):
+    """A tuple, not a dataclass: a busy producer makes tens of thousands of them a second."""
+
+    id: TaskId
+    kind: str
+    payload: bytes
+    execute_at: datetime | None
+    queue: str
+    priority: int
+    max_attempts: int | None
+    timeout: timedelta | None
+    unique_key: str | None
+    expires_at: datetime | None
+    by: Caller | None
+    trace: TraceContext | None
+
+
+class NewTask(_Asked):
     """A task as its producer asks for it.
 
     ``payload`` is JSON text in UTF-8. ``execute_at`` is aware, or None for now. ``priority`` runs
@@ -48,45 +64,74 @@ class NewTask:
         InvalidTask: a field cannot be stored.
     """
 
-    id: TaskId
-    kind: str
-    payload: bytes = b"null"
-    execute_at: datetime | None = None
-    queue: str = QUEUE_DEFAULT
-    priority: int = PRIORITY_DEFAULT
-    max_attempts: int | None = None
-    timeout: timedelta | None = None
-    unique_key: str | None = None
-    expires_at: datetime | None = None
-    by: Caller | None = None
-    trace: TraceContext | None = None
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(  # noqa: PLR0913 - a field each
+        cls,
+        *,
+        id: TaskId,  # noqa: A002 - the field's name
+        kind: str,
+        payload: bytes = b"null",
+        execute_at: datetime | None = None,
+        queue: str = QUEUE_DEFAULT,
+        priority: int = PRIORITY_DEFAULT,
+        max_attempts: int | None = None,
+        timeout: timedelta | None = None,
+        unique_key: str | None = None,
+        expires_at: datetime | None = None,
+        by: Caller | None = None,
+        trace: TraceContext | None = None,
+    ) -> Self:
         """Check each field, cheapest first."""
-        if NAME.fullmatch(self.kind) is None:
+        if NAME.fullmatch(kind) is None:
             raise InvalidTask("kind", f"must be {NAME_FORM}")
-        if NAME.fullmatch(self.queue) is None:
+        if NAME.fullmatch(queue) is None:
             raise InvalidTask("queue", f"must be {NAME_FORM}")
-        if not 0 <= self.priority <= PRIORITY_LOWEST:
+        if not 0 <= priority <= PRIORITY_LOWEST:
             raise InvalidTask("priority", "must be 0 (most urgent) to 9")
-        if self.max_attempts is not None and not 1 <= self.max_attempts <= MAX_ATTEMPTS_LIMIT:
+        if max_attempts is not None and not 1 <= max_attempts <= MAX_ATTEMPTS_LIMIT:
             raise InvalidTask("max_attempts", f"must be 1 to {MAX_ATTEMPTS_LIMIT}")
-        if self.timeout is not None and not timedelta(0) < self.timeout <= TIMEOUT_MAX:
+        if timeout is not None and not timedelta(0) < timeout <= TIMEOUT_MAX:
             raise InvalidTask("timeout_s", "must be above 0 and at most 366 days")
         # Kept in UTC, whatever offset they came with: not every store takes every offset.
-        if self.execute_at is not None:
-            object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
-        if self.expires_at is not None:
-            object.__setattr__(self, "expires_at", in_utc("expires_at", self.expires_at))
-        if len(self.payload) > PAYLOAD_BYTES_MAX:
+        if execute_at is not None:
+            execute_at = in_utc("execute_at", execute_at)
+        if expires_at is not None:
+            expires_at = in_utc("expires_at", expires_at)
+        if len(payload) > PAYLOAD_BYTES_MAX:
             raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
-        if self.unique_key is not None and not (
-            1 <= len(self.unique_key) <= UNIQUE_KEY_CHARACTERS_MAX and "\0" not in self.unique_key
+        if unique_key is not None and not (
+            1 <= len(unique_key) <= UNIQUE_KEY_CHARACTERS_MAX and "\0" not in unique_key
         ):
             raise InvalidTask(
                 "unique_key",
                 f"must be 1 to {UNIQUE_KEY_CHARACTERS_MAX} characters, none of them NUL",
             )
+        return tuple.__new__(
+            cls,
+            (
+                id,
+                kind,
+                payload,
+                execute_at,
+                queue,
+                priority,
+                max_attempts,
+                timeout,
+                unique_key,
+                expires_at,
+                by,
+                trace,
+            ),
+        )
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with ``changes``, which are checked like any other field."""
+        return type(self)(**(self._asdict() | changes))
+
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, object]]:
+        """Return what makes a copy: fields are given by name."""
+        return (), self._asdict()
 
     def describes(self, task: Task) -> bool:
         """Tell whether ``task`` is what storing this again would have stored.

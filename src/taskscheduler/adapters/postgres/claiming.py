@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.lanes import BEGINNING, Floors, FullLook
+from taskscheduler.adapters.postgres.prepared import Statement
+from taskscheduler.adapters.postgres.rows import bigints, texts
 from taskscheduler.domain.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
-    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.database import Database
     from taskscheduler.adapters.postgres.lanes import Lane, Lanes
+    from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.ports import Clock
     from taskscheduler.domain.task import WorkerId
     from taskscheduler.domain.worker import Subscription
@@ -29,24 +32,24 @@ class Claims:
         self._lanes = lanes
         self._full_look = FullLook(clock)
         self._floors: dict[Subscription, Floors] = {}
-        self._claim = database.sql(s.CLAIM)
-        self._next_due = database.sql(s.NEXT_DUE)
+        self._claim = Statement.of(database.sql(s.CLAIM))
+        self._next_due = Statement.of(database.sql(s.NEXT_DUE))
 
     async def claim(
         self, worker_id: WorkerId, subscription: Subscription, limit: int, *, epoch: int
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim``."""
         floors = self._floors.setdefault(subscription, Floors())
-        asked: dict[str, Any] = {
-            "limit": limit,
-            "worker_id": worker_id,
-            "epoch": epoch,
+        asked: dict[str, str | None] = {
+            "limit": str(limit),
+            "worker_id": str(worker_id),
+            "epoch": str(epoch),
         }
         async with self._database.connection() as connection:
             lanes = await self._lanes.of(connection, subscription)
             order = floors.order(lanes)
-            asked |= {"lanes": order, "floors": floors.of(order)}
-            rows = await self._ask(connection, asked) if order else []
+            asked |= looking(order, floors.of(order))
+            rows = await connection.send(self._claim, asked) if order else []
             full = self._full_look.is_overdue() if rows else self._full_look.is_due()
             if not rows:
                 # The task that somebody rang for may be the first of its lane.
@@ -55,15 +58,11 @@ class Claims:
                 order = floors.order(lanes)
             # What was found is not kept waiting, for long, by what may have been missed.
             if full and order and len(rows) < limit:
-                floor = [BEGINNING] * len(order)
-                asked |= {"lanes": order, "floors": floor, "limit": limit - len(rows)}
+                asked |= looking(order, [BEGINNING] * len(order))
+                asked |= {"limit": str(limit - len(rows))}
                 with self._full_look:
-                    rows.extend(await self._ask(connection, asked))
+                    rows.extend(await connection.send(self._claim, asked))
         return self._leases(rows, lanes, order, floors)
-
-    async def _ask(self, connection: Connection, asked: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        cursor = await connection.execute(self._claim, asked, binary=True)
-        return await cursor.fetchall()
 
     def _leases(
         self,
@@ -118,19 +117,19 @@ class Claims:
         async with self._database.connection() as connection:
             lanes = await self._lanes.of(connection, subscription)
             order = list(lanes)
-            asked: dict[str, Any] = {
-                "lanes": order,
-                "floors": self._floors.setdefault(subscription, Floors()).of(order),
-            }
             if not self._full_look.is_due():
-                return await self._ask_next_due(connection, asked)
-            asked["floors"] = [BEGINNING] * len(order)
+                floors = self._floors.setdefault(subscription, Floors()).of(order)
+                return await self._ask_next_due(connection, order, floors)
             with self._full_look:
-                return await self._ask_next_due(connection, asked)
+                return await self._ask_next_due(connection, order, [BEGINNING] * len(order))
 
     async def _ask_next_due(
-        self, connection: Connection, asked: Mapping[str, Any]
+        self, connection: PooledConnection, order: Sequence[int], floors: Sequence[datetime]
     ) -> timedelta | None:
-        cursor = await connection.execute(self._next_due, asked, binary=True)
-        row = await cursor.fetchone()
-        return None if row is None else row[0]
+        rows = await connection.send(self._next_due, looking(order, floors))
+        return rows[0][0] if rows else None
+
+
+def looking(lanes: Sequence[int], floors: Sequence[datetime]) -> dict[str, str]:
+    """Return the parameters that say where to look, and from where on."""
+    return {"lanes": bigints(lanes), "floors": texts(floor.isoformat() for floor in floors)}

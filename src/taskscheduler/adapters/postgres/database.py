@@ -116,7 +116,7 @@ class Database:
                     await self._pool.putconn(connection)
 
     @asynccontextmanager
-    async def lent(self) -> AsyncGenerator[Connection]:
+    async def lent(self) -> AsyncGenerator[PooledConnection]:
         """Lend a connection to a handler, for as long as it likes; its errors stay its own.
 
         Raises:

@@ -6,9 +6,11 @@ a whole when an id is taken after all.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres.audit import columns
+from taskscheduler.adapters.postgres.copying import HEADER, TRAILER, bodies_and_live
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, text_of, texts, texts_if_any, uuids
 from taskscheduler.adapters.postgres.tracing import arrays, traced
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.adapters.postgres.prepared import PooledConnection
-    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import NewTask
 
 COPIED_FROM: Final = 2_000
 """From so many tasks on COPY is quicker: the server reads while this process still writes."""
+COPIED_AT_ONCE: Final = 500
+"""So many rows are made before they are sent: the event loop waits for that long."""
 
 PUT_ONE: Final = """
 WITH body AS (
@@ -82,10 +85,7 @@ NOW: Final = "SELECT {schema}.clock()"
 COPY_BODIES: Final = """
 COPY {schema}.task (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
 FROM STDIN (FORMAT BINARY)"""
-# To the wire, and to whoever checks it there, JSON is text.
-BODY_TYPES: Final = ("uuid", *["timestamptz"] * 2, "int2", "interval", "timestamptz", "text")
 COPY_LIVE: Final = "COPY {schema}.live (id, process_at, lane) FROM STDIN (FORMAT BINARY)"
-LIVE_TYPES: Final = ("uuid", "timestamptz", "int4")
 COPY_AUDIT: Final = """
 COPY {schema}.audit (at, action, actor, key_id, address, request_id, task)
 FROM STDIN (FORMAT BINARY)"""
@@ -177,40 +177,43 @@ class FreshInserts:
         """Insert ``tasks`` by COPY, going through them once before they are all needed.
 
         Raises:
-            NotFresh: one has a unique key, a trace, or a lane that ``lanes`` does not know.
+            NotFresh: one has a unique key, a trace, or a lane that ``lanes`` does not know, or the
+                connection's encoding is not that of the payloads.
         """
+        if connection.info.encoding != "utf-8":
+            raise NotFresh
         async with connection.transaction(), connection.cursor() as cursor:
             row = await (await cursor.execute(self._now)).fetchone()
             assert row is not None  # noqa: S101 - a SELECT without FROM has one row
             now: datetime = row[0]
+            # Both kinds of rows at one go, while the server takes the bodies in: then the hot rows
+            # need only be sent.
+            all_live: list[bytes] = [HEADER]
+            told: list[NewTask] = []
+            coming = iter(tasks)
             async with cursor.copy(self._copy_bodies) as copy:
-                copy.set_types(BODY_TYPES)
-                for task in tasks:
-                    if task.unique_key is not None or task.trace is not None:
+                await copy.write(HEADER)
+                while some := list(islice(coming, COPIED_AT_ONCE)):
+                    if any(task.unique_key is not None or task.trace is not None for task in some):
                         raise NotFresh
-                    await copy.write_row(_body(now, task))
-            numbers = lanes.known(tasks)
-            if numbers is None:
-                raise NotFresh
+                    try:
+                        bodies, live = bodies_and_live(some, lanes.known, now)
+                    except KeyError:
+                        raise NotFresh from None
+                    await copy.write(bodies)
+                    all_live.append(live)
+                    told += [task for task in some if task.by is not None]
+                await copy.write(TRAILER)
             async with cursor.copy(self._copy_live) as copy:
-                copy.set_types(LIVE_TYPES)
-                for task, number in zip(tasks, numbers, strict=True):
-                    at = task.execute_at
-                    process_at = now if at is None or at < now else at
-                    await copy.write_row((task.id, process_at, number))
-            told = [(task.by, task) for task in tasks if task.by is not None]
+                await copy.write(b"".join([*all_live, TRAILER]))
             if told:
                 async with cursor.copy(self._copy_audit) as copy:
                     copy.set_types(AUDIT_TYPES)
-                    for by, task in told:
-                        await copy.write_row(_entry(now, by, task))
+                    for task in told:
+                        await copy.write_row(_entry(now, task))
 
 
-def _body(now: datetime, task: NewTask) -> tuple[object, ...]:
-    execute_at = task.execute_at or now
-    payload = task.payload.decode()
-    return (task.id, execute_at, now, task.max_attempts, task.timeout, task.expires_at, payload)
-
-
-def _entry(now: datetime, by: Caller, task: NewTask) -> tuple[object, ...]:
+def _entry(now: datetime, task: NewTask) -> tuple[object, ...]:
+    by = task.by
+    assert by is not None  # noqa: S101 - only of those is there anything to tell
     return (now, "created", by.name, by.key_id, by.address, by.request_id, task.id)

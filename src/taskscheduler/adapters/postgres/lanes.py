@@ -92,14 +92,11 @@ class Lanes:
 
         return await self._database.run(make)
 
-    def known(self, tasks: Iterable[NewTask]) -> list[int] | None:
-        """Return the number of the lane of each, or None if that of one has not been read yet."""
-        # By bare tuples, which equal lanes: the garbage collector has fewer of those to walk.
-        known = cast("Mapping[tuple[str, str, int], int]", self._number)
-        try:
-            return [known[task.queue, task.kind, task.priority] for task in tasks]
-        except KeyError:
-            return None
+    @property
+    def known(self) -> Mapping[tuple[str, str, int], int]:
+        """The number of each lane that has been read, by queue, kind and priority."""
+        # Bare tuples equal lanes, and who looks up many need not make so many lanes.
+        return cast("Mapping[tuple[str, str, int], int]", self._number)
 
     async def of(
         self, connection: Connection, subscription: Subscription, *, anew: bool = False

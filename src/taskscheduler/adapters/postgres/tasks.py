@@ -16,6 +16,7 @@ from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
 from taskscheduler.adapters.postgres.fresh import COPIED_FROM, FreshInserts, NotFresh
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
+from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
 from taskscheduler.adapters.postgres.tracing import TRACES, read_traces
@@ -83,7 +84,7 @@ class PostgresTaskRepository:
         sql = database.sql
         self._get = sql(s.GET)
         self._traces = sql(TRACES)
-        self._complete = sql(s.COMPLETE)
+        self._complete = Statement.of(sql(s.COMPLETE))
         self._settle = sql(s.SETTLE)
         self._outcomes = sql(s.OUTCOMES)
         self._await_standby = sql(s.AWAIT_STANDBY)
@@ -190,14 +191,13 @@ class PostgresTaskRepository:
         return {each.task_id for each in settlements if each.task_id not in ended}
 
     async def _complete_all(
-        self, connection: Connection, completed: Sequence[Settlement]
+        self, connection: PooledConnection, completed: Sequence[Settlement]
     ) -> set[TaskId]:
         values = {
             "ids": uuids([each.task_id for each in completed]),
             "tokens": bigints([each.token for each in completed]),
         }
-        cursor = await connection.execute(self._complete, values, binary=True)
-        return {row[0] for row in await cursor.fetchall()}
+        return {row[0] for row in await connection.send(self._complete, values)}
 
     @asynccontextmanager
     async def completing(self, lease: Lease) -> AsyncGenerator[object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -133,7 +132,7 @@ class StoringContract(Contract):
         await store.tasks.put([taken])
         asked = [new(store, by=Caller(name="ada")) for _ in range(number)]
         with pytest.raises(TaskExists) as refused:
-            await store.tasks.put([*asked, replace(taken, payload=b"2")])
+            await store.tasks.put([*asked, taken.but(payload=b"2")])
         assert refused.value.task_id == taken.id
         assert [task.id for task in await store.board.list(TaskQuery())] == [taken.id]
         assert not await store.audit.list(AuditQuery())
@@ -244,7 +243,7 @@ class StoringContract(Contract):
         await store.tasks.put([asked])
         before = await store.tasks.get(asked.id)
         bystanders = [new(store), new(store, unique_key="bystander")]
-        changed = replace(asked, **change)
+        changed = asked.but(**change)
         with pytest.raises(TaskExists) as refused:
             await store.tasks.put([bystanders[0], changed, bystanders[1]])
         assert refused.value.task_id == asked.id

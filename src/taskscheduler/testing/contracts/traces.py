@@ -102,14 +102,14 @@ class TracesContract(Contract):
         """Neither with the same id, nor with its key, nor in vain."""
         first = new(store, trace=TRACE, unique_key="k")
         await store.tasks.put([first])
-        await store.tasks.put([replace(first, trace=OTHER)])
+        await store.tasks.put([first.but(trace=OTHER)])
         second = new(store, trace=OTHER, unique_key="k")
         assert await store.tasks.put([second]) == [first.id]
         plain = new(store)
         await store.tasks.put([plain])
-        await store.tasks.put([replace(plain, trace=OTHER)])
+        await store.tasks.put([plain.but(trace=OTHER)])
         with pytest.raises(TaskExists):
-            await store.tasks.put([replace(plain, trace=OTHER, payload=b"1")])
+            await store.tasks.put([plain.but(trace=OTHER, payload=b"1")])
         assert await store.tasks.traces_of([first.id, second.id, plain.id]) == {first.id: TRACE}
 
     async def test_it_stays_through_every_change(self, store: Store) -> None:
@@ -133,5 +133,5 @@ class TracesContract(Contract):
         await store.tasks.change_all(BulkVerb.DELETE, TaskStatus.PENDING, [among_many])
         gone = [deleted, among_many]
         assert await store.tasks.traces_of(gone) == {}
-        await store.tasks.put([replace(new(store), id=each) for each in gone])
+        await store.tasks.put([new(store).but(id=each) for each in gone])
         assert await store.tasks.traces_of(gone) == {}
