@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
 
 import psycopg
 import pytest
 
-from taskscheduler import NewTask, Scheduler
+from taskscheduler import Scheduler
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres import database
 from taskscheduler.adapters.postgres.migrate import migrate
@@ -18,6 +19,8 @@ from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    from taskscheduler.application.preparing import Wish
 
 pytestmark = pytest.mark.anyio
 
@@ -38,13 +41,32 @@ def backends(url: str) -> list[int]:
         return [row[0] for row in connection.execute(BACKENDS).fetchall()]
 
 
-def disturbed(scheduler: Scheduler, disturb: Callable[[], None]) -> Prepared:
-    def prepare(index: int) -> NewTask:
-        if index == MIDDLE:
-            disturb()
-        return scheduler.prepare("mail", PAYLOAD)
+class Disturbed(Sequence["Wish"]):
+    """Wishes, of which to look at the one in the middle disturbs the server, once."""
 
-    return Prepared(NUMBER, prepare)
+    def __init__(self, disturb: Callable[[], None]) -> None:
+        self._disturb: Callable[[], None] | None = disturb
+
+    def __len__(self) -> int:
+        return NUMBER
+
+    @overload
+    def __getitem__(self, index: int) -> Wish: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Wish]: ...
+    def __getitem__(self, index: int | slice) -> Wish | list[Wish]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(NUMBER)[index]]
+        if index >= NUMBER:
+            raise IndexError
+        if index == MIDDLE and self._disturb is not None:
+            disturb, self._disturb = self._disturb, None
+            disturb()
+        return "mail", PAYLOAD
+
+
+def disturbed(scheduler: Scheduler, disturb: Callable[[], None]) -> Prepared:
+    return Prepared(Disturbed(disturb), scheduler.store.new_task_id)
 
 
 async def test_a_server_that_hangs_is_given_up_and_nothing_is_stored(

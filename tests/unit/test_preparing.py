@@ -1,61 +1,84 @@
-"""Tasks that are prepared when somebody comes to them."""
+"""Tasks that are made when somebody comes to them."""
 
 from __future__ import annotations
 
-import gc
+from datetime import UTC, datetime
 from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from taskscheduler import NewTask, Scheduler
-from taskscheduler.application.preparing import SLICE, Prepared
+from taskscheduler.application.preparing import Prepared, times_of
 from taskscheduler.domain.errors import InvalidTask
+
+if TYPE_CHECKING:
+    from taskscheduler.application.preparing import Wish
+    from taskscheduler.domain.task import TaskId
+
+LATER: Final = datetime(2124, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def made() -> list[int]:
+def given(scheduler_in_memory: Scheduler) -> NewTask:
+    return scheduler_in_memory.prepare("fax", 1, queue="letters", execute_at=LATER)
+
+
+@pytest.fixture
+def wishes(given: NewTask) -> list[Wish]:
+    return [("mail", 0), ("mail", 1, LATER), given, ("mail", 3, None)]
+
+
+@pytest.fixture
+def ids() -> list[TaskId]:
     return []
 
 
 @pytest.fixture
-def tasks(made: list[int], scheduler_in_memory: Scheduler) -> Prepared:
-    def prepare(index: int) -> NewTask:
-        made.append(index)
-        assert not gc.isenabled()
-        return scheduler_in_memory.prepare("mail", index)
+def tasks(wishes: list[Wish], ids: list[TaskId], scheduler_in_memory: Scheduler) -> Prepared:
+    def new_task_id() -> TaskId:
+        ids.append(scheduler_in_memory.store.new_task_id())
+        return ids[-1]
 
-    return Prepared(3 * SLICE + 1, prepare)
-
-
-def test_nobody_looks_and_none_is_made(tasks: Prepared, made: list[int]) -> None:
-    assert len(tasks) == 3 * SLICE + 1
-    assert made == []
+    return Prepared(wishes, new_task_id)
 
 
-def test_only_those_that_somebody_came_to_are_made(tasks: Prepared, made: list[int]) -> None:
-    first = list(islice(tasks, SLICE + 1))
-    assert made == list(range(2 * SLICE))
-    assert [task.payload for task in first] == [b"%d" % index for index in range(SLICE + 1)]
+def test_nobody_looks_and_none_is_made(tasks: Prepared, ids: list[TaskId]) -> None:
+    assert len(tasks) == 4
+    assert ids == []
 
 
-def test_each_is_made_once(tasks: Prepared, made: list[int]) -> None:
+def test_only_those_that_somebody_came_to_are_made(tasks: Prepared, ids: list[TaskId]) -> None:
+    first = list(islice(tasks, 2))
+    assert [task.id for task in first] == ids
+    assert [(task.payload, task.execute_at) for task in first] == [(b"0", None), (b"1", LATER)]
+
+
+def test_each_is_the_same_whenever_somebody_comes_to_it(
+    tasks: Prepared, ids: list[TaskId], given: NewTask
+) -> None:
+    assert list(islice(tasks, 1)) == list(tasks)[:1]
     assert list(tasks) == list(tasks) == tasks[:]
-    assert tasks[-1] is list(tasks)[-1]
-    assert made == list(range(3 * SLICE + 1))
+    assert tasks[2] is given
+    assert tasks[-1].payload == b"3"
+    assert [task.id for task in tasks if task is not given] == ids
 
 
-@pytest.mark.parametrize("was_on", [True, False])
-def test_the_garbage_collector_is_left_as_it_was(was_on: bool) -> None:  # noqa: FBT001
-    def refuse(index: int) -> NewTask:
-        assert not gc.isenabled()
-        raise InvalidTask("kind", f"no {index}")
+def test_times_are_known_before_the_tasks(
+    tasks: Prepared, wishes: list[Wish], ids: list[TaskId]
+) -> None:
+    expected = [("default", None), ("default", LATER), ("letters", LATER), ("default", None)]
+    assert list(times_of(tasks)) == expected
+    assert ids == []
+    assert len(wishes) == len(expected)
+    assert list(times_of(list(tasks))) == expected
 
-    before = gc.isenabled()
-    try:
-        (gc.enable if was_on else gc.disable)()
+
+def test_a_wish_that_cannot_be_granted_is_named(scheduler_in_memory: Scheduler) -> None:
+    wishes: list[Wish] = [("mail", 0), ("no kind", 1), ("mail", 2)]
+    tasks = Prepared(wishes, scheduler_in_memory.store.new_task_id)
+    assert [task.payload for task in islice(tasks, 1)] == [b"0"]
+    for _ in range(2):
         with pytest.raises(InvalidTask) as refused:
-            list(Prepared(2, refuse))
-        assert gc.isenabled() is was_on
-        assert refused.value.index == 0
-    finally:
-        (gc.enable if before else gc.disable)()
+            list(tasks)
+        assert refused.value.index == 1

@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 from taskscheduler.domain.task import TaskId
 
 _MONOTONIC: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_UNKNOWN: Final = SafeUUID.unknown
 _new = object.__new__
 _set_int = vars(UUID)["int"].__set__
 _set_safety = vars(UUID)["is_safe"].__set__
@@ -34,5 +35,5 @@ def new_task_id() -> TaskId:
     # As the library's own ``compat`` makes it, in half the time: past all checks of UUID's own.
     task_id = _new(UUID)
     _set_int(task_id, uuid7().int)
-    _set_safety(task_id, SafeUUID.unknown)
+    _set_safety(task_id, _UNKNOWN)
     return TaskId(task_id)

@@ -1,74 +1,100 @@
-"""Many tasks, each prepared when it is first looked at."""
+"""Many tasks, each made when somebody comes to it, and forgotten when that one has gone on."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
+
+import msgspec
 
 from taskscheduler.domain.errors import InvalidTask
-from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
-SLICE: Final = 1_000
+    from taskscheduler.domain.task import TaskId
+
+Wish: TypeAlias = "NewTask | tuple[str, object] | tuple[str, object, datetime | None]"
+"""A task, or its kind, its payload and perhaps its time."""
 
 
 class Prepared(Sequence[NewTask]):
-    """So many tasks, which ``prepare`` makes by their index, in slices, as somebody comes to them.
+    """The tasks that ``wishes`` ask for.
 
-    A store that begins with the first works on them while the last are still to be made. Looking
-    raises InvalidTask, with the index of the task at fault.
+    A store that begins with the first works on them while the last are still to be made. Of each
+    only the id is kept, so that it is the same task whenever somebody comes to it again: thousands
+    of objects that all stay would be walked through by the garbage collector again and again.
+    Looking raises InvalidTask, with the index of the task at fault.
     """
 
-    def __init__(self, number: int, prepare: Callable[[int], NewTask]) -> None:
+    def __init__(self, wishes: Sequence[Wish], new_task_id: Callable[[], TaskId]) -> None:
         """Make nothing yet."""
-        self._length = number
-        self._prepare = prepare
-        self._tasks: list[NewTask] = []
+        self._wishes = wishes
+        self._new_task_id = new_task_id
+        self._ids: list[TaskId] = []
 
     def __len__(self) -> int:
-        """Return how many there are, prepared or not."""
-        return self._length
+        """Return how many there are, made or not."""
+        return len(self._wishes)
 
     @overload
     def __getitem__(self, index: int) -> NewTask: ...
     @overload
     def __getitem__(self, index: slice) -> list[NewTask]: ...
     def __getitem__(self, index: int | slice) -> NewTask | list[NewTask]:
-        """Return one or some, and prepare all."""
-        self._prepare_to(self._length)
-        return self._tasks[index]
+        """Return one or some, and make all."""
+        return list(self)[index]
 
     def __iter__(self) -> Iterator[NewTask]:
-        """Prepare them slice by slice."""
-        for first in range(0, self._length, SLICE):
-            self._prepare_to(min(first + SLICE, self._length))
-            yield from self._tasks[first : first + SLICE]
+        """Make them one by one."""
+        ids, new_task_id = self._ids, self._new_task_id
+        for index, wish in enumerate(self._wishes):
+            if index == len(ids):
+                ids.append(wish.id if isinstance(wish, NewTask) else new_task_id())
+            try:
+                task = _made(wish, ids[index])
+            except InvalidTask as error:
+                error.index = index
+                raise
+            yield task
 
-    def _prepare_to(self, end: int) -> None:
-        with without_collecting():
-            for index in range(len(self._tasks), end):
-                try:
-                    self._tasks.append(self._prepare(index))
-                except InvalidTask as error:
-                    error.index = index
-                    raise
+    def times(self) -> Iterator[tuple[str, datetime | None]]:
+        """Return each one's queue and time, without making it."""
+        for wish in self._wishes:
+            if isinstance(wish, NewTask):
+                yield wish.queue, wish.execute_at
+            else:
+                yield QUEUE_DEFAULT, _time_in(wish)
 
 
-@contextmanager
-def without_collecting() -> Generator[None]:
-    """Keep the garbage collector away while objects are made by the thousand that all stay.
+def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
+    """Return the queue and time of each of ``tasks``."""
+    if isinstance(tasks, Prepared):
+        return tasks.times()
+    return ((task.queue, task.execute_at) for task in tasks)
 
-    It would walk through them, and through all else that the process has, again and again, and
-    find nothing. For code that waits for nothing.
+
+def _made(wish: Wish, task_id: TaskId) -> NewTask:
+    if isinstance(wish, NewTask):
+        return wish
+    return NewTask(
+        id=task_id, kind=wish[0], payload=encode_payload(wish[1]), execute_at=_time_in(wish)
+    )
+
+
+def _time_in(wish: tuple[str, object] | tuple[str, object, datetime | None]) -> datetime | None:
+    return wish[2] if len(wish) == 3 else None  # noqa: PLR2004 - kind, payload, time
+
+
+def encode_payload(payload: object) -> bytes:
+    """Return ``payload`` as JSON text.
+
+    Raises:
+        InvalidTask: it has no JSON form.
     """
-    was_on = gc.isenabled()
-    gc.disable()
     try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+        return msgspec.json.encode(payload)
+    except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidTask("payload", f"has no JSON form: {error}") from error

@@ -6,12 +6,10 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
-import msgspec
-
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
-from taskscheduler.application.preparing import Prepared
+from taskscheduler.application.preparing import Prepared, encode_payload, times_of
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
 from taskscheduler.domain.query import TaskQuery
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
+    from taskscheduler.application.preparing import Wish
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkCursor, BulkStep, BulkVerb
@@ -168,7 +167,7 @@ class Scheduler:
 
     async def schedule_many(
         self,
-        tasks: Iterable[NewTask | tuple[str, object] | tuple[str, object, datetime | None]],
+        tasks: Iterable[Wish],
         *,
         connection: object | None = None,
     ) -> Sequence[TaskId]:
@@ -178,8 +177,7 @@ class Scheduler:
         ``(kind, payload, execute_at)``. Raises as ``schedule`` does; ``InvalidTask.index`` tells
         which task is at fault.
         """
-        wishes = list(tasks)
-        prepared = Prepared(len(wishes), lambda index: self._prepare_wish(wishes[index]))
+        prepared = Prepared(list(tasks), self.store.new_task_id)
         return await self.put_many(prepared, connection=connection)
 
     async def put(self, task: NewTask) -> TaskId:
@@ -189,7 +187,7 @@ class Scheduler:
         else:
             with self.tracing.scheduling([task]) as trace:
                 task_id = await self._single.put(task if trace is None else task.but(trace=trace))
-        self._ring([task])
+        self._ring([(task.queue, task.execute_at)])
         return task_id
 
     async def put_many(
@@ -211,7 +209,7 @@ class Scheduler:
                     traced, transaction=connection, idempotency=idempotency
                 )
         if connection is None:
-            self._ring(tasks)
+            self._ring(times_of(tasks))
         return ids
 
     async def require_known(self, kinds: Iterable[str]) -> None:
@@ -345,40 +343,17 @@ class Scheduler:
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def _prepare_wish(
-        self, wish: NewTask | tuple[str, object] | tuple[str, object, datetime | None]
-    ) -> NewTask:
-        if isinstance(wish, NewTask):
-            return wish
-        return NewTask(
-            id=self.store.new_task_id(),
-            kind=wish[0],
-            payload=encode_payload(wish[1]),
-            execute_at=wish[2] if len(wish) == 3 else None,  # noqa: PLR2004 - kind, payload, time
-        )
-
-    def _ring(self, tasks: Sequence[NewTask]) -> None:
+    def _ring(self, times: Iterable[tuple[str, datetime | None]]) -> None:
+        """Ring for the queues of tasks that are due soon, by the queue and time of each."""
         soon: datetime | None = None
         queues: set[str] = set()
-        for task in tasks:
-            if task.queue in queues:
+        for queue, execute_at in times:
+            if queue in queues:
                 continue
-            if task.execute_at is not None:
+            if execute_at is not None:
                 soon = soon or datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S)
-                if task.execute_at > soon:
+                if execute_at > soon:
                     continue
-            queues.add(task.queue)
+            queues.add(queue)
         if queues:
             self.store.wakeups.ring(queues)
-
-
-def encode_payload(payload: object) -> bytes:
-    """Return ``payload`` as JSON text.
-
-    Raises:
-        InvalidTask: it has no JSON form.
-    """
-    try:
-        return msgspec.json.encode(payload)
-    except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidTask("payload", f"has no JSON form: {error}") from error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from taskscheduler.application.scheduler import encode_payload
+from taskscheduler.application.preparing import encode_payload
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.status import TaskStatus
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.task import NewTask, TaskId
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
@@ -32,30 +32,56 @@ _timestamp = Struct(">iq").pack
 _interval = Struct(">iqii").pack
 
 
-def bodies_and_live(
-    tasks: Iterable[NewTask], lanes: Mapping[tuple[str, str, int], int], now: datetime
-) -> tuple[bytes, bytes]:
-    """Return the rows of ``fresh.COPY_BODIES`` and those of ``fresh.COPY_LIVE``.
+class Rows(NamedTuple):
+    """What is written of some tasks: rows of ``fresh.COPY_BODIES`` and of ``fresh.COPY_LIVE``."""
 
-    Payloads stay as they are, in UTF-8. Raises KeyError: a task's lane is not in ``lanes``.
+    bodies: bytes
+    live: bytes
+    ids: list[TaskId]
+    told: list[NewTask]
+    """Those of which somebody is to be named in the audit trail."""
+
+
+class NotPlain(Exception):
+    """A task has a unique key or a trace, which these rows do not tell of."""
+
+
+class UnknownLane(NotPlain):
+    """A task's lane has not been read yet."""
+
+
+def rows_of(
+    tasks: Iterable[NewTask], lanes: Mapping[tuple[str, str, int], int], now: datetime
+) -> Rows:
+    """Return the rows of ``tasks``, each of which is looked at once.
+
+    Payloads stay as they are, in UTF-8. Raises NotPlain, UnknownLane.
     """
     bodies: list[bytes] = []
     live: list[bytes] = []
+    ids: list[TaskId] = []
+    told: list[NewTask] = []
     now_us = microseconds(now)
     for task in tasks:
-        task_id, at, payload = task.id.bytes, task.execute_at, task.payload
+        if task.unique_key is not None or task.trace is not None:
+            raise NotPlain
+        task_id, at, payload = task.id, task.execute_at, task.payload
+        key = task_id.bytes
         at_us = now_us if at is None else microseconds(at)
         if task.max_attempts is task.timeout is task.expires_at is None:
-            bodies += (
-                _plain(7, 16, task_id, 8, at_us, 8, now_us, -1, -1, -1, len(payload)),
-                payload,
-            )
+            bodies.append(_plain(7, 16, key, 8, at_us, 8, now_us, -1, -1, -1, len(payload)))
         else:
-            bodies += (_body(7, 16, task_id, 8, at_us, 8, now_us), *_limits(task))
-            bodies += (_length(len(payload)), payload)
-        lane = lanes[task.queue, task.kind, task.priority]
-        live.append(_live(3, 16, task_id, 8, max(at_us, now_us), 4, lane))
-    return b"".join(bodies), b"".join(live)
+            bodies.append(_body(7, 16, key, 8, at_us, 8, now_us))
+            bodies += (*_limits(task), _length(len(payload)))
+        bodies.append(payload)
+        lane = lanes.get((task.queue, task.kind, task.priority))
+        if lane is None:
+            raise UnknownLane
+        live.append(_live(3, 16, key, 8, max(now_us, at_us), 4, lane))
+        ids.append(task_id)
+        if task.by is not None:
+            told.append(task)
+    return Rows(b"".join(bodies), b"".join(live), ids, told)
 
 
 def _limits(task: NewTask) -> tuple[bytes, bytes, bytes]:

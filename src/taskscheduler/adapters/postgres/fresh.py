@@ -10,20 +10,20 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres.audit import columns
-from taskscheduler.adapters.postgres.copying import HEADER, TRAILER, bodies_and_live
+from taskscheduler.adapters.postgres.copying import HEADER, TRAILER, NotPlain, Rows, rows_of
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, text_of, texts, texts_if_any, uuids
 from taskscheduler.adapters.postgres.tracing import arrays, traced
 from taskscheduler.adapters.postgres.tracing import columns as trace_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.adapters.postgres.prepared import PooledConnection
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.task import NewTask, TaskId
 
 COPIED_FROM: Final = 2_000
 """From so many tasks on COPY is quicker: the server reads while this process still writes."""
@@ -90,10 +90,6 @@ COPY_AUDIT: Final = """
 COPY {schema}.audit (at, action, actor, key_id, address, request_id, task)
 FROM STDIN (FORMAT BINARY)"""
 AUDIT_TYPES: Final = ("timestamptz", "text", "text", "text", "text", "text", "uuid")
-
-
-class NotFresh(Exception):
-    """Not all tasks can be stored like this; nothing was."""
 
 
 class FreshInserts:
@@ -173,44 +169,40 @@ class FreshInserts:
             values |= arrays(tasks)
         await connection.send(statement, values)
 
-    async def copy(self, connection: Connection, tasks: Sequence[NewTask], lanes: Lanes) -> None:
-        """Insert ``tasks`` by COPY, going through them once before they are all needed.
+    async def copy(
+        self, connection: Connection, tasks: Iterable[NewTask], lanes: Lanes
+    ) -> list[TaskId]:
+        """Insert ``tasks`` by COPY; return their ids. Each is looked at once, as it is needed.
 
         Raises:
-            NotFresh: one has a unique key, a trace, or a lane that ``lanes`` does not know, or the
-                connection's encoding is not that of the payloads.
+            NotPlain: one cannot be written like this.
+            UnknownLane: so is that of one to ``lanes``.
         """
         if connection.info.encoding != "utf-8":
-            raise NotFresh
+            raise NotPlain
         async with connection.transaction(), connection.cursor() as cursor:
             row = await (await cursor.execute(self._now)).fetchone()
             assert row is not None  # noqa: S101 - a SELECT without FROM has one row
             now: datetime = row[0]
-            # Both kinds of rows at one go, while the server takes the bodies in: then the hot rows
-            # need only be sent.
-            all_live: list[bytes] = [HEADER]
-            told: list[NewTask] = []
+            # Both kinds of rows are made at one go, while the server takes the bodies in: the hot
+            # rows need then only be sent.
+            written: list[Rows] = []
             coming = iter(tasks)
             async with cursor.copy(self._copy_bodies) as copy:
                 await copy.write(HEADER)
                 while some := list(islice(coming, COPIED_AT_ONCE)):
-                    if any(task.unique_key is not None or task.trace is not None for task in some):
-                        raise NotFresh
-                    try:
-                        bodies, live = bodies_and_live(some, lanes.known, now)
-                    except KeyError:
-                        raise NotFresh from None
-                    await copy.write(bodies)
-                    all_live.append(live)
-                    told += [task for task in some if task.by is not None]
+                    written.append(rows_of(some, lanes.known, now))
+                    await copy.write(written[-1].bodies)
                 await copy.write(TRAILER)
             async with cursor.copy(self._copy_live) as copy:
-                await copy.write(b"".join([*all_live, TRAILER]))
+                await copy.write(b"".join([HEADER, *(rows.live for rows in written), TRAILER]))
+            told = [task for rows in written for task in rows.told]
             if told:
                 async with cursor.copy(self._copy_audit) as copy:
                     copy.set_types(AUDIT_TYPES)
                     for task in told:
                         await copy.write_row(_entry(now, task))
+        return [task_id for rows in written for task_id in rows.ids]
 
 
 def _entry(now: datetime, task: NewTask) -> tuple[object, ...]:

@@ -12,9 +12,10 @@ from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.bulk import Bulk
 from taskscheduler.adapters.postgres.claiming import Claims
+from taskscheduler.adapters.postgres.copying import NotPlain, UnknownLane
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
-from taskscheduler.adapters.postgres.fresh import COPIED_FROM, FreshInserts, NotFresh
+from taskscheduler.adapters.postgres.fresh import COPIED_FROM, FreshInserts
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
@@ -106,8 +107,9 @@ class PostgresTaskRepository:
     ) -> Sequence[TaskId]:
         """See ``TaskRepository.put``."""
         if transaction is None and idempotency is None and len(tasks) >= COPIED_FROM:
-            with suppress(psycopg.errors.UniqueViolation, NotFresh):
+            with suppress(psycopg.errors.UniqueViolation, NotPlain):
                 return await self._copy(tasks)
+        tasks = list(tasks)  # to look at one may be what makes it
         wanted = lanes_of(tasks)
         lanes = await self._lanes.numbers(wanted)
         if transaction is not None:
@@ -136,15 +138,16 @@ class PostgresTaskRepository:
         return await self._database.run(work)
 
     async def _copy(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
-        # Of the first ones only: to look at a task may be what prepares it, and the server can work
-        # on the first while the last are prepared.
-        await self._lanes.numbers(lanes_of(islice(tasks, COPIED_FROM)))
+        async def work(connection: Connection) -> Sequence[TaskId]:
+            return await self._fresh.copy(connection, tasks, self._lanes)
 
-        async def work(connection: Connection) -> None:
-            await self._fresh.copy(connection, tasks, self._lanes)
-
-        await self._database.run(work)
-        return [task.id for task in tasks]
+        # Of the first one only: the server can work on it while the last are made.
+        await self._lanes.numbers(lanes_of(islice(tasks, 1)))
+        try:
+            return await self._database.run(work)
+        except UnknownLane:
+            await self._lanes.numbers(lanes_of(tasks))
+            return await self._database.run(work)
 
     # -- claiming and settling -------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from litestar import Request, Response, Router, delete, get, post, route
 from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
-from taskscheduler.application.scheduler import Scheduler, encode_payload
+from taskscheduler.application.preparing import encode_payload
+from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
 from taskscheduler.domain.task import NewTask, TaskId

@@ -150,12 +150,9 @@ class StoringContract(Contract):
 
     async def test_a_batch_that_cannot_be_read_to_its_end_is_not_stored(self, store: Store) -> None:
         """What reading it raises is raised, however much of it was on its way."""
-
-        def prepare(index: int) -> NewTask:
-            return NewTask(id=store.new_task_id(), kind="mail" if index < BAD else "no kind")
-
+        wishes = [("mail" if index < BAD else "no kind", index) for index in range(BAD + 9)]
         with pytest.raises(InvalidTask) as refused:
-            await store.tasks.put(Prepared(BAD + 9, prepare))
+            await store.tasks.put(Prepared(wishes, store.new_task_id))
         assert refused.value.index == BAD
         assert list(await store.board.list(TaskQuery())) == []
         again = new(store)
