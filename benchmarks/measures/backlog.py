@@ -54,9 +54,10 @@ async def _one(bench: Bench, contestant: Contestant) -> None:
         for number_of_round in range(ROUNDS):
             rates: dict[str, float] = {}
             for name in rotated(list(loads), number_of_round):
-                await fill(contestant, urls[name], tasks, first=number_of_round * tasks)
+                first = number_of_round * tasks
+                mark = await fill(contestant, urls[name], tasks, first=first)
                 settle(urls[name])
-                rates[name] = await drained(contestant, urls[name], tasks, 1)
+                rates[name] = await drained(contestant, urls[name], tasks, 1, mark)
             bench.number_of_round = number_of_round
             for name, rate in rates.items():
                 if name != ALONE:

@@ -41,10 +41,10 @@ async def _one(bench: Bench, contestant: Contestant, count: int) -> None:
     tasks = max(1_000, int(bench.sizes.tasks * contestant.share))
     with bench.server.database(f"drain_{contestant.name}") as url:
         await install(contestant, url)
-        await fill(contestant, url, tasks)
+        mark = await fill(contestant, url, tasks)
         settle(url)
         before = bench.server.costs(url)
-        rate = await drained(contestant, url, tasks, count)
+        rate = await drained(contestant, url, tasks, count, mark)
         after = bench.server.costs(url)
     bench.note(f"drain {count}", contestant.name, rate, "tasks/s")
     if count == 1:
@@ -54,15 +54,19 @@ async def _one(bench: Bench, contestant: Contestant, count: int) -> None:
         bench.note("drain commits", contestant.name, commits, "per task", lower_is_better=True)
 
 
-async def fill(contestant: Contestant, url: str, tasks: int, first: int = 0) -> float:
-    """Store ``tasks`` in bulk; return how many a second."""
+async def fill(contestant: Contestant, url: str, tasks: int, first: int = 0) -> str:
+    """Store ``tasks`` in bulk; return a mark that all of them come after."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        mark = connection.execute(contestant.mark.encode()).fetchone()
     async with processes(contestant, url) as (producer,):
-        answer = await producer.ask("bulk", first=first, count=tasks)
-    return tasks / float(answer["seconds"])
+        await producer.ask("bulk", first=first, count=tasks)
+    return str(mark and mark[0])
 
 
-async def drained(contestant: Contestant, url: str, tasks: int, count: int) -> float:
+async def drained(contestant: Contestant, url: str, tasks: int, count: int, mark: str) -> float:
     """Work ``tasks`` off by ``count`` processes; return how many a second.
+
+    They were stored after ``mark``.
 
     Raises:
         Broken: nothing was handled for half a minute, or what was is not done.
@@ -71,8 +75,7 @@ async def drained(contestant: Contestant, url: str, tasks: int, count: int) -> f
         for worker in workers:
             await worker.ask("work")
         await _handled(contestant, workers, tasks)
-        await _done(contestant, url, tasks)
-        ended = time.monotonic()
+        ended = await _done(contestant, url, tasks, mark)
         first = min(worker.first for worker in workers if worker.first is not None)
     return tasks / (ended - first)
 
@@ -91,12 +94,16 @@ async def _handled(contestant: Contestant, workers: Sequence[Process], tasks: in
         await asyncio.sleep(LOOK_S)
 
 
-async def _done(contestant: Contestant, url: str, tasks: int) -> None:
-    question = contestant.done.format(tasks=tasks)
+async def _done(contestant: Contestant, url: str, tasks: int, mark: str) -> float:
+    """Ask until all is done; return when the question was asked that was answered so."""
+    question = contestant.done.format(tasks=tasks, mark=mark)
     deadline = time.monotonic() + STALLED_S
     with psycopg.connect(url, autocommit=True) as connection:
-        while not is_true(connection, question):
-            if time.monotonic() > deadline:
+        while True:
+            asked = time.monotonic()
+            if is_true(connection, question):
+                return asked
+            if asked > deadline:
                 message = f"{contestant.name} handled {tasks} tasks and did not finish them"
                 raise Broken(message)
             await asyncio.sleep(LOOK_S)
