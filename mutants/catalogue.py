@@ -11,7 +11,9 @@ STATUS = "domain/status.py"
 TASK = "domain/task.py"
 RETRY = "domain/retry.py"
 FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
-CLAIM = "adapters/postgres/migrations/0005_queues.sql"
+CLAIM = "adapters/postgres/migrations/0008_idle_claims.sql"
+FRESH = "adapters/postgres/fresh.py"
+COPYING = "adapters/postgres/copying.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/slots.py"
 MEMBERSHIP = "application/membership.py"
@@ -213,8 +215,8 @@ IN_FUNCTIONS: list[tuple[Any, ...]] = [
 IN_CLAIM: list[tuple[Any, ...]] = [
     (
         "claim by anybody",
-        "IF NOT FOUND THEN",
-        "IF false THEN",
+        "FOR KEY SHARE;\n    IF NOT FOUND THEN",
+        "FOR KEY SHARE;\n    IF false THEN",
         "worker_that_is_not_registered_claims",
     ),
     (
@@ -231,8 +233,11 @@ IN_CLAIM: list[tuple[Any, ...]] = [
     ),
     (
         "claim before its time",
-        "l.process_at >= lane.floor AND l.process_at <= {schema}.clock()",
-        "l.process_at >= lane.floor",
+        (
+            "l.process_at >= lane.floor AND l.process_at <= {schema}.clock()\n"
+            "            ORDER BY l.process_at, l.id LIMIT p_limit"
+        ),
+        "l.process_at >= lane.floor\n            ORDER BY l.process_at, l.id LIMIT p_limit",
         "never_before_its_time",
     ),
     (
@@ -240,6 +245,12 @@ IN_CLAIM: list[tuple[Any, ...]] = [
         "AND l.worker_id IS NULL\n              AND l.process_at >= lane.floor AND",
         "AND l.process_at >= lane.floor AND",
         "only_pending_tasks",
+    ),
+    (
+        "claim looks for nothing first",
+        "ORDER BY l.process_at, l.id LIMIT 1",
+        "ORDER BY l.process_at, l.id LIMIT 0",
+        "the_earliest_first",
     ),
     ("claim without locking", " FOR UPDATE SKIP LOCKED", "", "no_task_is_leased_twice"),
     (
@@ -389,6 +400,49 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
     ),
 ]
 
+IN_FRESH: list[tuple[Any, ...]] = [
+    (
+        "one task that is due in the past",
+        "VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()), %(lane)s)",
+        "VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()), %(lane)s)",
+        "the_past_means_now",
+    ),
+    (
+        "some tasks that are due in the past",
+        "SELECT id, greatest(execute_at, now), lane FROM given",
+        "SELECT id, coalesce(execute_at, now), lane FROM given",
+        "what_was_asked_for",
+    ),
+]
+
+IN_COPYING: list[tuple[Any, ...]] = [
+    (
+        "many tasks that are due in the past",
+        "max(now_us, at_us)",
+        "at_us",
+        "what_was_asked_for",
+    ),
+    (
+        "many tasks lose their limits",
+        "bodies += (*_limits(task), _length(len(payload)))",
+        "bodies += (NULL, NULL, NULL, _length(len(payload)))",
+        "what_was_asked_for",
+    ),
+    (
+        "many tasks lose their traces",
+        "task.unique_key is not None or task.trace is not None",
+        "task.unique_key is not None",
+        "in_a_batch_of_any_size",
+    ),
+    (
+        "many tasks lose the seconds of their times",
+        "span.seconds * SECOND_US + span.microseconds",
+        "span.microseconds",
+        "what_was_asked_for",
+    ),
+    ("many tasks of nobody", "if task.by is not None:", "if False:", "what_was_asked_for"),
+]
+
 IN_CLAIMS_AT_ONCE = [
     (
         "claim in an epoch that is over",
@@ -405,6 +459,8 @@ MUTANTS: list[Mutant] = [
     *(sql(FUNCTIONS, *each) for each in IN_FUNCTIONS),
     *(sql(CLAIM, *each) for each in IN_CLAIM),
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
+    *(sql(FRESH, *each) for each in IN_FRESH),
+    *(sql(COPYING, *each) for each in IN_COPYING),
     *(
         Mutant(
             name=name,

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 20
 MANY = 400_000
 CLAIM: LiteralString = """
-SELECT o_id FROM {schema}.claim_2(
+SELECT o_id FROM {schema}.claim_3(
     ARRAY(SELECT id FROM {schema}.lane),
     ARRAY(SELECT %(floor)s::timestamptz FROM {schema}.lane), 10, %(worker)s, 0)"""
 WAITING = """

@@ -133,7 +133,7 @@ STATISTICS = [
 ]
 
 CLAIM: LiteralString = """
-SELECT o_id, o_token FROM {schema}.claim_2(
+SELECT o_id, o_token FROM {schema}.claim_3(
     %(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s, %(worker)s, 0)"""
 NEXT_DUE: LiteralString = """
 SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""

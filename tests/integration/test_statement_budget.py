@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
@@ -16,6 +17,7 @@ import pytest
 from taskscheduler import Context, Handlers, Scheduler, TaskQuery, TaskStatus, Worker
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres.migrate import migrate
+from taskscheduler.domain.worker import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -39,6 +41,7 @@ SELECT s.calls, s.query FROM pg_stat_statements s
 JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = %s AND s.toplevel
 ORDER BY s.calls DESC LIMIT 12"""
 COMMITS: Final = "SELECT xact_commit::integer FROM pg_stat_database WHERE datname = %s"
+NEXT_TRANSACTION: Final = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 OTHERS: Final = "SELECT count(*)::integer FROM pg_stat_activity WHERE datname = %s"
 
 
@@ -92,6 +95,12 @@ class Server:
         while self._number(OTHERS):
             assert time.monotonic() < deadline, "somebody stays connected"
             await asyncio.sleep(0.01)
+
+    def next_transaction(self) -> int:
+        """Return the number that the next transaction gets which writes."""
+        row = self._connection.execute(NEXT_TRANSACTION).fetchone()
+        assert row is not None
+        return row[0]
 
     def _number(self, query: str) -> int:
         row = self._connection.execute(query.encode(), ["counted"]).fetchone()
@@ -189,3 +198,28 @@ async def test_working_off_keeps_to_its_budget(
         completed = await scheduler.list(TaskQuery(status=TaskStatus.COMPLETED, limit=THOUSAND))
         assert len(completed) == THOUSAND
     check(name, spent, texts)
+
+
+async def test_a_claim_that_finds_nothing_writes_nothing(
+    server: Server, schema: str, handlers: Handlers
+) -> None:
+    """Thousands of idle workers poll, and one hint may wake all of them."""
+    await migrate(server.url, schema)
+    async with Scheduler.postgres(server.url, schema=schema) as scheduler:
+        await scheduler.schedule("noop", 1)
+        await scheduler.schedule("noop", 2, delay=timedelta(days=1))
+        await scheduler.pause_queue("held")
+        await scheduler.schedule("noop", 3, queue="held")
+        worker = Worker(scheduler, handlers, queues=["default", "held"])
+        assert await worker.turn() == 1
+        assert worker.id is not None
+        subscription = Subscription(
+            queues=frozenset({"default", "held"}), kinds=frozenset({"noop"})
+        )
+        before = server.next_transaction()
+        for _ in range(20):
+            assert await scheduler.store.tasks.claim(worker.id, subscription, 10) == []
+        assert server.next_transaction() == before
+        await scheduler.schedule("noop", 4)
+        assert len(await scheduler.store.tasks.claim(worker.id, subscription, 10)) == 1
+        assert server.next_transaction() > before

@@ -102,7 +102,7 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_2(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
+SELECT * FROM {schema}.claim_3(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
                                %(worker_id)s::bigint, %(epoch)s::integer)"""
 
 NEXT_DUE: Final = """

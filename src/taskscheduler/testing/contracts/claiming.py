@@ -90,6 +90,8 @@ class ClaimingContract(Contract):
         task_id = await put(store, execute_at=clock.now() + HOUR)
         clock.advance(HOUR - TICK)
         assert list(await claim(store, worker_id)) == []
+        due = await put(store)
+        assert [lease.task_id for lease in await claim(store, worker_id)] == [due]
         clock.advance(TICK)
         assert [lease.task_id for lease in await claim(store, worker_id)] == [task_id]
 
@@ -150,6 +152,8 @@ class ClaimingContract(Contract):
         worker_id = await join(store)
         clock.advance(days=30)
         assert list(await claim(store, worker_id)) == []
+        due = await put(store)
+        assert [lease.task_id for lease in await claim(store, worker_id)] == [due]
 
     async def test_more_urgent_priorities_first(self, store: Store, clock: ManualClock) -> None:
         """Across kinds and queues, and however long the others have been due."""
