@@ -13,7 +13,7 @@ RETRY = "domain/retry.py"
 FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
 CLAIM = "adapters/postgres/migrations/0008_idle_claims.sql"
 FRESH = "adapters/postgres/fresh.py"
-COPYING = "adapters/postgres/copying.py"
+PACKING = "adapters/postgres/packing.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/slots.py"
 MEMBERSHIP = "application/membership.py"
@@ -415,7 +415,7 @@ IN_FRESH: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_COPYING: list[tuple[Any, ...]] = [
+IN_PACKING: list[tuple[Any, ...]] = [
     (
         "many tasks that are due in the past",
         "max(now_us, at_us)",
@@ -460,7 +460,7 @@ MUTANTS: list[Mutant] = [
     *(sql(CLAIM, *each) for each in IN_CLAIM),
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(sql(FRESH, *each) for each in IN_FRESH),
-    *(sql(COPYING, *each) for each in IN_COPYING),
+    *(sql(PACKING, *each) for each in IN_PACKING),
     *(
         Mutant(
             name=name,

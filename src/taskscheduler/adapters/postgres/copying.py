@@ -1,103 +1,87 @@
-"""Rows of tasks as COPY's binary format has them: PostgreSQL's manual, "COPY", "Binary Format".
-
-The driver would look at the type of every value of every row; these rows always have the same
-columns, and most have no value in most of them.
-"""
+"""Inserting very many tasks whose ids nobody has used, by COPY, in one transaction."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from taskscheduler.adapters.postgres.packing import HEADER, TRAILER, NotPlain, Rows, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Sequence
+    from datetime import datetime
 
+    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.domain.task import NewTask, TaskId
 
-HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER: Final = b"\xff\xff"
-NULL: Final = b"\xff\xff\xff\xff"
-EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-DAY_S: Final = 86_400
-SECOND_US: Final = 1_000_000
+COPIED_FROM: Final = 2_000
+"""From so many tasks on COPY is quicker: the server reads while this process still writes."""
+MADE_AT_ONCE: Final = 500
+"""So many rows are made before they are sent: the event loop waits for that long."""
 
-# In each, the number of columns, and before each value its length in bytes; -1 stands for NULL.
-_plain = Struct(">hi16siqiqiiii").pack
-_body = Struct(">hi16siqiq").pack
-_live = Struct(">hi16siqii").pack
-_length = Struct(">i").pack
-_smallint = Struct(">ih").pack
-_timestamp = Struct(">iq").pack
-_interval = Struct(">iqii").pack
-
-
-class Rows(NamedTuple):
-    """What is written of some tasks: rows of ``fresh.COPY_BODIES`` and of ``fresh.COPY_LIVE``."""
-
-    bodies: bytes
-    live: bytes
-    ids: list[TaskId]
-    told: list[NewTask]
-    """Those of which somebody is to be named in the audit trail."""
+NOW: Final = "SELECT {schema}.clock()"
+COPY_BODIES: Final = """
+COPY {schema}.task (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
+FROM STDIN (FORMAT BINARY)"""
+COPY_LIVE: Final = "COPY {schema}.live (id, process_at, lane) FROM STDIN (FORMAT BINARY)"
+COPY_AUDIT: Final = """
+COPY {schema}.audit (at, action, actor, key_id, address, request_id, task)
+FROM STDIN (FORMAT BINARY)"""
+AUDIT_TYPES: Final = ("timestamptz", "text", "text", "text", "text", "text", "uuid")
 
 
-class NotPlain(Exception):
-    """A task has a unique key or a trace, which these rows do not tell of."""
+class CopiedInserts:
+    """Writes bodies and hot rows on an idle connection in autocommit mode.
 
-
-class UnknownLane(NotPlain):
-    """A task's lane has not been read yet."""
-
-
-def rows_of(
-    tasks: Iterable[NewTask], lanes: Mapping[tuple[str, str, int], int], now: datetime
-) -> Rows:
-    """Return the rows of ``tasks``, each of which is looked at once.
-
-    Payloads stay as they are, in UTF-8. Raises NotPlain, UnknownLane.
+    Raises ``psycopg.errors.UniqueViolation`` when an id is taken, by one that is stored or by
+    another of them; then nothing was written.
     """
-    bodies: list[bytes] = []
-    live: list[bytes] = []
-    ids: list[TaskId] = []
-    told: list[NewTask] = []
-    now_us = microseconds(now)
-    for task in tasks:
-        if task.unique_key is not None or task.trace is not None:
+
+    def __init__(self, database: Database) -> None:
+        """Write into the schema of ``database``."""
+        self._now = database.sql(NOW)
+        self._bodies = database.sql(COPY_BODIES)
+        self._live = database.sql(COPY_LIVE)
+        self._audit = database.sql(COPY_AUDIT)
+
+    async def insert(
+        self, connection: Connection, tasks: Sequence[NewTask], lanes: Lanes
+    ) -> list[TaskId]:
+        """Insert ``tasks``; return their ids. Each is looked at once, as it is needed.
+
+        Raises:
+            NotPlain: one cannot be written like this.
+            UnknownLane: so is that of one to ``lanes``.
+        """
+        if connection.info.encoding != "utf-8":
             raise NotPlain
-        task_id, at, payload = task.id, task.execute_at, task.payload
-        key = task_id.bytes
-        at_us = now_us if at is None else microseconds(at)
-        if task.max_attempts is task.timeout is task.expires_at is None:
-            bodies.append(_plain(7, 16, key, 8, at_us, 8, now_us, -1, -1, -1, len(payload)))
-        else:
-            bodies.append(_body(7, 16, key, 8, at_us, 8, now_us))
-            bodies += (*_limits(task), _length(len(payload)))
-        bodies.append(payload)
-        lane = lanes.get((task.queue, task.kind, task.priority))
-        if lane is None:
-            raise UnknownLane
-        live.append(_live(3, 16, key, 8, max(now_us, at_us), 4, lane))
-        ids.append(task_id)
-        if task.by is not None:
-            told.append(task)
-    return Rows(b"".join(bodies), b"".join(live), ids, told)
+        async with connection.transaction(), connection.cursor() as cursor:
+            row = await (await cursor.execute(self._now)).fetchone()
+            assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+            now: datetime = row[0]
+            # Both kinds of rows are made at one go, while the server takes the bodies in: the hot
+            # rows need then only be sent.
+            written: list[Rows] = []
+            coming = iter(tasks)
+            async with cursor.copy(self._bodies) as copy:
+                await copy.write(HEADER)
+                while some := list(islice(coming, MADE_AT_ONCE)):
+                    written.append(rows_of(some, lanes.known, now))
+                    await copy.write(written[-1].bodies)
+                await copy.write(TRAILER)
+            async with cursor.copy(self._live) as copy:
+                await copy.write(b"".join([HEADER, *(rows.live for rows in written), TRAILER]))
+            told = [task for rows in written for task in rows.told]
+            if told:
+                async with cursor.copy(self._audit) as copy:
+                    copy.set_types(AUDIT_TYPES)
+                    for task in told:
+                        await copy.write_row(_entry(now, task))
+        return [task_id for rows in written for task_id in rows.ids]
 
 
-def _limits(task: NewTask) -> tuple[bytes, bytes, bytes]:
-    attempts, timeout, expires_at = task.max_attempts, task.timeout, task.expires_at
-    return (
-        NULL if attempts is None else _smallint(2, attempts),
-        NULL if timeout is None else _interval(16, _time_us(timeout), timeout.days, 0),
-        NULL if expires_at is None else _timestamp(8, microseconds(expires_at)),
-    )
-
-
-def microseconds(moment: datetime) -> int:
-    """Return ``moment``, which is aware, as PostgreSQL keeps a ``timestamptz``."""
-    since = moment - EPOCH
-    return since.days * DAY_S * SECOND_US + _time_us(since)
-
-
-def _time_us(span: timedelta) -> int:
-    return span.seconds * SECOND_US + span.microseconds
+def _entry(now: datetime, task: NewTask) -> tuple[object, ...]:
+    by = task.by
+    assert by is not None  # noqa: S101 - only of those is there anything to tell
+    return (now, "created", by.name, by.key_id, by.address, by.request_id, task.id)

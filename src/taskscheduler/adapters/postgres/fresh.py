@@ -1,34 +1,25 @@
 """Inserting tasks whose ids nobody has used, which is nearly all: without a look for conflicts.
 
-One task goes as scalars, some as arrays, many by COPY. Each way is one transaction, and refused as
-a whole when an id is taken after all.
+One task goes as scalars, some as arrays; very many go by COPY (``copying.py``). Each way is one
+transaction, and refused as a whole when an id is taken after all.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres.audit import columns
-from taskscheduler.adapters.postgres.copying import HEADER, TRAILER, NotPlain, Rows, rows_of
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, text_of, texts, texts_if_any, uuids
 from taskscheduler.adapters.postgres.tracing import arrays, traced
 from taskscheduler.adapters.postgres.tracing import columns as trace_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
-    from taskscheduler.adapters.postgres.database import Connection, Database
-    from taskscheduler.adapters.postgres.lanes import Lanes
+    from taskscheduler.adapters.postgres.database import Database
     from taskscheduler.adapters.postgres.prepared import PooledConnection
-    from taskscheduler.domain.task import NewTask, TaskId
-
-COPIED_FROM: Final = 2_000
-"""From so many tasks on COPY is quicker: the server reads while this process still writes."""
-COPIED_AT_ONCE: Final = 500
-"""So many rows are made before they are sent: the event loop waits for that long."""
+    from taskscheduler.domain.task import NewTask
 
 PUT_ONE: Final = """
 WITH body AS (
@@ -81,16 +72,6 @@ PUT_SOME_TOLD: Final = PUT_SOME.replace(
 INSERT INTO {schema}.live""",
 )
 
-NOW: Final = "SELECT {schema}.clock()"
-COPY_BODIES: Final = """
-COPY {schema}.task (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
-FROM STDIN (FORMAT BINARY)"""
-COPY_LIVE: Final = "COPY {schema}.live (id, process_at, lane) FROM STDIN (FORMAT BINARY)"
-COPY_AUDIT: Final = """
-COPY {schema}.audit (at, action, actor, key_id, address, request_id, task)
-FROM STDIN (FORMAT BINARY)"""
-AUDIT_TYPES: Final = ("timestamptz", "text", "text", "text", "text", "text", "uuid")
-
 
 class FreshInserts:
     """Writes bodies and hot rows on an idle connection in autocommit mode.
@@ -110,10 +91,6 @@ class FreshInserts:
             Statement.of(sql(text)): Statement.of(sql(traced(text)))
             for text in (PUT_ONE, PUT_ONE_TOLD, PUT_SOME, PUT_SOME_TOLD)
         }
-        self._now = sql(NOW)
-        self._copy_bodies = sql(COPY_BODIES)
-        self._copy_live = sql(COPY_LIVE)
-        self._copy_audit = sql(COPY_AUDIT)
 
     async def insert(
         self, connection: PooledConnection, tasks: Sequence[NewTask], lanes: Sequence[int]
@@ -168,44 +145,3 @@ class FreshInserts:
             statement = self._traced[statement]
             values |= arrays(tasks)
         await connection.send(statement, values)
-
-    async def copy(
-        self, connection: Connection, tasks: Iterable[NewTask], lanes: Lanes
-    ) -> list[TaskId]:
-        """Insert ``tasks`` by COPY; return their ids. Each is looked at once, as it is needed.
-
-        Raises:
-            NotPlain: one cannot be written like this.
-            UnknownLane: so is that of one to ``lanes``.
-        """
-        if connection.info.encoding != "utf-8":
-            raise NotPlain
-        async with connection.transaction(), connection.cursor() as cursor:
-            row = await (await cursor.execute(self._now)).fetchone()
-            assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-            now: datetime = row[0]
-            # Both kinds of rows are made at one go, while the server takes the bodies in: the hot
-            # rows need then only be sent.
-            written: list[Rows] = []
-            coming = iter(tasks)
-            async with cursor.copy(self._copy_bodies) as copy:
-                await copy.write(HEADER)
-                while some := list(islice(coming, COPIED_AT_ONCE)):
-                    written.append(rows_of(some, lanes.known, now))
-                    await copy.write(written[-1].bodies)
-                await copy.write(TRAILER)
-            async with cursor.copy(self._copy_live) as copy:
-                await copy.write(b"".join([HEADER, *(rows.live for rows in written), TRAILER]))
-            told = [task for rows in written for task in rows.told]
-            if told:
-                async with cursor.copy(self._copy_audit) as copy:
-                    copy.set_types(AUDIT_TYPES)
-                    for task in told:
-                        await copy.write_row(_entry(now, task))
-        return [task_id for rows in written for task_id in rows.ids]
-
-
-def _entry(now: datetime, task: NewTask) -> tuple[object, ...]:
-    by = task.by
-    assert by is not None  # noqa: S101 - only of those is there anything to tell
-    return (now, "created", by.name, by.key_id, by.address, by.request_id, task.id)

@@ -12,11 +12,12 @@ from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.bulk import Bulk
 from taskscheduler.adapters.postgres.claiming import Claims
-from taskscheduler.adapters.postgres.copying import NotPlain, UnknownLane
+from taskscheduler.adapters.postgres.copying import COPIED_FROM, CopiedInserts
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
-from taskscheduler.adapters.postgres.fresh import COPIED_FROM, FreshInserts
+from taskscheduler.adapters.postgres.fresh import FreshInserts
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
+from taskscheduler.adapters.postgres.packing import NotPlain, UnknownLane
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.storing import Inserts
@@ -76,6 +77,7 @@ class PostgresTaskRepository:
         self._channel = channel
         self._on_cancellation = on_cancellation
         self._fresh = FreshInserts(database)
+        self._copied = CopiedInserts(database)
         self._inserts = Inserts(database, unique_for)
         self._trail = Trail(database)
         self._edits = Edits(database, lanes, self._trail)
@@ -139,7 +141,7 @@ class PostgresTaskRepository:
 
     async def _copy(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
         async def work(connection: Connection) -> Sequence[TaskId]:
-            return await self._fresh.copy(connection, tasks, self._lanes)
+            return await self._copied.insert(connection, tasks, self._lanes)
 
         # Of the first one only: the server can work on it while the last are made.
         await self._lanes.numbers(lanes_of(islice(tasks, 1)))
