@@ -115,6 +115,30 @@ async def test_a_refusal_leaves_the_connection_as_it_was(connection: PooledConne
     assert await word(connection, "on") == "on"
 
 
+async def test_a_plan_that_became_stale_costs_the_connection(
+    connection: PooledConnection, url: str
+) -> None:
+    """For the session would refuse it again and again."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as other:
+        await other.execute("CREATE TABLE made (a integer)")
+        made = Statement.of(b"SELECT * FROM made")
+        for _ in range(3):
+            assert await connection.send(made, {}) == []
+        await other.execute("ALTER TABLE made ADD b text")
+        with pytest.raises(psycopg.NotSupportedError):
+            await connection.send(made, {})
+        assert connection.closed
+        await other.execute("DROP TABLE made")
+
+
+async def test_two_at_once_are_sent_one_after_the_other(connection: PooledConnection) -> None:
+    words = [str(number) for number in range(20)]
+    answers = asyncio.gather(*(word(connection, each) for each in words))
+    row = await (await connection.execute("SELECT 'by a cursor'")).fetchone()
+    assert row == ("by a cursor",)
+    assert await answers == words
+
+
 async def test_cursors_and_statements_take_turns(connection: PooledConnection) -> None:
     for number in range(3):
         assert await word(connection, str(number)) == str(number)

@@ -22,12 +22,14 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from psycopg.pq.abc import PGresult
 
 PARAMETER: Final = re.compile(rb"%\((\w+)\)s")
 ANSWERS: Final = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+STALE: Final = (psycopg.NotSupportedError, psycopg.ProgrammingError, psycopg.InternalError)
+"""What a prepared statement may meet for ever once what it speaks of was made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +66,24 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """Execute ``statement``, prepared from the second time on, and return its rows.
 
         ``values`` are in PostgreSQL's text format. What is waited for in vain, or no longer, costs
-        the connection: half an answer is of no use to the next statement.
+        the connection: half an answer is of no use to the next statement. So does a refusal of the
+        statement itself, which may have been prepared for a schema that is another by now.
 
         Raises:
             psycopg.Error: as a cursor's ``execute``.
         """
-        pgconn = self.pgconn
         encoding = self.info.encoding
         given = [
             None if (value := values[name]) is None else value.encode(encoding)
             for name in statement.parameters
         ]
-        is_prepared = self._is_prepared.get(statement.name)
-        if is_prepared is None or self.prepare_threshold is None:
-            # Once only is not worth a name, and behind a pooler the next statement may reach a
-            # session that knows none.
-            self._is_prepared[statement.name] = False
-            send = partial(pgconn.send_query_params, statement.text, given)
-        else:
-            if not is_prepared:
-                await self._exchange(pgconn.send_prepare, statement.name, statement.text)
-                self._is_prepared[statement.name] = True
-            send = partial(pgconn.send_query_prepared, statement.name, given)
-        return self._rows(await self._exchange(send, result_format=Format.BINARY))
+        async with self.lock:  # that of the cursors, too
+            try:
+                result = await self._execute(statement, given)
+            except STALE:
+                await self.close()
+                raise
+        return self._rows(result)
 
     async def wait(self, *args: Any, **kwargs: Any) -> Any:
         """Wait for a cursor's statement. See ``psycopg.AsyncConnection.wait``."""
@@ -99,6 +96,21 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         await super().close()
 
     # -- one statement's way out, and its answer's way in ------------------------------------------
+
+    async def _execute(self, statement: Statement, given: Sequence[bytes | None]) -> PGresult:
+        pgconn = self.pgconn
+        is_prepared = self._is_prepared.get(statement.name)
+        if is_prepared is None or self.prepare_threshold is None:
+            # Once only is not worth a name, and behind a pooler the next statement may reach a
+            # session that knows none.
+            self._is_prepared[statement.name] = False
+            send = partial(pgconn.send_query_params, statement.text, given)
+        else:
+            if not is_prepared:
+                await self._exchange(pgconn.send_prepare, statement.name, statement.text)
+                self._is_prepared[statement.name] = True
+            send = partial(pgconn.send_query_prepared, statement.name, given)
+        return await self._exchange(send, result_format=Format.BINARY)
 
     async def _exchange(self, send: Callable[..., None], *args: Any, **kwargs: Any) -> PGresult:
         try:
