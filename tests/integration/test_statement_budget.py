@@ -33,6 +33,9 @@ SETTINGS: Final = {
 }
 PATIENCE_S: Final = 20.0
 
+CLAIM: Final = """
+SELECT o_id FROM {schema}.claim_3(
+    ARRAY(SELECT id FROM {schema}.lane), ARRAY['-infinity'::timestamptz], 5, %s, 0)"""
 STATEMENTS: Final = """
 SELECT coalesce(sum(s.calls), 0)::integer FROM pg_stat_statements s
 JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = %s AND s.toplevel"""
@@ -223,3 +226,33 @@ async def test_a_claim_that_finds_nothing_writes_nothing(
         await scheduler.schedule("noop", 4)
         assert len(await scheduler.store.tasks.claim(worker.id, subscription, 10)) == 1
         assert server.next_transaction() > before
+
+
+async def test_a_claim_that_comes_too_late_waits_for_no_disk(
+    server: Server, schema: str, handlers: Handlers
+) -> None:
+    """It has locked its worker's row and nothing else, which may be lost."""
+    await migrate(server.url, schema)
+    async with Scheduler.postgres(server.url, schema=schema) as scheduler:
+        worker = Worker(scheduler, handlers)
+        await worker.turn()
+        task_id = await scheduler.schedule("noop", 1)
+        asked = CLAIM.replace("{schema}", f'"{schema}"').encode()
+        async with (
+            await psycopg.AsyncConnection.connect(server.url) as first,
+            await psycopg.AsyncConnection.connect(server.url) as second,
+        ):
+            claimed = await (await first.execute(asked, [worker.id])).fetchall()
+            assert [row[0] for row in claimed] == [task_id]
+            assert await setting(first) == "on"
+            assert await (await second.execute(asked, [worker.id])).fetchall() == []
+            assert await setting(second) == "off"
+            await second.rollback()
+            assert await setting(second) == "on"
+            await first.rollback()
+
+
+async def setting(connection: psycopg.AsyncConnection[Any]) -> str:
+    row = await (await connection.execute("SHOW synchronous_commit")).fetchone()
+    assert row is not None
+    return row[0]

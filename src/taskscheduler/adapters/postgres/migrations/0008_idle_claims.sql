@@ -1,6 +1,7 @@
 -- As claim_2, but a claim that finds nothing due writes nothing: it looks first, and only then locks
 -- the worker's row. Such a lock is written to the log and waited for on disk at the commit, every time
--- that an idle worker polls, and for each of all the workers that one hint has woken.
+-- that an idle worker polls. One that comes too late, as do all but one of the workers that a hint has
+-- woken, has written that lock and nothing else, and need not wait.
 CREATE FUNCTION {schema}.claim_3(
     p_lanes integer[], p_floors timestamptz[], p_limit bigint, p_worker bigint, p_epoch integer
 ) RETURNS TABLE (
@@ -53,4 +54,7 @@ BEGIN
     FROM leased d CROSS JOIN LATERAL (
         SELECT b.max_attempts, b.timeout, b.payload, b.expires_at FROM {schema}.task b WHERE b.id = d.id OFFSET 0
     ) AS t;
+    IF NOT FOUND THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
 END $$;
