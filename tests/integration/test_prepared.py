@@ -131,6 +131,28 @@ async def test_a_plan_that_became_stale_costs_the_connection(
         await other.execute("DROP TABLE made")
 
 
+@pytest.mark.parametrize("within", [False, True])
+async def test_names_that_somebody_deallocated_are_not_missed(
+    connection: PooledConnection, *, within: bool
+) -> None:
+    """As the driver does after a rollback, once it has prepared something itself."""
+    for number in range(3):
+        assert await word(connection, str(number)) == str(number)
+    for _ in range(7):
+        await connection.execute("SELECT %s", [1])
+    async with connection.transaction(force_rollback=True):
+        await connection.execute("SELECT 1")
+    await connection.execute("SELECT 2")
+    assert await connection.send(PREPARED, {}) == [(0,)]
+    if within:
+        async with connection.transaction():
+            assert await word(connection, "within") == "within"
+            assert await word(connection, "again") == "again"
+    for number in range(3):
+        assert await word(connection, str(number)) == str(number)
+    assert not connection.closed
+
+
 async def test_two_at_once_are_sent_one_after_the_other(connection: PooledConnection) -> None:
     words = [str(number) for number in range(20)]
     answers = asyncio.gather(*(word(connection, each) for each in words))

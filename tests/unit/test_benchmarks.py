@@ -186,7 +186,7 @@ def test_contestants_are_chosen_by_name() -> None:
 def test_questions_to_the_database_can_be_filled_in() -> None:
     for contestant in ALL:
         statements = [contestant.done, *contestant.future, *contestant.past]
-        filled = [statement.format(tasks=5, rows=7) for statement in statements]
+        filled = [statement.format(tasks=5, rows=7, mark=9) for statement in statements]
         assert not [text for text in filled if re.search(r"[{}]", text)]
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, Format
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,18 +98,25 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     # -- one statement's way out, and its answer's way in ------------------------------------------
 
     async def _execute(self, statement: Statement, given: Sequence[bytes | None]) -> PGresult:
-        pgconn = self.pgconn
-        is_prepared = self._is_prepared.get(statement.name)
-        if is_prepared is None or self.prepare_threshold is None:
-            # Once only is not worth a name, and behind a pooler the next statement may reach a
-            # session that knows none.
-            self._is_prepared[statement.name] = False
-            send = partial(pgconn.send_query_params, statement.text, given)
-        else:
-            if not is_prepared:
-                await self._exchange(pgconn.send_prepare, statement.name, statement.text)
-                self._is_prepared[statement.name] = True
-            send = partial(pgconn.send_query_prepared, statement.name, given)
+        pgconn, name = self.pgconn, statement.name
+        # Once only is not worth a name, behind a pooler the next statement may reach a session that
+        # knows none, and within a transaction nothing may fail that need not.
+        if (
+            name in self._is_prepared
+            and self.prepare_threshold is not None
+            and pgconn.transaction_status == TransactionStatus.IDLE
+        ):
+            try:
+                if not self._is_prepared[name]:
+                    await self._exchange(pgconn.send_prepare, name, statement.text)
+                    self._is_prepared[name] = True
+                send = partial(pgconn.send_query_prepared, name, given)
+                return await self._exchange(send, result_format=Format.BINARY)
+            except psycopg.errors.InvalidSqlStatementName:
+                # Not executed. After a rollback the driver deallocates all that the session has.
+                self._is_prepared.clear()
+        self._is_prepared.setdefault(name, False)
+        send = partial(pgconn.send_query_params, statement.text, given)
         return await self._exchange(send, result_format=Format.BINARY)
 
     async def _exchange(self, send: Callable[..., None], *args: Any, **kwargs: Any) -> PGresult:
