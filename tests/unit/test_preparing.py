@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from taskscheduler import NewTask, Scheduler
-from taskscheduler.application.preparing import Prepared, times_of
+from taskscheduler.application.preparing import IDS_AT_ONCE, Prepared, times_of
 from taskscheduler.domain.errors import InvalidTask
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def test_nobody_looks_and_none_is_made(tasks: Prepared, ids: list[TaskId]) -> No
 
 def test_only_those_that_somebody_came_to_are_made(tasks: Prepared, ids: list[TaskId]) -> None:
     first = list(islice(tasks, 2))
-    assert [task.id for task in first] == ids
+    assert [task.id for task in first] == ids[:2]
     assert [(task.payload, task.execute_at) for task in first] == [(b"0", None), (b"1", LATER)]
 
 
@@ -61,7 +62,37 @@ def test_each_is_the_same_whenever_somebody_comes_to_it(
     assert list(tasks) == list(tasks) == tasks[:]
     assert tasks[2] is given
     assert tasks[-1].payload == b"3"
-    assert [task.id for task in tasks if task is not given] == ids
+    assert [task.id for task in tasks if task is not given] == [ids[0], ids[1], ids[3]]
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(was_on: bool) -> None:  # noqa: FBT001
+    def refuse() -> TaskId:
+        assert not gc.isenabled()
+        raise RuntimeError
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if was_on else gc.disable)()
+        with pytest.raises(RuntimeError):
+            list(Prepared([("mail", 1)], refuse))
+        assert gc.isenabled() is was_on
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_ids_are_made_for_some_at_a_time(scheduler_in_memory: Scheduler) -> None:
+    made: list[TaskId] = []
+
+    def new_task_id() -> TaskId:
+        made.append(scheduler_in_memory.store.new_task_id())
+        return made[-1]
+
+    tasks = Prepared([("mail", None)] * (IDS_AT_ONCE + 5), new_task_id)
+    next(iter(tasks))
+    assert len(made) == IDS_AT_ONCE
+    assert [task.id for task in tasks] == made
+    assert len(set(made)) == IDS_AT_ONCE + 5
 
 
 def test_times_are_known_before_the_tasks(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, SafeUUID
 
 from uuid_utils import uuid7
 
-from taskscheduler.domain.task import TaskId
+if TYPE_CHECKING:
+    from taskscheduler.domain.task import TaskId
 
 _MONOTONIC: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _UNKNOWN: Final = SafeUUID.unknown
@@ -33,7 +34,7 @@ class SystemClock:
 def new_task_id() -> TaskId:
     """Return a UUID v7: its first 48 bits are the time in milliseconds, so ids sort by age."""
     # As the library's own ``compat`` makes it, in half the time: past all checks of UUID's own.
-    task_id = _new(UUID)
+    task_id: Any = _new(UUID)
     _set_int(task_id, uuid7().int)
     _set_safety(task_id, _UNKNOWN)
-    return TaskId(task_id)
+    return task_id

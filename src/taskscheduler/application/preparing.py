@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 import msgspec
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Wish: TypeAlias = "NewTask | tuple[str, object] | tuple[str, object, datetime | None]"
 """A task, or its kind, its payload and perhaps its time."""
+IDS_AT_ONCE: Final = 10_000
+"""So many take some milliseconds, in which the event loop waits."""
 
 
 class Prepared(Sequence[NewTask]):
@@ -49,16 +52,39 @@ class Prepared(Sequence[NewTask]):
 
     def __iter__(self) -> Iterator[NewTask]:
         """Make them one by one."""
-        ids, new_task_id = self._ids, self._new_task_id
+        ids = self._ids
         for index, wish in enumerate(self._wishes):
             if index == len(ids):
-                ids.append(wish.id if isinstance(wish, NewTask) else new_task_id())
+                self._make_ids(min(len(self._wishes), index + IDS_AT_ONCE) - index)
             try:
-                task = _made(wish, ids[index])
+                task = (
+                    wish
+                    if isinstance(wish, NewTask)
+                    else NewTask(
+                        id=ids[index],
+                        kind=wish[0],
+                        payload=encode_payload(wish[1]),
+                        execute_at=_time_in(wish),
+                    )
+                )
             except InvalidTask as error:
                 error.index = index
                 raise
             yield task
+
+    def _make_ids(self, number: int) -> None:
+        """Make ids with the garbage collector away.
+
+        They all stay, and it would walk through them, and through all else that the process has,
+        every few thousand, and find nothing.
+        """
+        was_on = gc.isenabled()
+        gc.disable()
+        try:
+            self._ids += [self._new_task_id() for _ in range(number)]
+        finally:
+            if was_on:
+                gc.enable()
 
     def times(self) -> Iterator[tuple[str, datetime | None]]:
         """Return each one's queue and time, without making it."""
@@ -74,14 +100,6 @@ def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
     if isinstance(tasks, Prepared):
         return tasks.times()
     return ((task.queue, task.execute_at) for task in tasks)
-
-
-def _made(wish: Wish, task_id: TaskId) -> NewTask:
-    if isinstance(wish, NewTask):
-        return wish
-    return NewTask(
-        id=task_id, kind=wish[0], payload=encode_payload(wish[1]), execute_at=_time_in(wish)
-    )
 
 
 def _time_in(wish: tuple[str, object] | tuple[str, object, datetime | None]) -> datetime | None:

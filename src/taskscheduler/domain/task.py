@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, Self
 from uuid import UUID
 
@@ -31,6 +32,12 @@ EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """Within these, no store and no time zone overflows."""
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
+
+
+@lru_cache(maxsize=4_096)
+def is_name(text: str) -> bool:
+    """Tell whether ``text`` can name a kind or a queue; there are few, and many tasks of each."""
+    return NAME.fullmatch(text) is not None
 
 
 class _Asked(NamedTuple):
@@ -83,9 +90,9 @@ class NewTask(_Asked):
         trace: TraceContext | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
-        if NAME.fullmatch(kind) is None:
+        if not is_name(kind):
             raise InvalidTask("kind", f"must be {NAME_FORM}")
-        if NAME.fullmatch(queue) is None:
+        if not is_name(queue):
             raise InvalidTask("queue", f"must be {NAME_FORM}")
         if not 0 <= priority <= PRIORITY_LOWEST:
             raise InvalidTask("priority", "must be 0 (most urgent) to 9")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COPIED_FROM: Final = 2_000
 """From so many tasks on COPY is quicker: the server reads while this process still writes."""
-MADE_AT_ONCE: Final = 500
+MADE_AT_ONCE: Final = 1_000
 """So many rows are made before they are sent: the event loop waits for that long."""
 
 NOW: Final = "SELECT {schema}.clock()"
@@ -66,9 +66,9 @@ class CopiedInserts:
             coming = iter(tasks)
             async with cursor.copy(self._bodies) as copy:
                 await copy.write(HEADER)
-                while some := list(islice(coming, MADE_AT_ONCE)):
-                    written.append(rows_of(some, lanes.known, now))
-                    await copy.write(written[-1].bodies)
+                while (rows := rows_of(islice(coming, MADE_AT_ONCE), lanes.known, now)).ids:
+                    written.append(rows)
+                    await copy.write(rows.bodies)
                 await copy.write(TRAILER)
             async with cursor.copy(self._live) as copy:
                 await copy.write(b"".join([HEADER, *(rows.live for rows in written), TRAILER]))
