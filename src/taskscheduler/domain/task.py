@@ -35,9 +35,13 @@ PAYLOAD_BYTES_MAX: Final = 1024 * 1024
 
 
 @lru_cache(maxsize=4_096)
-def is_name(text: str) -> bool:
-    """Tell whether ``text`` can name a kind or a queue; there are few, and many tasks of each."""
-    return NAME.fullmatch(text) is not None
+def _require_name(field: str, text: str) -> None:
+    """Check that ``text`` can name a kind or a queue; there are few, and many tasks of each.
+
+    What is refused is not remembered, so nobody fills the memory with it.
+    """
+    if NAME.fullmatch(text) is None:
+        raise InvalidTask(field, f"must be {NAME_FORM}")
 
 
 class _Asked(NamedTuple):
@@ -90,10 +94,8 @@ class NewTask(_Asked):
         trace: TraceContext | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
-        if not is_name(kind):
-            raise InvalidTask("kind", f"must be {NAME_FORM}")
-        if not is_name(queue):
-            raise InvalidTask("queue", f"must be {NAME_FORM}")
+        _require_name("kind", kind)
+        _require_name("queue", queue)
         if not 0 <= priority <= PRIORITY_LOWEST:
             raise InvalidTask("priority", "must be 0 (most urgent) to 9")
         if max_attempts is not None and not 1 <= max_attempts <= MAX_ATTEMPTS_LIMIT:
