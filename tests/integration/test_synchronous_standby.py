@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
 import pytest
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
 
 WAITING: Final = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+CUT_SHORT: Final = (
+    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+)
+COMMIT: Final = "SELECT pg_logical_emit_message(true, 'probe', '')"
 PATIENCE_S: Final = 20.0
 SCHEMA: Final = "taskscheduler"
 
@@ -38,27 +42,46 @@ class Replicated:
             admin.execute(statement.encode())
             admin.execute("SELECT pg_reload_conf()")
 
-    def demand_standby(self) -> None:
+    async def demand_standby(self) -> None:
+        """Let every commit wait from now on.
+
+        The setting holds once the checkpointer has read it, some time after the call that asks
+        for that has returned; so commit until a commit waits, and cut that one short.
+        """
         self.configure("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            await psycopg.AsyncConnection.connect(self.url, autocommit=True) as probe,
+        ):
+            while not await self.waits(probe):
+                pass
+
+    async def waits(self, probe: psycopg.AsyncConnection) -> bool:
+        """Commit once, and return whether that had to be cut short."""
+        commit = asyncio.create_task(probe.execute(COMMIT))
+        while not commit.done():
+            if await self.cut_short():
+                await commit
+                return True
+        await commit
+        return False
 
     def demand_none(self) -> None:
         self.configure("ALTER SYSTEM RESET synchronous_standby_names")
 
-    async def waiting(self) -> int:
-        """Return the process that waits for the standby, once one does."""
+    async def waiting(self) -> None:
+        """Return once a commit waits for the standby."""
         async with asyncio.timeout(PATIENCE_S):
-            while True:
-                async with await psycopg.AsyncConnection.connect(self.url) as admin:
-                    row = await (await admin.execute(WAITING)).fetchone()
-                if row is not None:
-                    return row[0]
+            while not await self.any_process(WAITING):
                 await asyncio.sleep(0.05)
 
-    async def cut_short(self) -> None:
-        """Let a commit wait no longer: it is made here alone."""
-        pid = await self.waiting()
+    async def cut_short(self) -> bool:
+        """Let a commit wait no longer, if one does: it is made here alone."""
+        return await self.any_process(CUT_SHORT)
+
+    async def any_process(self, question: LiteralString) -> bool:
         async with await psycopg.AsyncConnection.connect(self.url) as admin:
-            await admin.execute("SELECT pg_cancel_backend(%s)", [pid])
+            return await (await admin.execute(question)).fetchone() is not None
 
 
 @pytest.fixture
@@ -81,8 +104,9 @@ async def store(replicated: Replicated) -> AsyncGenerator[Store]:
 async def test_storing_again_waits_for_the_standby(replicated: Replicated, store: Store):
     task = new(store)
     await store.tasks.put([new(store)])  # the lane is there
-    replicated.demand_standby()
+    await replicated.demand_standby()
     first = asyncio.create_task(store.tasks.put([task]))
+    await replicated.waiting()
     await replicated.cut_short()
     await asyncio.wait([first])
     assert (await store.tasks.get(task.id)).id == task.id  # it is there, on one server
@@ -97,8 +121,9 @@ async def test_an_outcome_is_on_record_once_the_standby_has_it(
     replicated: Replicated, store: Store
 ):
     made = outcome(await lease_one(store))
-    replicated.demand_standby()
+    await replicated.demand_standby()
     first = asyncio.create_task(store.tasks.settle([made]))
+    await replicated.waiting()
     await replicated.cut_short()
     await asyncio.wait([first])
     asked = asyncio.create_task(store.tasks.outcomes_of([made]))
