@@ -10,6 +10,7 @@ from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
 from taskscheduler.application.preparing import Prepared, encode_payload, times_of
+from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
 from taskscheduler.domain.query import TaskQuery
@@ -106,6 +107,11 @@ class Scheduler:
     def commits(self) -> GroupCommit:
         """What single tasks are stored through, to be shared by other views of this one."""
         return self._single
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is stored again and again, by itself."""
+        return Schedules(self.store, self.put, self._by)
 
     # -- storing ---------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         KeyRing,
         KindCatalogue,
         QueueRegistry,
+        ScheduleRepository,
         TaskBoard,
         TaskRepository,
         Upkeep,
@@ -40,6 +41,7 @@ class Store:
     own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
     queues: QueueRegistry
+    schedules: ScheduleRepository
     keys: KeyRing
     audit: AuditTrail
     upkeep: Upkeep

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.execution import Execution
+from taskscheduler.application.firing import Firing
 from taskscheduler.application.membership import Membership
 from taskscheduler.application.outbox import Outbox
 from taskscheduler.application.pace import Pace
@@ -98,6 +99,7 @@ class Worker:
         self._outbox = Outbox(self._store.tasks, on_room=self._on_room)
         self._pace = Pace(self._store.clock)
         self._rescue = Rescue(self._store.workers, self._store.clock)
+        self._firing = Firing(self._store)
         self._membership = Membership(
             self._store.workers,
             self._store.clock,
@@ -172,7 +174,7 @@ class Worker:
     # -- one round at a time ---------------------------------------------------------------------
 
     async def turn(self) -> int:
-        """Beat, rescue, claim once, run what was claimed, settle; return how many were run.
+        """Beat, rescue, fire schedules, claim once, run, settle; return how many were run.
 
         Deterministic: when it returns, no handler of this worker is running and every outcome is
         stored.
@@ -183,6 +185,7 @@ class Worker:
         await self._membership.beat()
         await self._look_for_silent_workers()
         await self._store.upkeep.turn()
+        await self._firing.turn()
         if self._unsure:
             await self._reconcile()
         # A claim whose answer is lost leaves leases that nobody knows of.
@@ -225,6 +228,7 @@ class Worker:
                 loops = [
                     group.create_task(self._outbox.run()),
                     group.create_task(self._keep_house_for_ever()),
+                    group.create_task(self._fire_for_ever()),
                     group.create_task(self._watch_lease_for_ever()),
                     group.create_task(self._retire_for_ever()),
                 ]
@@ -344,6 +348,18 @@ class Worker:
             except (StoreUnavailable, SchemaMismatch) as error:
                 log.warning("housekeeping waits for the store: %s", error)
             looked_at = clock.monotonic()
+
+    async def _fire_for_ever(self) -> None:
+        """Fire schedules on time; one that was made meanwhile is found within a poll interval."""
+        while True:
+            wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
+            try:
+                due = await self._firing.turn()
+                if due is not None:
+                    wait_s = min(wait_s, due.total_seconds())
+            except (StoreUnavailable, SchemaMismatch) as error:
+                log.warning("schedules wait for the store: %s", error)
+            await asyncio.sleep(wait_s)
 
     async def _retire_for_ever(self) -> None:
         """Apart from housekeeping: what is exported takes its time, and rescues must not wait."""

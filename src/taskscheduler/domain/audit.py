@@ -28,6 +28,11 @@ class Action(StrEnum):
     RESUMED = "resumed"
     KEY_ADDED = "key added"
     KEY_REVOKED = "key revoked"
+    SCHEDULE_ADDED = "schedule added"
+    SCHEDULE_CHANGED = "schedule changed"
+    SCHEDULE_PAUSED = "schedule paused"
+    SCHEDULE_RESUMED = "schedule resumed"
+    SCHEDULE_DELETED = "schedule deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +40,8 @@ class AuditEntry:
     """One thing that was done, and stays written.
 
     ``actor`` is the caller's name. ``task_id`` is there where it was done to a task, ``target``
-    where it was done to a key or a queue: the key's id, the queue's name. ``at`` is the store's
-    time.
+    where it was done to a key, a queue or a schedule: the key's id, the others' name. ``at`` is the
+    store's time.
     """
 
     id: int

@@ -41,6 +41,37 @@ class PayloadTooLarge(InvalidTask):
         super().__init__("payload", f"must be at most {bytes_max} bytes of JSON")
 
 
+class InvalidSchedule(InvalidTask):
+    """What was asked for cannot be a schedule."""
+
+
+class ScheduleNotFound(TaskSchedulerError):
+    """No schedule has this name."""
+
+    def __init__(self, name: str) -> None:
+        """Name what was looked for."""
+        self.name = name
+        super().__init__(f"no schedule has the name {name!r}")
+
+
+class ScheduleExists(TaskSchedulerError):
+    """The name belongs to another schedule."""
+
+    def __init__(self, name: str) -> None:
+        """Name what is taken."""
+        self.name = name
+        super().__init__(f"the name {name!r} belongs to another schedule")
+
+
+class ScheduleChanged(TaskSchedulerError):
+    """The schedule is not what the caller believes that it is."""
+
+    def __init__(self, name: str) -> None:
+        """Name the schedule."""
+        self.name = name
+        super().__init__(f"the schedule {name!r} has changed since it was looked at")
+
+
 class UnknownKind(TaskSchedulerError):
     """No worker or app has registered a handler for this kind on this database."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
-    from taskscheduler.domain.audit import AuditEntry, AuditQuery, Pruned
+    from taskscheduler.domain.audit import Action, AuditEntry, AuditQuery, Pruned
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.census import Census
     from taskscheduler.domain.change import TaskState
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.retention import Expiry, RetentionPolicy
+    from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.schema import SchemaVersion
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
@@ -323,6 +324,94 @@ class QueueRegistry(Protocol):
         """Return how many tasks each worker holds, and whether that is all.
 
         Of a worker that is left out none was found.
+        """
+        ...
+
+
+class ScheduleRepository(Protocol):
+    """Schedules, and the tasks that they fire. What calendars mean is decided elsewhere.
+
+    What is done ``by`` somebody is written into the audit trail, in the same transaction.
+    """
+
+    async def now(self) -> datetime:
+        """Return the time on the store's clock, in UTC."""
+        ...
+
+    async def add(self, schedule: Schedule, *, by: Caller | None = None) -> None:
+        """Keep a new schedule.
+
+        Raises:
+            ScheduleExists: the name is taken, perhaps by this very call, whose answer was lost.
+        """
+        ...
+
+    async def get(self, name: str) -> Schedule:
+        """Return the schedule as it is now.
+
+        Raises:
+            ScheduleNotFound: there is none.
+        """
+        ...
+
+    async def list(
+        self, *, after: str = "", limit: int, queue_prefix: str | None = None
+    ) -> Sequence[Schedule]:
+        """Return up to ``limit`` schedules by name, those after ``after``, by bytes.
+
+        With ``queue_prefix``, only those whose queue begins so.
+        """
+        ...
+
+    async def replace(
+        self, old: Schedule, new: Schedule, *, action: Action, by: Caller | None = None
+    ) -> None:
+        """Keep ``new`` in place of ``old``, if that is still there in this revision.
+
+        A repeat after a lost answer is refused with ``ScheduleChanged``.
+
+        Raises:
+            ScheduleNotFound: there is none of that name.
+            ScheduleChanged: it has another revision.
+        """
+        ...
+
+    async def delete(self, name: str, *, by: Caller | None = None) -> None:
+        """Remove the schedule. The tasks that it has fired stay.
+
+        Raises:
+            ScheduleNotFound: there is none.
+        """
+        ...
+
+    async def next_fire_in(self) -> timedelta | None:
+        """Return how long until the first schedule is due, on the store's clock.
+
+        Zero or less when one is due already; None when none will ever be. It costs one look into
+        an index.
+        """
+        ...
+
+    async def due(self, limit: int) -> Sequence[Schedule]:
+        """Return up to ``limit`` schedules whose ``next_fire_at`` has passed, earliest first."""
+        ...
+
+    async def fire(
+        self,
+        schedule: Schedule,
+        tasks: Sequence[NewTask],
+        *,
+        fired_at: datetime | None,
+        next_fire_at: datetime | None,
+    ) -> Sequence[TaskId] | None:
+        """Store ``tasks`` and let the schedule go on to ``next_fire_at``, both or neither.
+
+        Of any number of callers who fire the same revision one does it and is returned the ids;
+        the others are returned None, as is who finds the schedule changed, paused or deleted. So
+        repeating is safe: after a lost answer it is None, and the tasks are there.
+
+        Where the schedule skips overlaps and its last task has not ended, nothing is stored, and
+        it goes on. A task whose unique key is held is not stored, as in ``TaskRepository.put``.
         """
         ...
 

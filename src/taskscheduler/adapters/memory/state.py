@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import ApiKey, Caller
     from taskscheduler.domain.audit import Action
+    from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.status import Event
     from taskscheduler.domain.task import Task, TaskId, WorkerId
     from taskscheduler.domain.tracing import TraceContext
@@ -59,6 +60,7 @@ class State:
     workers: dict[WorkerId, Registered] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     paused: dict[str, datetime] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     audit_ids: Iterator[int] = field(default_factory=lambda: count(1))

@@ -11,6 +11,7 @@ from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.gauge import MemoryGauge
 from taskscheduler.adapters.memory.keys import MemoryKeyRing
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
+from taskscheduler.adapters.memory.schedules import MemoryScheduleRepository
 from taskscheduler.adapters.memory.state import State
 from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
 from taskscheduler.adapters.memory.wakeups import MemoryWakeUps
@@ -55,13 +56,15 @@ def memory_store(
         # Each of its methods runs from start to end without giving way, so threads may share it.
         yield workers
 
+    tasks = MemoryTaskRepository(state, on_cancellation=bell.ring_cancellation)
     return Store(
-        tasks=MemoryTaskRepository(state, on_cancellation=bell.ring_cancellation),
+        tasks=tasks,
         board=MemoryTaskBoard(state),
         workers=workers,
         own_registry=own_registry,
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
+        schedules=MemoryScheduleRepository(state, tasks),
         keys=MemoryKeyRing(state),
         audit=MemoryAuditTrail(state),
         upkeep=MemoryUpkeep(state),

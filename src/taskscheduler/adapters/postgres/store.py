@@ -16,6 +16,7 @@ from taskscheduler.adapters.postgres.keys import PostgresKeyRing
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
+from taskscheduler.adapters.postgres.schedules import PostgresScheduleRepository
 from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
 from taskscheduler.adapters.postgres.wakeups import PostgresWakeUps, channel_of
 from taskscheduler.adapters.postgres.workers import (
@@ -69,20 +70,22 @@ def postgres_store(
         async with own.opened():
             yield PostgresWorkerRegistry(own)
 
+    tasks = PostgresTaskRepository(
+        database,
+        lanes,
+        clock,
+        channel=channel,
+        on_cancellation=bell.ring_cancellation,
+        unique_for=unique_for,
+    )
     return Store(
-        tasks=PostgresTaskRepository(
-            database,
-            lanes,
-            clock,
-            channel=channel,
-            on_cancellation=bell.ring_cancellation,
-            unique_for=unique_for,
-        ),
+        tasks=tasks,
         board=PostgresTaskBoard(database, lanes),
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
+        schedules=PostgresScheduleRepository(database, tasks),
         keys=PostgresKeyRing(database),
         audit=PostgresAuditTrail(database),
         upkeep=PostgresUpkeep(database, clock),

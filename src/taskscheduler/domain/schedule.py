@@ -1,0 +1,211 @@
+"""The schedule: what is to be stored as a task, again and again, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from taskscheduler.domain.errors import InvalidSchedule
+from taskscheduler.domain.task import (
+    NAME,
+    NAME_FORM,
+    PRIORITY_DEFAULT,
+    QUEUE_DEFAULT,
+    NewTask,
+    TaskId,
+    in_utc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EVERY_MIN: Final = timedelta(seconds=1)
+EVERY_MAX: Final = timedelta(days=366)
+CRON_CHARACTERS_MAX: Final = 256
+TIME_ZONE_CHARACTERS_MAX: Final = 64
+GRACE: Final = timedelta(minutes=1)
+"""With ``CatchUp.NONE``, a fire that is later than this was missed."""
+NOBODY: Final = TaskId(UUID(int=0))
+
+
+class CatchUp(StrEnum):
+    """What becomes of fires that passed while no worker was alive."""
+
+    LATEST = "latest"
+    ALL = "all"
+    NONE = "none"
+
+
+class Overlap(StrEnum):
+    """Whether a fire stores its task while the one before has not ended."""
+
+    ALLOW = "allow"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSchedule:
+    """A schedule as its author asks for it.
+
+    It fires by ``cron``, five fields or six with the seconds first, on the clocks of
+    ``time_zone``, an IANA name; or ``every`` so often, counted from ``starts_at``, or else from
+    when the schedule was made. ``starts_at`` and ``ends_at`` are aware, and the times between
+    which it fires, both included. The rest is as in ``NewTask``.
+
+    Raises:
+        InvalidSchedule: a field cannot be stored.
+    """
+
+    name: str
+    kind: str
+    cron: str | None = None
+    every: timedelta | None = None
+    time_zone: str = "UTC"
+    payload: bytes = b"null"
+    queue: str = QUEUE_DEFAULT
+    priority: int = PRIORITY_DEFAULT
+    max_attempts: int | None = None
+    timeout: timedelta | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    catch_up: CatchUp = CatchUp.LATEST
+    overlap: Overlap = Overlap.ALLOW
+
+    def __post_init__(self) -> None:
+        """Check each field; those that a task has, as a task does."""
+        if NAME.fullmatch(self.name) is None:
+            raise InvalidSchedule("name", f"must be {NAME_FORM}")
+        self._check_times()
+        if self.catch_up is CatchUp.ALL and self.overlap is Overlap.SKIP:
+            reason = "cannot be all where overlap is skip: of many at once one would be stored"
+            raise InvalidSchedule("catch_up", reason)
+        self.task(NOBODY)
+
+    def _check_times(self) -> None:
+        if (self.cron is None) == (self.every is None):
+            raise InvalidSchedule("cron", "give either cron or every_s")
+        if self.cron is not None and not 1 <= len(self.cron) <= CRON_CHARACTERS_MAX:
+            raise InvalidSchedule("cron", f"must be 1 to {CRON_CHARACTERS_MAX} characters")
+        if self.every is not None and not EVERY_MIN <= self.every <= EVERY_MAX:
+            raise InvalidSchedule("every_s", "must be 1 second to 366 days")
+        if not 1 <= len(self.time_zone) <= TIME_ZONE_CHARACTERS_MAX:
+            raise InvalidSchedule("time_zone", "must be an IANA name, such as Europe/Berlin")
+        for field in ("starts_at", "ends_at"):
+            moment: datetime | None = getattr(self, field)
+            if moment is not None:
+                object.__setattr__(self, field, in_utc(field, moment))
+        first, last = self.starts_at, self.ends_at
+        if first is not None and last is not None and first > last:
+            raise InvalidSchedule("ends_at", "must not be before starts_at")
+
+    def task(self, task_id: TaskId, fire_at: datetime | None = None) -> NewTask:
+        """Return the task of the fire at ``fire_at``; without one, a task for now.
+
+        The fire's time is a part of the task's unique key, so no fire makes a second task while
+        unique keys live, even if the schedule was deleted and made again.
+        """
+        return NewTask(
+            id=task_id,
+            kind=self.kind,
+            payload=self.payload,
+            execute_at=fire_at,
+            queue=self.queue,
+            priority=self.priority,
+            max_attempts=self.max_attempts,
+            timeout=self.timeout,
+            unique_key=None if fire_at is None else f"{self.name}@{_text(fire_at)}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A schedule as it is kept. Each verb returns the next one; none changes this one.
+
+    ``next_fire_at`` is None while it is paused, and when it will not fire any more.
+    ``last_fire_at`` is the time that was last due, and ``last_task_id`` the task that was last
+    stored. ``revision`` grows with every change, a fire included.
+    """
+
+    definition: NewSchedule
+    revision: int
+    created_at: datetime
+    changed_at: datetime
+    paused_at: datetime | None
+    next_fire_at: datetime | None
+    last_fire_at: datetime | None = None
+    last_task_id: TaskId | None = None
+
+    @classmethod
+    def make(
+        cls, definition: NewSchedule, *, now: datetime, next_fire_at: datetime | None
+    ) -> Schedule:
+        """Return the schedule that ``definition`` becomes."""
+        return cls(
+            definition=definition,
+            revision=1,
+            created_at=now,
+            changed_at=now,
+            paused_at=None,
+            next_fire_at=next_fire_at,
+        )
+
+    @property
+    def name(self) -> str:
+        """What the schedule is called."""
+        return self.definition.name
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is kept from firing."""
+        return self.paused_at is not None
+
+    def redefine(
+        self, definition: NewSchedule, *, now: datetime, next_fire_at: datetime | None
+    ) -> Schedule:
+        """Let it be ``definition`` from now on; one that is paused stays so."""
+        return replace(
+            self,
+            definition=definition,
+            revision=self.revision + 1,
+            changed_at=now,
+            next_fire_at=None if self.is_paused else next_fire_at,
+        )
+
+    def pause(self, *, now: datetime) -> Schedule:
+        """Let it not fire until it is resumed."""
+        return replace(
+            self, revision=self.revision + 1, changed_at=now, paused_at=now, next_fire_at=None
+        )
+
+    def resume(self, *, now: datetime, next_fire_at: datetime | None) -> Schedule:
+        """Let it fire again; what passed meanwhile was not to be."""
+        return replace(
+            self,
+            revision=self.revision + 1,
+            changed_at=now,
+            paused_at=None,
+            next_fire_at=next_fire_at,
+        )
+
+    def fire(
+        self,
+        *,
+        fired_at: datetime | None,
+        next_fire_at: datetime | None,
+        task_ids: Sequence[TaskId],
+    ) -> Schedule:
+        """Go on to ``next_fire_at``, after ``task_ids`` were stored for what was due."""
+        return replace(
+            self,
+            revision=self.revision + 1,
+            next_fire_at=next_fire_at,
+            last_fire_at=self.last_fire_at if fired_at is None else fired_at,
+            last_task_id=task_ids[-1] if task_ids else self.last_task_id,
+        )
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
