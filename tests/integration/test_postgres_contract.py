@@ -13,6 +13,7 @@ from taskscheduler.testing.contracts import (
     KeyRingContract,
     KindCatalogueContract,
     QueueRegistryContract,
+    ScheduleRepositoryContract,
     TaskBoardContract,
     TaskRepositoryContract,
     TransactionContract,
@@ -59,6 +60,10 @@ class TestKinds(KindCatalogueContract):
 
 class TestQueues(QueueRegistryContract):
     """``PostgresQueueRegistry``."""
+
+
+class TestSchedules(ScheduleRepositoryContract):
+    """``PostgresScheduleRepository``."""
 
 
 class TestArchive(ArchiveContract):

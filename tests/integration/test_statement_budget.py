@@ -62,8 +62,8 @@ BUDGET: Final[dict[str, Budget]] = {
     # The first of a hundred goes alone, the others share: a statement, a commit for each hundred.
     "stored by a hundred callers": Budget(35, 38),
     "stored in bulk": Budget(10, 13),
-    # Twenty rounds of fifty, each a claim, a completion, a beat and a look around.
-    "worked off in turns": Budget(130, 145),
+    # Twenty rounds of fifty, each a claim, a completion, a beat, a look around, one at schedules.
+    "worked off in turns": Budget(152, 167),
     # How far it claims ahead depends on the machine; it must not be a round trip for a few tasks.
     "worked off by a running worker": Budget(90, 90),
 }

@@ -15,6 +15,7 @@ from taskscheduler.testing.contracts import (
     KeyRingContract,
     KindCatalogueContract,
     QueueRegistryContract,
+    ScheduleRepositoryContract,
     TaskBoardContract,
     TaskRepositoryContract,
     WakeUpsContract,
@@ -52,6 +53,10 @@ class TestKinds(KindCatalogueContract):
 
 class TestQueues(QueueRegistryContract):
     """``MemoryQueueRegistry``."""
+
+
+class TestSchedules(ScheduleRepositoryContract):
+    """``MemoryScheduleRepository``."""
 
 
 class TestArchive(ArchiveContract):

@@ -27,6 +27,7 @@ from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.keys import KeyRingContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
+from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.standing import StandingContract
 from taskscheduler.testing.contracts.storing import StoringContract
@@ -50,6 +51,7 @@ __all__ = [
     "KindCatalogueContract",
     "QueueRegistryContract",
     "RingingContract",
+    "ScheduleRepositoryContract",
     "SilenceContract",
     "TaskBoardContract",
     "TaskRepositoryContract",
