@@ -14,6 +14,9 @@ FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
 CLAIM = "adapters/postgres/migrations/0008_idle_claims.sql"
 FRESH = "adapters/postgres/fresh.py"
 PACKING = "adapters/postgres/packing.py"
+SCHEDULES = "adapters/postgres/schedules.py"
+TIMETABLE = "application/timetable.py"
+FIRING = "application/firing.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/slots.py"
 MEMBERSHIP = "application/membership.py"
@@ -443,6 +446,52 @@ IN_PACKING: list[tuple[Any, ...]] = [
     ("many tasks of nobody", "if task.by is not None:", "if False:", "what_was_asked_for"),
 ]
 
+IN_SCHEDULES = [
+    (
+        "fire whatever the revision",
+        "WHERE name = %(name)s AND revision = %(revision)s FOR UPDATE",
+        "WHERE name = %(name)s FOR UPDATE",
+        "of_many_who_fire",
+    ),
+    (
+        "change whatever the revision",
+        "WHERE name = %(name)s AND revision = %(expected)s",
+        "WHERE name = %(name)s",
+        "made_to_what_was_looked_at",
+    ),
+    (
+        "fire without waiting for who fires already",
+        "AND revision = %(revision)s FOR UPDATE",
+        "AND revision = %(revision)s",
+        "of_many_who_fire",
+    ),
+    (
+        "overlaps are never skipped",
+        "overlaps = bool(row[0]) and",
+        "overlaps = False and",
+        "overlap_is_skipped",
+    ),
+    (
+        "due before its time",
+        "WHERE next_fire_at <= {schema}.clock()",
+        "WHERE next_fire_at <= {schema}.clock() + interval '1 us'",
+        "tells_what_is_due",
+    ),
+]
+
+ON_TIME = [
+    (TIMETABLE, "timetable", "the first fire too late", "- TICK)):", ")):"),
+    (TIMETABLE, "timetable", "after the end", "at > self._last", "at > self._last + SECOND * 7200"),
+    (TIMETABLE, "timetable", "twice in an hour that comes twice", "if at > moment:", "if True:"),
+    (
+        FIRING,
+        "schedules",
+        "catch up with nothing, ever",
+        "now - latest > GRACE",
+        "now - latest >= GRACE",
+    ),
+]
+
 IN_CLAIMS_AT_ONCE = [
     (
         "claim in an epoch that is over",
@@ -461,6 +510,8 @@ MUTANTS: list[Mutant] = [
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(sql(FRESH, *each) for each in IN_FRESH),
     *(sql(PACKING, *each) for each in IN_PACKING),
+    *(sql(SCHEDULES, *each) for each in IN_SCHEDULES),
+    *(unit(*each) for each in ON_TIME),
     *(
         Mutant(
             name=name,
