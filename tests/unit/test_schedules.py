@@ -385,6 +385,22 @@ async def test_a_worker_fires_and_runs_in_one_turn(
     assert {task.status for task in await tasks_of(scheduler)} == {TaskStatus.COMPLETED}
 
 
+async def test_who_drains_fires_what_is_due_first(
+    schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
+):
+    handlers = Handlers()
+
+    @handlers.register("mail")
+    async def mail(_: Any) -> None:
+        pass
+
+    await schedules.put(hourly())
+    manual_clock.advance(HOUR)
+    await Worker(scheduler, handlers).run(until_drained=True)
+    (task,) = await tasks_of(scheduler)
+    assert task.status is TaskStatus.COMPLETED
+
+
 async def test_a_running_worker_fires_by_itself():
     """On the real clock: the schedule is made while the worker idles."""
     handlers = Handlers()

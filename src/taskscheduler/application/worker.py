@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.execution import Execution
-from taskscheduler.application.firing import Firing
+from taskscheduler.application.housekeeping import Housekeeping
 from taskscheduler.application.membership import Membership
 from taskscheduler.application.outbox import Outbox
 from taskscheduler.application.pace import Pace
 from taskscheduler.application.pulse import Pulse
-from taskscheduler.application.rescue import Rescue
 from taskscheduler.application.slots import Slots, released
 from taskscheduler.application.tracing import TracedExecution, with_traces
 from taskscheduler.domain.errors import InvalidConfiguration, SchemaMismatch, StoreUnavailable
@@ -44,8 +43,6 @@ LEASE_MIN: Final = timedelta(seconds=1)
 CONCURRENCY_DEFAULT: Final = 50
 POLL_INTERVAL_DEFAULT: Final = timedelta(seconds=1)
 SHUTDOWN_TIMEOUT_DEFAULT: Final = timedelta(seconds=20)
-LOOK_AROUND_S: Final = 2.0
-"""How often, at least, to look for silent workers: their lease may be shorter than ours."""
 BACKLOG_MAX: Final = 5_000
 """With so many outcomes unsettled the worker claims no more: the store is behind, or away."""
 
@@ -93,13 +90,10 @@ class Worker:
         self._poll_interval_s = poll_interval.total_seconds()
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="taskscheduler")
-        self._retention = retention
         self._observer = observer
         self._journal: list[Ran] | None = None if observer is None else []
         self._outbox = Outbox(self._store.tasks, on_room=self._on_room)
         self._pace = Pace(self._store.clock)
-        self._rescue = Rescue(self._store.workers, self._store.clock)
-        self._firing = Firing(self._store)
         self._membership = Membership(
             self._store.workers,
             self._store.clock,
@@ -131,7 +125,13 @@ class Worker:
             journal=self._journal,
         )
         self._pulse = Pulse(self._membership, self._store.clock, self._store.own_registry)
-        self._housekeeping_s = min(max(lease.total_seconds() / 4, 0.25), LOOK_AROUND_S)
+        self._housekeeping = Housekeeping(
+            self._store,
+            self._membership,
+            poll_interval_s=self._poll_interval_s,
+            retention=retention,
+            observer=observer,
+        )
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
@@ -174,7 +174,7 @@ class Worker:
     # -- one round at a time ---------------------------------------------------------------------
 
     async def turn(self) -> int:
-        """Beat, rescue, fire schedules, claim once, run, settle; return how many were run.
+        """Beat, keep house, claim once, run what was claimed, settle; return how many were run.
 
         Deterministic: when it returns, no handler of this worker is running and every outcome is
         stored.
@@ -183,9 +183,7 @@ class Worker:
             StoreUnavailable: the store went away; leases that are held stay held.
         """
         await self._membership.beat()
-        await self._look_for_silent_workers()
-        await self._store.upkeep.turn()
-        await self._firing.turn()
+        await self._housekeeping.turn()
         if self._unsure:
             await self._reconcile()
         # A claim whose answer is lost leaves leases that nobody knows of.
@@ -227,10 +225,8 @@ class Worker:
             async with self._pulse.beating(), asyncio.TaskGroup() as group:
                 loops = [
                     group.create_task(self._outbox.run()),
-                    group.create_task(self._keep_house_for_ever()),
-                    group.create_task(self._fire_for_ever()),
                     group.create_task(self._watch_lease_for_ever()),
-                    group.create_task(self._retire_for_ever()),
+                    *(group.create_task(loop) for loop in self._housekeeping.loops()),
                 ]
                 async with self._store.wakeups.listen(
                     self._queues, on_cancellation=self._pulse.beat_soon
@@ -255,7 +251,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 await self._membership.join()
-                await self._store.upkeep.turn()
+                await self._housekeeping.begin()
             except StoreUnavailable as error:
                 log.warning("waiting for the store: %s", error)
                 await backoff.sleep()
@@ -334,42 +330,6 @@ class Worker:
             with suppress(asyncio.CancelledError):
                 await heard
 
-    async def _keep_house_for_ever(self) -> None:
-        clock = self._store.clock
-        looked_at = clock.monotonic()
-        while True:
-            await asyncio.sleep(self._housekeeping_s * random.uniform(0.8, 1.0))  # noqa: S311
-            if clock.monotonic() - looked_at > self._membership.lease_s / 2:
-                # This process was stopped, and perhaps all of them were: they may beat now.
-                self._rescue.forget()
-            try:
-                await self._look_for_silent_workers()
-                await self._store.upkeep.turn()
-            except (StoreUnavailable, SchemaMismatch) as error:
-                log.warning("housekeeping waits for the store: %s", error)
-            looked_at = clock.monotonic()
-
-    async def _fire_for_ever(self) -> None:
-        """Fire schedules on time; one that was made meanwhile is found within a poll interval."""
-        while True:
-            wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
-            try:
-                due = await self._firing.turn()
-                if due is not None:
-                    wait_s = min(wait_s, due.total_seconds())
-            except (StoreUnavailable, SchemaMismatch) as error:
-                log.warning("schedules wait for the store: %s", error)
-            await asyncio.sleep(wait_s)
-
-    async def _retire_for_ever(self) -> None:
-        """Apart from housekeeping: what is exported takes its time, and rescues must not wait."""
-        while self._retention is not None:
-            try:
-                await self._retention.turn()
-            except (StoreUnavailable, SchemaMismatch) as error:
-                log.warning("retention waits for the store: %s", error)
-            await asyncio.sleep(self._housekeeping_s)
-
     async def _watch_lease_for_ever(self) -> None:
         """Fence on time: this loop asks nobody, so nothing that hangs can hold it up."""
         while True:
@@ -408,11 +368,6 @@ class Worker:
     @property
     def _subscription(self) -> Subscription:
         return Subscription(queues=self._queues, kinds=frozenset(self._handlers))
-
-    async def _look_for_silent_workers(self) -> None:
-        rescued = await self._rescue.turn(self._membership.worker_id)
-        if rescued and self._observer is not None:
-            self._observer.rescued(rescued)
 
     def _room(self) -> int:
         """Return how many leases to claim now: for free slots, and ahead for those soon free."""

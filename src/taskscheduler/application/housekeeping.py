@@ -1,0 +1,120 @@
+"""What every worker does beside its tasks, so that nobody else has to: there is no leader.
+
+It takes tasks from workers that have fallen silent, fires schedules, prepares the store for the
+days ahead, and drops what has been kept long enough. Any number of workers may do so at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Final
+
+from taskscheduler.application.firing import Firing
+from taskscheduler.application.rescue import Rescue
+from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from taskscheduler.application.membership import Membership
+    from taskscheduler.application.observer import Observer
+    from taskscheduler.application.retention import Retention
+    from taskscheduler.application.store import Store
+
+LOOK_AROUND_S: Final = 2.0
+"""How often, at least, to look for silent workers: their lease may be shorter than ours."""
+
+log = logging.getLogger("taskscheduler.worker")
+
+
+class Housekeeping:
+    """The rounds of one worker. ``turn`` does one; ``loops`` go on for ever."""
+
+    def __init__(
+        self,
+        store: Store,
+        membership: Membership,
+        *,
+        poll_interval_s: float,
+        retention: Retention | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """Keep ``store`` in order; look for new schedules every ``poll_interval_s``."""
+        self._store = store
+        self._membership = membership
+        self._poll_interval_s = poll_interval_s
+        self._retention = retention
+        self._observer = observer
+        self._rescue = Rescue(store.workers, store.clock)
+        self._firing = Firing(store)
+        self._every_s = min(max(membership.lease_s / 4, 0.25), LOOK_AROUND_S)
+
+    async def begin(self) -> None:
+        """Do what the first claim builds on: room for today, and the tasks of what is due.
+
+        Raises:
+            StoreUnavailable: the store is away.
+        """
+        await self._store.upkeep.turn()
+        await self._firing.turn()
+
+    async def turn(self) -> None:
+        """Look once for all of it, but for what has been kept long enough.
+
+        Raises:
+            StoreUnavailable: the store went away; what was left is found the next time.
+        """
+        await self._keep()
+        await self._firing.turn()
+
+    def loops(self) -> Sequence[Coroutine[None, None, None]]:
+        """Return what is to run while the worker does. A store that is away is waited for."""
+        return self._keep_for_ever(), self._fire_for_ever(), self._retire_for_ever()
+
+    async def _keep(self) -> None:
+        rescued = await self._rescue.turn(self._membership.worker_id)
+        if rescued and self._observer is not None:
+            self._observer.rescued(rescued)
+        await self._store.upkeep.turn()
+
+    async def _keep_for_ever(self) -> None:
+        clock = self._store.clock
+        looked_at = clock.monotonic()
+        while True:
+            await asyncio.sleep(_about(self._every_s))
+            if clock.monotonic() - looked_at > self._membership.lease_s / 2:
+                # This process was stopped, and perhaps all of them were: they may beat now.
+                self._rescue.forget()
+            try:
+                await self._keep()
+            except (StoreUnavailable, SchemaMismatch) as error:
+                log.warning("housekeeping waits for the store: %s", error)
+            looked_at = clock.monotonic()
+
+    async def _fire_for_ever(self) -> None:
+        """On time, by a timer; a schedule that is new is found within a poll interval."""
+        while True:
+            wait_s = _about(self._poll_interval_s)
+            try:
+                due = await self._firing.turn()
+                if due is not None:
+                    wait_s = min(wait_s, due.total_seconds())
+            except (StoreUnavailable, SchemaMismatch) as error:
+                log.warning("schedules wait for the store: %s", error)
+            await asyncio.sleep(wait_s)
+
+    async def _retire_for_ever(self) -> None:
+        """Apart from the rest: what is exported takes its time, and rescues must not wait."""
+        while self._retention is not None:
+            try:
+                await self._retention.turn()
+            except (StoreUnavailable, SchemaMismatch) as error:
+                log.warning("retention waits for the store: %s", error)
+            await asyncio.sleep(self._every_s)
+
+
+def _about(seconds: float) -> float:
+    """Return a little less, at random, so that workers that began together do not look together."""
+    return seconds * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
