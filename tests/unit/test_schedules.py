@@ -41,7 +41,8 @@ BOB = Caller(name="bob", queue_prefix="bob.")
 
 
 def hourly(name: str = "hourly", **fields: Any) -> NewSchedule:
-    return NewSchedule(name=name, **{"kind": "mail", "cron": "0 * * * *"} | fields)
+    given: dict[str, Any] = {"kind": "mail", "cron": "0 * * * *"} | fields
+    return NewSchedule(name=name, **given)
 
 
 @pytest.fixture

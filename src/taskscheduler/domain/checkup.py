@@ -19,6 +19,7 @@ DEAD_WARN: Final = 100_000
 DEAD_FAIL: Final = 5_000_000
 LATE_WARN: Final = timedelta(minutes=1)
 LATE_FAIL: Final = timedelta(minutes=10)
+OVERDUE_WARN: Final = timedelta(seconds=10)
 DAYS_WARN: Final = 2
 
 
@@ -154,6 +155,19 @@ def judge_oldest(late: timedelta | None, lane: str) -> Finding:
         f"{seconds(late)} late: {lane}",
         "work comes in faster than it is done, or nobody is there to do it",
         "see the workers below; start more, or raise --concurrency",
+    )
+
+
+def judge_schedules(late: timedelta | None, name: str) -> Finding:
+    """Judge how late the schedule is that should have fired first."""
+    if late is None:
+        return Finding("schedules", Verdict.OK, "none is overdue")
+    return graded(
+        "schedules",
+        grade(late, OVERDUE_WARN, LATE_WARN),
+        f"{name} should have fired {seconds(late)} ago",
+        "no worker fires it: its task is stored late, or left out, as its catch_up says",
+        "see the workers above; if one is live, see its log for the schedule's name",
     )
 
 

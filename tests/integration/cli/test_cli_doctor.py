@@ -13,6 +13,7 @@ from psycopg import sql
 
 from taskscheduler import Scheduler
 from taskscheduler.container import migrate_schema
+from taskscheduler.domain.schedule import NewSchedule
 from taskscheduler.domain.worker import WorkerProfile
 from tests.integration.processes import store
 
@@ -31,6 +32,7 @@ ORDER = [
     "oldest due",
     "workers",
     "partitions",
+    "schedules",
     "wake-ups",
 ]
 
@@ -130,6 +132,25 @@ def test_what_is_due_and_what_nobody_takes(
     _, found = doctor()
     assert found["oldest due"]["verdict"] == "fail"
     assert found["oldest due"]["found"].endswith("late: kind mail in queue default")
+
+
+def test_a_schedule_that_nobody_fires(
+    doctor: Doctor, admin: psycopg.Connection[Any], postgres_url: str, schema: str
+):
+    async def put() -> None:
+        async with Scheduler.postgres(postgres_url, schema=schema) as scheduler:
+            await scheduler.schedules.put(NewSchedule(name="nightly", kind="mail", cron="@daily"))
+
+    asyncio.run(put())
+    assert doctor()[1]["schedules"]["verdict"] == "ok"
+    admin.execute(
+        sql.SQL("UPDATE {} SET next_fire_at = now() - interval '20 minutes'").format(
+            sql.Identifier(schema, "schedule")
+        )
+    )
+    code, found = doctor()
+    assert (code, found["schedules"]["verdict"]) == (1, "fail")
+    assert found["schedules"]["found"].startswith("nightly should have fired 0:20:0")
 
 
 def test_a_silent_worker(

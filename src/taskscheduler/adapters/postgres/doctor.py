@@ -59,6 +59,9 @@ FROM {schema}.lane n CROSS JOIN LATERAL (
     SELECT l.process_at FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
     ORDER BY l.process_at, l.id LIMIT 1
 ) AS head WHERE head.process_at <= {schema}.clock() ORDER BY head.process_at"""
+OVERDUE: Final = """
+SELECT {schema}.clock() - next_fire_at, name FROM {schema}.schedule
+WHERE next_fire_at <= {schema}.clock() ORDER BY next_fire_at LIMIT 1"""
 STRAYS: Final = """
 SELECT 'task_default' WHERE EXISTS (SELECT FROM {schema}.task_default)
 UNION ALL SELECT 'finished_default' WHERE EXISTS (SELECT FROM {schema}.finished_default)
@@ -122,6 +125,8 @@ class _Examination:
         found += await self._horizon()
         if version:
             found += await self._tables()
+        if version >= newest:
+            found.append(await self._schedules())
         found.append(await self._wakeups(listening))
         return found
 
@@ -192,6 +197,10 @@ class _Examination:
         ]
         found.append(c.judge_workers(len(live), len(workers) - len(live), unserved, due=bool(due)))
         return [*found, await self._partitions()]
+
+    async def _schedules(self) -> c.Finding:
+        overdue = await self._rows(self._database.sql(OVERDUE))
+        return c.judge_schedules(*overdue[0]) if overdue else c.judge_schedules(None, "")
 
     async def _partitions(self) -> c.Finding:
         (today,) = await self._one(TODAY)

@@ -36,7 +36,8 @@ ROUNDS: Final = 5
 
 def made(clock: ManualClock, name: str = "nightly", **fields: Any) -> Schedule:
     """Return a schedule that fires each minute, for the first time in one."""
-    definition = NewSchedule(name=name, **{"kind": "mail", "cron": "* * * * *"} | fields)
+    given: dict[str, Any] = {"kind": "mail", "cron": "* * * * *"} | fields
+    definition = NewSchedule(name=name, **given)
     return Schedule.make(definition, now=clock.now(), next_fire_at=clock.now() + MINUTE)
 
 
