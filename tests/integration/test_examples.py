@@ -65,6 +65,7 @@ def test_every_example_is_tested():
         "handlers",
         "library",
         "producer_in_transaction",
+        "recurring",
     }
 
 
@@ -76,6 +77,16 @@ def test_the_library_shows_every_verdict():
     assert "charge_card: Failed after 1 attempt(s)" in said
     assert "send_receipt: Failed after 1 attempt(s)" in said
     assert "`$.cents`" in said
+
+
+def test_a_schedule_fires_night_after_night():
+    assert run("recurring.py").splitlines() == [
+        "it will fire at 28 March 02:00 UTC",
+        "it will fire at 29 March 01:00 UTC",
+        "report to team: 28 March 03:00 in Berlin, 02:00 in UTC",
+        "report to team: 29 March 03:00 in Berlin, 01:00 in UTC",
+        "report to team: 03 April 03:00 in Berlin, 01:00 in UTC",
+    ]
 
 
 def test_what_was_stored_in_a_transaction_is_run_by_a_worker(

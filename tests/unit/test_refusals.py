@@ -11,7 +11,10 @@ import pytest
 
 from taskscheduler import Scheduler
 from taskscheduler.application.keys import STALE_AFTER_S, Gate, issue
+from taskscheduler.application.schedules import RACES_MAX
 from taskscheduler.domain.access import Scope
+from taskscheduler.domain.errors import ScheduleChanged
+from taskscheduler.domain.schedule import NewSchedule
 from taskscheduler.entrypoints.http.access import Access, RateLimit
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.testing import ManualClock, in_memory
@@ -30,7 +33,15 @@ CALLS_S: Final = 1000.0
 NOBODYS: Final = "018e917e-0000-7000-8000-000000000000"
 EDIT: Final = {"priority": 1}
 METHODS: Final = {"get", "put", "post", "patch", "delete"}
-NEEDS_NO_MORE: Final = {"GET /tasks", "GET /tasks/{task_id}", "GET /tasks/{task_id}/why"}
+SCHEDULE: Final = {"kind": "Foo", "cron": "@daily"}
+NEEDS_NO_MORE: Final = {
+    "GET /tasks",
+    "GET /tasks/{task_id}",
+    "GET /tasks/{task_id}/why",
+    "GET /schedules",
+    "GET /schedules/{name}",
+    "GET /schedules/{name}/preview",
+}
 """Every key reaches these, so no key is refused with a 403."""
 
 Ask = tuple[str, dict[str, Any]]
@@ -45,13 +56,20 @@ class Service:
         self.keys: Any = Faulty(whole.keys)
         self.upkeep: Any = Faulty(whole.upkeep)
         self.board: Any = Faulty(whole.board)
-        parts = {"keys": self.keys, "upkeep": self.upkeep, "board": self.board}
+        self.schedules: Any = Faulty(whole.schedules)
+        parts = {
+            "keys": self.keys,
+            "upkeep": self.upkeep,
+            "board": self.board,
+            "schedules": self.schedules,
+        }
         self.store = replace(whole, **parts)
         self.limit = RateLimit(CALLS_S, self.clock)
         gate = Gate(self.keys, self.clock, sleep=self.sleep)
         access = Access(gate=gate, limit=self.limit) if closed else None
+        self.scheduler = Scheduler(self.store)
         self.app: Litestar = create_app(
-            Scheduler(self.store), kinds={"Foo": 1}, body_bytes_max=BODY_BYTES_MAX, access=access
+            self.scheduler, kinds={"Foo": 1}, body_bytes_max=BODY_BYTES_MAX, access=access
         )
         self.tokens: dict[str, str] = {}
         self.client: Any = None
@@ -133,7 +151,31 @@ def sent(call: str) -> dict[str, Any]:
     """Return the body that ``call`` needs to come as far as its task."""
     if call.startswith("PATCH"):
         return {"json": EDIT}
+    if call == "POST /schedules":
+        return {"json": {"name": "nightly", **SCHEDULE}}
+    if call == "PUT /schedules/{name}":
+        return {"json": SCHEDULE}
     return {"json": [{"kind": "Foo"}] if call.endswith("/batch") else {"kind": "Foo"}}
+
+
+async def racing(service: Service, call: str) -> Ask | None:
+    """Return how to change a schedule that has the name, or that others change all the while."""
+    schedules = service.scheduler.schedules
+    await schedules.put(NewSchedule(name="nightly", kind="Foo", cron="@daily"))
+    good = sent(call)
+    match call.split():
+        case ["POST", "/schedules"]:
+            return at(call, ""), good
+        case ["PUT" | "PATCH", _]:
+            good = {"json": good["json"] | EDIT}
+        case [_, "/schedules/{name}/pause"]:
+            pass
+        case [_, "/schedules/{name}/resume"]:
+            await schedules.pause("nightly")
+        case _:
+            return None
+    service.schedules.refuse("replace", *[ScheduleChanged("nightly")] * RACES_MAX)
+    return at(call, "nightly"), good
 
 
 async def conflicting(service: Service, call: str) -> Ask | None:
@@ -170,7 +212,8 @@ async def provoked(service: Service, call: str) -> AsyncGenerator[httpx.Response
     if "{task_id}" in call:
         headers = {"If-Match": '"another"'}
         yield await service.ask(call, at(call, await service.task()), headers=headers, **good)
-    if (conflict := await conflicting(service, call)) is not None:
+    look = racing if "/schedules" in call else conflicting
+    if (conflict := await look(service, call)) is not None:
         yield await service.ask(call, conflict[0], **conflict[1])
     for _ in range(int(CALLS_S)):
         service.limit.take(service.tokens["busy"][4:20])

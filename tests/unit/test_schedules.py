@@ -206,8 +206,9 @@ async def test_what_is_not_there(schedules: Schedules):
         schedules.preview,
         schedules.edit,
     ):
-        with pytest.raises(ScheduleNotFound):
-            await verb("nobody")
+        for name in ("nobody", "", "a b", "a\0b", "\udcff"):
+            with pytest.raises(ScheduleNotFound):
+                await verb(name)
 
 
 async def test_many_who_change_it_at_once(schedules: Schedules):

@@ -15,6 +15,7 @@ from taskscheduler.domain.errors import (
     ScheduleNotFound,
 )
 from taskscheduler.domain.schedule import NewSchedule, Schedule
+from taskscheduler.domain.task import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -87,6 +88,8 @@ class Schedules:
 
     async def get(self, name: str) -> Schedule:
         """Return the schedule. Raises ScheduleNotFound."""
+        if NAME.fullmatch(name) is None:  # not every store could look for it
+            raise ScheduleNotFound(name)
         schedule = await self._store.schedules.get(name)
         if self._by is not None and not self._by.may_use(schedule.definition.queue):
             raise ScheduleNotFound(name)

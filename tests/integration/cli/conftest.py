@@ -14,7 +14,7 @@ from taskscheduler.entrypoints import cli
 from tests.integration.processes import JOBS, Programs, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -29,8 +29,8 @@ class Called(NamedTuple):
 class Call(Protocol):
     """Calls the program within this process, which is quick."""
 
-    def __call__(self, command: str, **env: str) -> Called:
-        """Call it with the arguments in ``command`` and with ``env`` in its environment."""
+    def __call__(self, command: str | Sequence[str], **env: str) -> Called:
+        """Call it with ``env`` in its environment; where no argument has a space, in one text."""
         ...
 
 
@@ -40,8 +40,9 @@ def call(
 ) -> Iterator[Call]:
     """Call the program within this process; for calls that end at once."""
 
-    def call(command: str, **env: str) -> Called:
-        monkeypatch.setattr(sys, "argv", ["taskscheduler", *command.split()])
+    def call(command: str | Sequence[str], **env: str) -> Called:
+        arguments = command.split() if isinstance(command, str) else command
+        monkeypatch.setattr(sys, "argv", ["taskscheduler", *arguments])
         monkeypatch.setattr("os.environ", environment(**env))
         with pytest.raises(SystemExit) as ended:
             cli.main()

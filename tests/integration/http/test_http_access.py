@@ -48,12 +48,24 @@ Call = tuple[str, str, Mapping[str, Any]]
 OPEN_PATHS = re.compile(r"/(healthz|readyz|schema(/.*)?)")
 ADMIN_PATHS = {"/audit"}
 TENANT = "acme."
-BODIES: dict[tuple[str, str], Any] = {("PATCH", "/tasks/{task_id:str}"): {"priority": 1}}
+NIGHTLY = {"kind": "Foo", "cron": "@daily", "queue": TENANT + "a"}
+BODIES: dict[tuple[str, str], Any] = {
+    ("PATCH", "/tasks/{task_id:str}"): {"priority": 1},
+    ("PATCH", "/schedules/{name:str}"): {"priority": 1},
+    ("PUT", "/schedules/{name:str}"): NIGHTLY,
+}
 """What a call needs to come as far as its task. Others are called with ``{}``."""
 REFUSED_QUERY = {"/events": "/events?nonsense=1"}
 """Of calls that would be answered for ever: what lets them end once the key was looked at."""
-WITHOUT_ID = {("PUT", "/tasks"), ("POST", "/tasks"), ("GET", "/tasks"), ("POST", "/tasks/batch")}
-"""Routes for tenants that name no task in their path: each has a test of its own below."""
+WITHOUT_ID = {
+    ("PUT", "/tasks"),
+    ("POST", "/tasks"),
+    ("GET", "/tasks"),
+    ("POST", "/tasks/batch"),
+    ("GET", "/schedules"),
+    ("POST", "/schedules"),
+}
+"""Routes for tenants that name nothing in their path: each has a test of its own below."""
 
 
 @dataclass
@@ -82,6 +94,13 @@ class Service:
             token = self.tokens.get(key)
             headers["Authorization"] = key if token is None else f"Bearer {token}"
         return await self.client.request(method, path, headers=headers, **request)
+
+    async def schedule(self, name: str, key: str = "write", **fields: Any) -> str:
+        """Make a schedule with a key; return its name."""
+        body = {"name": name, **NIGHTLY, **fields}
+        answer = await self.ask("POST", "/schedules", key, json=body)
+        assert answer.status_code == 201, answer.text
+        return name
 
     async def store(self, key: str, **fields: Any) -> str:
         """Store a task with a key; return its id."""
@@ -228,7 +247,12 @@ async def test_the_matrix(service: Service, call: Call):
     method, path, opt = call
     needed = needed_by(opt, method)
     assert needed is not None
-    at = filled(REFUSED_QUERY.get(path, path), await service.store("write", queue=TENANT + "a"))
+    found = (
+        await service.schedule("nightly")
+        if path.startswith("/schedules")
+        else await service.store("write", queue=TENANT + "a")
+    )
+    at = filled(REFUSED_QUERY.get(path, path), found)
     body = BODIES.get((method, path), {})
     for what, key in WRONG.items():
         answer = await service.ask(method, at, key, json=body)
@@ -250,11 +274,12 @@ async def test_the_matrix(service: Service, call: Call):
         assert f'error="insufficient_scope", scope="{needed}"' in answer.headers["www-authenticate"]
     if not opt.get(TENANTS):
         problem(await service.ask(method, at, "tenant-admin", json=body), 403)
-    elif "task_id" in path and method != "OPTIONS":
-        problem(await service.ask(method, at, "other-tenant", json=body), 404)
+    elif "{" in path and method != "OPTIONS":
+        hidden = 403 if body is NIGHTLY else 404  # it names the other's queue itself
+        problem(await service.ask(method, at, "other-tenant", json=body), hidden)
     else:
         assert (method, path) in WITHOUT_ID or method == "OPTIONS", "it needs a test of its own"
-    # Last, because it may delete the task.
+    # Last, because it may delete what it finds.
     for key in ("tenant-admin",) * bool(opt.get(TENANTS)) + ("admin", needed.value):
         answer = await service.ask(method, at, key, json=body)
         assert answer.status_code not in {401, 403}, (key, answer.text)
@@ -310,6 +335,36 @@ async def test_pages_of_a_tenant_are_full(service: Service):
     assert len(second.json()) == 3
     assert "next" not in second.links
     assert {task["queue"] for task in first.json() + second.json()} == {"acme.a"}
+
+
+async def test_pages_of_a_tenants_schedules_are_full(service: Service):
+    for number in range(10, 22):
+        await service.schedule(f"s{number}", queue="acme.a" if number % 3 == 0 else "other.a")
+    first = await service.ask("GET", "/schedules?limit=3", "tenant")
+    assert [each["name"] for each in first.json()] == ["s12", "s15", "s18"]
+    second = await service.ask("GET", first.links["next"]["url"], "tenant")
+    assert [each["name"] for each in second.json()] == ["s21"]
+    assert "next" not in second.links
+
+
+async def test_another_tenants_schedule_is_taken_and_nothing_more_is_told(service: Service):
+    """By no call does one come to see it, or change it."""
+    secret = {"payload": {"secret": 1}, "queue": "other.hidden"}
+    await service.schedule("theirs", "other-tenant", **secret)
+    before = (await service.ask("GET", "/schedules/theirs", "read")).json()
+    answers = [
+        await service.ask("POST", "/schedules", "tenant", json={"name": "theirs", **NIGHTLY}),
+        await service.ask("PUT", "/schedules/theirs", "tenant", json=NIGHTLY),
+    ]
+    assert {problem(each, 409)["detail"] for each in answers} == {
+        "the name 'theirs' belongs to another schedule"
+    }
+    for method, verb in (("DELETE", ""), ("POST", "/pause"), ("POST", "/trigger")):
+        problem(await service.ask(method, f"/schedules/theirs{verb}", "tenant"), 404)
+    for change in ({"priority": 1}, {"kind": "Foo"}, {"kind": "Nope"}, {"queue": "acme.a"}):
+        problem(await service.ask("PATCH", "/schedules/theirs", "tenant", json=change), 404)
+    assert (await service.ask("GET", "/schedules/theirs", "read")).json() == before
+    assert (await service.ask("GET", "/tasks", "read")).json() == []
 
 
 @pytest.mark.parametrize("queue", ["default", "other.mail", "acme", "ACME.mail", "x.acme.mail"])
@@ -510,6 +565,47 @@ async def test_who_pauses_a_queue_is_written_down(service: Service):
     assert (paused["address"], paused["request_id"]) == ("127.0.0.1", "r-2")
     answer = await service.ask("GET", "/audit?target=mail&limit=1", "admin")
     assert (await service.ask("GET", answer.links["next"]["url"], "admin")).json() == [paused]
+
+
+async def test_who_changes_a_schedule_is_written_down(service: Service):
+    """What changed nothing, and what was refused, is not there."""
+    headers = {"X-Request-Id": "r-3"}
+    at = "/schedules/nightly"
+    made = await service.ask("PUT", at, "tenant", json=NIGHTLY, headers=headers)
+    assert made.status_code == 201
+    for method, verb, key, body in (
+        ("PUT", "", "admin", NIGHTLY),
+        ("PATCH", "", "admin", {"cron": NIGHTLY["cron"]}),
+        ("PATCH", "", "write", {"priority": 1}),
+        ("PUT", "", "admin", {**NIGHTLY, "priority": 2}),
+        ("POST", "/pause", "tenant", None),
+        ("POST", "/pause", "admin", None),
+        ("POST", "/resume", "write", None),
+        ("POST", "/resume", "admin", None),
+    ):
+        answer = await service.ask(method, at + verb, key, json=body)
+        assert answer.status_code == 200, answer.text
+    problem(await service.ask("POST", f"{at}/pause", "read"), 403)
+    problem(await service.ask("POST", f"{at}/pause", "other-tenant"), 404)
+    problem(await service.ask("DELETE", at, "other-tenant"), 404)
+    problem(await service.ask("PATCH", at, "tenant", json={"queue": "other.a"}), 403)
+    task_id = (await service.ask("POST", f"{at}/trigger", "write")).json()["id"]
+    assert (await service.ask("DELETE", at, "tenant")).status_code == 204
+    found = await audit(service, "?target=nightly")
+    assert [(each["action"], each["actor"]) for each in reversed(found)] == [
+        ("schedule added", "tenant"),
+        ("schedule changed", "write"),
+        ("schedule changed", "admin"),
+        ("schedule paused", "tenant"),
+        ("schedule resumed", "write"),
+        ("schedule deleted", "tenant"),
+    ]
+    added = found[-1]
+    assert added["key_id"] == service.tokens["tenant"][4:20]
+    assert (added["target"], added["task_id"]) == ("nightly", None)
+    assert (added["address"], added["request_id"]) == ("127.0.0.1", "r-3")
+    (created,) = await audit(service, f"?task={task_id}")
+    assert (created["action"], created["actor"]) == ("created", "write")
 
 
 async def test_of_many_who_store_at_once_each_is_told_under_its_own_name(service: Service):
@@ -753,7 +849,7 @@ def test_a_key_from_the_command_line_opens_a_running_service(programs: Programs,
         assert (created["action"], created["key_id"]) == ("created", key_id)
         assert "by it's mine" in programs.good("audit", "--actor", key_id)
         assert "revoked" in programs.good("keys", "revoke", key_id)
-        assert f"key revoked  {key_id}  by cli:" in programs.good("audit", "--limit", "1")
+        assert f"key revoked       {key_id}  by cli:" in programs.good("audit", "--limit", "1")
         eventually(lambda: client.get("/tasks").status_code == 401, "the key's end")
     api.stop()
     assert token.rsplit("_", 1)[1] not in api.err.read_text()
@@ -777,3 +873,25 @@ def test_on_an_address_that_others_reach_keys_are_asked_for(programs: Programs):
         assert httpx.get(f"http://127.0.0.1:{port}/tasks").status_code == status
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
         api.stop()
+
+
+async def test_a_tenant_sees_and_makes_schedules_of_its_own_alone(service: Service):
+    ours = await service.schedule("ours", "tenant")
+    theirs = await service.schedule("theirs", "other-tenant", queue="other.a")
+
+    async def seen(key: str) -> list[str]:
+        return [each["name"] for each in (await service.ask("GET", "/schedules", key)).json()]
+
+    assert await seen("read") == [ours, theirs]
+    assert await seen("tenant") == [ours]
+    assert await seen("other-tenant") == [theirs]
+    new = {"name": "new", **NIGHTLY, "queue": "other.a"}
+    problem(await service.ask("POST", "/schedules", "tenant", json=new), 403)
+    problem(await service.ask("PUT", "/schedules/theirs", "tenant", json=NIGHTLY), 409)
+    moved = await service.ask("PATCH", "/schedules/ours", "tenant", json={"queue": "other.a"})
+    problem(moved, 403)
+    assert await seen("read") == [ours, theirs]
+    triggered = await service.ask("POST", "/schedules/ours/trigger", "tenant")
+    assert triggered.status_code == 201
+    task = await service.ask("GET", triggered.headers["location"], "tenant")
+    assert task.json()["queue"] == NIGHTLY["queue"]

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 ANSWER_S: Final = 10
 
+SCHEDULES: Final = (
+    ("/schedules", "post"),
+    ("/schedules/{name}", "put"),
+    ("/schedules/{name}", "patch"),
+)
+
 # The document is known before any service runs, so that each operation is a test of its own.
 DOCUMENT: Final = create_app(in_memory()).openapi_schema.to_schema()
 
@@ -25,7 +31,8 @@ DOCUMENT: Final = create_app(in_memory()).openapi_schema.to_schema()
 def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, Any]:
     """Return ``document`` with what no document can say.
 
-    That is the kinds for which workers are there, and that one of two parameters is needed.
+    That is the kinds for which workers are there, what is a cron expression and a time zone, what
+    goes with what, and that one of two parameters is needed.
     """
     document = deepcopy(document)
     store, batch = (
@@ -35,6 +42,17 @@ def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, A
     put = document["paths"]["/tasks"]["put"]["requestBody"]["content"]["application/json"]["schema"]
     for task in (store, put, batch["items"]):
         task["properties"]["kind"] = {"enum": ["Baz"]}
+    for path, method in SCHEDULES:
+        call = document["paths"][path][method]
+        fields = call["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        fields.update(
+            kind={"enum": ["Baz"]},
+            cron={"enum": ["0 3 * * *", "@daily"]},
+            time_zone={"enum": ["UTC", "Europe/Berlin"]},
+            starts_at={"enum": ["2093-01-01T00:00:00Z", None]},
+            ends_at={"enum": ["2094-01-01T00:00:00Z", None]},
+            overlap={"enum": ["allow"]},
+        )
     del document["paths"]["/events"]  # it goes on for ever
     for path in ("/tasks", "/tasks/cancel", "/tasks/retry", "/tasks/delete"):
         call = document["paths"][path]["get" if path == "/tasks" else "post"]

@@ -20,6 +20,7 @@ from taskscheduler.entrypoints.cli import (
     keys,
     queues,
     retention,
+    schedules,
     schema,
     services,
     tasks,
@@ -41,6 +42,7 @@ doctor.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(queues.app, name="queues")
 queues.add_to(app)
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")
 

@@ -23,7 +23,8 @@ def add_to(app: typer.Typer) -> None:
 def audit(
     task: Annotated[UUID | None, typer.Option(help="Only what was done to this task.")] = None,
     target: Annotated[
-        str | None, typer.Option(help="Only what was done to this queue, or the key with this id.")
+        str | None,
+        typer.Option(help="Only what was done to this queue or schedule, or the key with this id."),
     ] = None,
     actor: Annotated[
         str | None, typer.Option(help="Only what this name, or the key with this id, did.")
@@ -59,7 +60,7 @@ def line_of(entry: AuditEntry) -> str:
     key = "" if entry.key_id is None else f" ({entry.key_id})"
     request = "" if entry.request_id is None else f"  request {entry.request_id}"
     return (
-        f"{entry.id}  {at_text(entry.at)}  {entry.action.value:<11}  "
+        f"{entry.id}  {at_text(entry.at)}  {entry.action.value:<16}  "
         f"{entry.task_id or entry.target or '-'}  by {entry.actor}{key}  "
         f"from {entry.address or '-'}{request}"
     )

@@ -51,15 +51,15 @@ def operator() -> Caller:
     return Caller(name=f"cli:{name}", address=socket.gethostname() or None)
 
 
-def moment_of(text: str) -> datetime:
-    """Return the time that ``--at`` names. Raises InvalidConfiguration."""
+def moment_of(text: str, option: str = "--at") -> datetime:
+    """Return the time that ``option`` names. Raises InvalidConfiguration."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        message = f"--at {text!r} is not a time in ISO 8601"
+        message = f"{option} {text!r} is not a time in ISO 8601"
         raise InvalidConfiguration(message) from None
     if moment.tzinfo is None:
-        message = f"--at {text!r} has no offset from UTC; add Z, say"
+        message = f"{option} {text!r} has no offset from UTC; add Z, say"
         raise InvalidConfiguration(message)
     return moment
 

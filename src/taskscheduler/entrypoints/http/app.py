@@ -29,6 +29,7 @@ from taskscheduler.entrypoints.http.messages import (
     WakeUpsMessage,
 )
 from taskscheduler.entrypoints.http.operating import operating_router
+from taskscheduler.entrypoints.http.schedules import schedule_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.http.telling import told
 from taskscheduler.entrypoints.http.tracing import traced
@@ -149,6 +150,7 @@ def create_app(
             readyz,
             metrics,
             task_router(scheduler, rules),
+            schedule_router(scheduler, rules),
             operating_router(scheduler),
             event_router(scheduler),
             list_audit,

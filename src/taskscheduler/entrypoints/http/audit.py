@@ -51,7 +51,7 @@ async def list_audit(
     target: Annotated[
         str | None,
         QueryParameter(
-            description="the name of a queue, or the id of a key, to which it was done",
+            description="the queue or schedule, by name, or the key, by id, to which it was done",
             schema_extra=TEXT,
         ),
     ] = None,

@@ -34,6 +34,11 @@ from taskscheduler.entrypoints.http.messages import (
     TaskEditMessage,
 )
 from taskscheduler.entrypoints.http.refusals import add_headers
+from taskscheduler.entrypoints.http.schedule_messages import (
+    NewScheduleMessage,
+    PutScheduleMessage,
+    ScheduleEditMessage,
+)
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -53,16 +58,26 @@ class _RawSchema(Schema):
         return id(self)
 
 
-# Part of each operation: Litestar drops components that it has not made itself.
-NEW_TASK: Final = _RawSchema(
-    msgspec.json.schema_components([NewTaskMessage])[1][NewTaskMessage.__name__]
-)
+def _raw(message: type[msgspec.Struct], **more: Any) -> _RawSchema:
+    """Return the schema of ``message``, which refers to no other.
+
+    It is part of each operation: Litestar drops components that it has not made itself.
+    """
+    _, components = msgspec.json.schema_components([message], ref_template="{name}")
+    schema = components[message.__name__]
+    for name, field in schema["properties"].items():
+        if "$ref" in field:
+            schema["properties"][name] = field | components[field["$ref"]]
+            del schema["properties"][name]["$ref"]
+    return _RawSchema(schema | more)
 
 
-TASK_EDIT: Final = _RawSchema(
-    msgspec.json.schema_components([TaskEditMessage])[1][TaskEditMessage.__name__]
-    | {"minProperties": 1}
-)
+NEW_TASK: Final = _raw(NewTaskMessage)
+TASK_EDIT: Final = _raw(TaskEditMessage, minProperties=1)
+BY_ONE: Final = [{"required": ["cron"]}, {"required": ["every_s"]}]
+NEW_SCHEDULE: Final = _raw(NewScheduleMessage, oneOf=BY_ONE)
+PUT_SCHEDULE: Final = _raw(PutScheduleMessage, oneOf=BY_ONE)
+SCHEDULE_EDIT: Final = _raw(ScheduleEditMessage, minProperties=1)
 IF_MATCH: Final = Parameter(
     name="If-Match",
     param_in="header",
@@ -148,6 +163,36 @@ class EditTask(Documented):
         self.parameters = [*(self.parameters or []), IF_MATCH]
 
 
+@dataclass
+class MakeSchedule(Documented):
+    """As ``StoreTask``, for a schedule."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        super().__post_init__()
+        self.request_body = _body(NEW_SCHEDULE, {"name": "nightly-report", **examples.NIGHTLY})
+
+
+@dataclass
+class PutSchedule(Documented):
+    """As ``MakeSchedule``, with the name in the path."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        super().__post_init__()
+        self.request_body = _body(PUT_SCHEDULE, examples.NIGHTLY)
+
+
+@dataclass
+class EditSchedule(Documented):
+    """As ``MakeSchedule``, for new values."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        super().__post_init__()
+        self.request_body = _body(SCHEDULE_EDIT, {"cron": "0 4 * * *"})
+
+
 def _shown(schema: object) -> Any:
     """Return an example of what ``schema`` describes: a type of ours, or a list of them."""
     match schema:
@@ -174,6 +219,7 @@ def _body(schema: Schema, example: Any) -> RequestBody:
 UUID_TEXT: Final[dict[str, Any]] = {"format": "uuid"}
 NAME_TEXT: Final[dict[str, Any]] = {"pattern": f"^{NAME.pattern}$"}
 ONE_UUID: Final[dict[str, Any]] = {"one_of": None, "type": OpenAPIType.STRING, **UUID_TEXT}
+ONE_NAME: Final[dict[str, Any]] = {"one_of": None, "type": OpenAPIType.STRING, **NAME_TEXT}
 ONE_TEXT: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.STRING,

@@ -33,6 +33,8 @@ FOO: Final = {"kind": "Foo", "execute_at": EXECUTE_AT}
 BAZ: Final = {"kind": "Baz", "payload": {"any": "JSON"}, "queue": "default", "priority": 0}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
+NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
+
 TASK: Final[dict[str, Any]] = {
     "id": TASK_ID,
     "kind": "Foo",
@@ -88,6 +90,37 @@ ANSWERS: Final[dict[str, Any]] = {
         "later": {"count": 10000, "exact": False},
         "in_progress": SOME,
         "oldest_due_at": EXECUTE_AT,
+    },
+    "ScheduleMessage": {
+        "name": "nightly-report",
+        "kind": "Baz",
+        "queue": "default",
+        "priority": 5,
+        "payload": None,
+        "cron": "0 3 * * *",
+        "every_s": None,
+        "time_zone": "Europe/Berlin",
+        "starts_at": None,
+        "ends_at": None,
+        "catch_up": "latest",
+        "overlap": "allow",
+        "max_attempts": None,
+        "timeout_s": None,
+        "paused": False,
+        "paused_at": None,
+        "next_fire_at": "2024-03-31T01:00:00Z",
+        "last_fire_at": "2024-03-30T02:00:00Z",
+        "last_task_id": TASK_ID,
+        "created_at": CREATED_AT,
+        "changed_at": CREATED_AT,
+    },
+    "PreviewMessage": {
+        "name": "nightly-report",
+        "time_zone": "Europe/Berlin",
+        "fires": [
+            {"at": "2024-03-31T01:00:00Z", "local": "2024-03-31T03:00:00+02:00"},
+            {"at": "2024-04-01T01:00:00Z", "local": "2024-04-01T03:00:00+02:00"},
+        ],
     },
     "WorkerMessage": {
         "id": 7,

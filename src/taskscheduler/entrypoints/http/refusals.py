@@ -20,7 +20,11 @@ from taskscheduler.domain.errors import (
     Forbidden,
     IdempotencyConflict,
     IllegalTransition,
+    InvalidSchedule,
     PayloadTooLarge,
+    ScheduleChanged,
+    ScheduleExists,
+    ScheduleNotFound,
     StoreUnavailable,
     TaskChanged,
     TaskExists,
@@ -87,6 +91,10 @@ COUNTING: Final = _refused(
     BadRequest("limit", "unknown parameter; there are none here")
 ) | _refused(_AWAY)
 NAMING: Final = _refused(BadRequest("name", f"'a b' is no queue: {NAME_FORM}")) | _refused(_AWAY)
+_NIGHTLY: Final = "nightly-report"
+_NO_SCHEDULE: Final = BadRequest("name", f"'a b' is no schedule: {NAME_FORM}")
+_BAD_CRON: Final = InvalidSchedule("cron", "'0 3' is not understood: give five fields")
+_BAD_ZONE: Final = InvalidSchedule("time_zone", "'Berlin' is no IANA time zone")
 WATCHING: Final = _refused(_BAD_FILTER) | _refused(_AWAY, TooManyWatchers(100))
 FINDING: Final = _refused(_NO_UUID) | _refused(TaskNotFound(ID)) | _refused(_AWAY)
 CHANGING: Final = FINDING | _refused(_ENDED)
@@ -104,6 +112,23 @@ STORING: Final = (
     | TOO_LARGE
     | _refused(_AWAY)
 )
+FINDING_SCHEDULES: Final = (
+    _refused(_NO_SCHEDULE) | _refused(ScheduleNotFound(_NIGHTLY)) | _refused(_AWAY)
+)
+CHANGING_SCHEDULES: Final = FINDING_SCHEDULES | _refused(ScheduleChanged(_NIGHTLY))
+PREVIEWING: Final = FINDING_SCHEDULES | _refused(
+    _NO_SCHEDULE, BadRequest("n", "Expected `int` <= 100")
+)
+MAKING_SCHEDULES: Final = (
+    _refused(_BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND)
+    | _refused(ScheduleExists(_NIGHTLY))
+    | TOO_LARGE
+    | _refused(_AWAY)
+)
+PUTTING_SCHEDULES: Final = MAKING_SCHEDULES | _refused(
+    ScheduleExists(_NIGHTLY), ScheduleChanged(_NIGHTLY)
+)
+EDITING_SCHEDULES: Final = CHANGING_SCHEDULES | _refused(_BAD_CRON, _UNKNOWN_KIND) | TOO_LARGE
 BULK: Final = (
     _refused(BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts"))
     | _refused(_ENDED)

@@ -33,6 +33,7 @@ from taskscheduler.entrypoints.http.messages import (
     TaskMessage,
     TaskWithAttempts,
 )
+from taskscheduler.entrypoints.http.options import options_of
 
 decode_one = msgspec.json.Decoder(NewTaskMessage)
 decode_many = msgspec.json.Decoder(list[NewTaskMessage])
@@ -175,20 +176,6 @@ async def delete_task(
     await scheduler.delete(uuid_of(task_id), force=force)
 
 
-@route(
-    ["/tasks", "/tasks/{task_id:str}"],
-    http_method="OPTIONS",
-    opt=reached_by("read", tenants=True),
-    status_code=HTTPStatus.NO_CONTENT,
-    include_in_schema=False,
-)
-async def options(request: Request[Any, Any, Any]) -> Response[None]:
-    """Name the methods; the framework's own answer knows one handler of a path, not all."""
-    path = request.scope["path_template"]
-    methods = {each for one in request.app.routes if one.path == path for each in one.methods}
-    return Response(None, headers={"Allow": ", ".join(sorted(methods))})
-
-
 def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
     """Return the calls on tasks, errors included, to be mounted in any Litestar application.
 
@@ -202,7 +189,7 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
         },
         exception_handlers=dict(HANDLERS),
         route_handlers=[
-            options,  # first: who comes later finds it there, and adds no other
+            options_of("/tasks", "/tasks/{task_id:str}"),
             store_task,
             store_tasks,
             list_tasks,

@@ -1,0 +1,315 @@
+"""``schedules``: what is stored again and again, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
+from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli.work import at_text, json_of, moment_of, say, with_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime, timedelta
+
+    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.schedules import Schedules
+    from taskscheduler.domain.schedule import Schedule
+
+PAGE = 1_000
+
+app = typer.Typer(help="Make, list, show and change schedules.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule.")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="One or more schedules.")]
+
+
+@app.command("list")
+def list_(
+    database_url: o.DatabaseUrl = None, schema: o.Schema = "taskscheduler", json: o.Json = False
+) -> None:
+    """List schedules by name, and when each fires next."""
+
+    async def work(scheduler: Scheduler) -> None:
+        if json:
+            from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+
+            found = [ScheduleMessage.of(each) async for each in _all(scheduler.schedules)]
+            say(found, as_json=True, text="")
+            return
+        async for schedule in _all(scheduler.schedules):
+            typer.echo(line_of(schedule))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def show(
+    name: Name,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Show one schedule: what it stores, and what it stored last."""
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+
+        schedule = await scheduler.schedules.get(name)
+        lines = [line_of(schedule), *details_of(schedule)]
+        say(ScheduleMessage.of(schedule), as_json=json, text="\n  ".join(lines))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def put(
+    name: Name,
+    kind: Annotated[str, typer.Option(help="What is to be done, such as Foo.")],
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            help="Minute, hour, day of the month, month, weekday; six fields if seconds come "
+            "first; or @hourly, @daily, @weekly, @monthly, @yearly.",
+            show_default=False,
+        ),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            max=o.YEAR_S,
+            metavar="SECONDS",
+            help="Instead of --cron: so often, counted from --starts-at or from its making.",
+            show_default=False,
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str, typer.Option(help="Whose clocks --cron goes by, such as Europe/Berlin.")
+    ] = "UTC",
+    payload: Annotated[str, typer.Option(help="JSON for the handler.")] = "null",
+    queue: Annotated[str, typer.Option(help="Where workers look for its tasks.")] = "default",
+    priority: Annotated[int, typer.Option(min=0, max=9, help="0 is the most urgent.")] = 5,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, help="By default the handler's.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.000_001,
+            max=o.YEAR_S,
+            metavar="SECONDS",
+            help="How long an attempt may take; by default the handler's.",
+            show_default=False,
+        ),
+    ] = None,
+    starts_at: Annotated[
+        str | None, typer.Option(help="Not before: ISO 8601 with an offset.", show_default=False)
+    ] = None,
+    ends_at: Annotated[
+        str | None, typer.Option(help="Not after: ISO 8601 with an offset.", show_default=False)
+    ] = None,
+    catch_up: Annotated[
+        CatchUp, typer.Option(help="Which fires that were missed are caught up with.")
+    ] = CatchUp.LATEST,
+    overlap: Annotated[
+        Overlap, typer.Option(help="skip: not while the task of the last fire has not ended.")
+    ] = Overlap.ALLOW,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Make a schedule, or put it in the place of the one of that name; a pause stays."""
+    from taskscheduler.application.preparing import encode_payload
+
+    if (cron is None) == (every is None):
+        message = "give either --cron or --every"
+        raise InvalidConfiguration(message)
+    definition = NewSchedule(
+        name=name,
+        kind=kind,
+        cron=cron,
+        every=None if every is None else o.span("--every", every),
+        time_zone=time_zone,
+        payload=encode_payload(json_of(payload)),
+        queue=queue,
+        priority=priority,
+        max_attempts=max_attempts,
+        timeout=None if timeout is None else o.span("--timeout", timeout),
+        starts_at=_moment_of("--starts-at", starts_at),
+        ends_at=_moment_of("--ends-at", ends_at),
+        catch_up=catch_up,
+        overlap=overlap,
+    )
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+
+        before = await _found(scheduler.schedules, name)
+        after, made = await scheduler.schedules.put(definition)
+        # By what it is, not by its revision: it may have fired meanwhile.
+        as_it_was = before is not None and before.definition == after.definition
+        done = "made" if made else "as it was" if as_it_was else "changed"
+        say(ScheduleMessage.of(after), as_json=json, text=f"{line_of(after)}  {done}")
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def delete(
+    names: Names,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Delete schedules; the tasks that they have stored stay."""
+
+    async def work(scheduler: Scheduler) -> None:
+        for name in names:
+            await scheduler.schedules.delete(name)
+            say({"deleted": name}, as_json=json, text=f"deleted {name}")
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def pause(
+    names: Names,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Let schedules not fire until they are resumed; tasks that they have stored go on."""
+    _for_each(names, database_url, schema, lambda s: s.pause, as_json=json)
+
+
+@app.command()
+def resume(
+    names: Names,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Let paused schedules fire again, from now on; what passed meanwhile is left out."""
+    _for_each(names, database_url, schema, lambda s: s.resume, as_json=json)
+
+
+@app.command()
+def trigger(
+    name: Name,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Store a task of a schedule for now, even of one that is paused, and print its id."""
+
+    async def work(scheduler: Scheduler) -> None:
+        task_id = await scheduler.schedules.trigger(name)
+        say({"id": task_id}, as_json=json, text=str(task_id))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def preview(
+    name: Name,
+    count: Annotated[int, typer.Option("-n", min=1, max=100, help="How many fires.")] = 10,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Tell when a schedule fires next, and then, in UTC and on the clocks of its zone."""
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.schedule_messages import PreviewMessage
+
+        schedule = await scheduler.schedules.get(name)
+        fires = await scheduler.schedules.preview(name, count)
+        found = PreviewMessage.of(schedule.definition, fires)
+        if json:
+            say(found, as_json=True, text="")
+            return
+        for fire in found.fires:
+            local = f"{fire.local:%a} {fire.local.isoformat()}"
+            typer.echo(f"{at_text(fire.at)}  {local}  {found.time_zone}")
+
+    with_scheduler(database_url, schema, work)
+
+
+def line_of(schedule: Schedule) -> str:
+    """Return ``schedule`` in one line."""
+    definition = schedule.definition
+    times = definition.cron if definition.every is None else f"every {_seconds(definition.every)}"
+    if schedule.is_paused:
+        state = f"paused since {at_text(schedule.paused_at)}"
+    elif schedule.next_fire_at is None:
+        state = "ended"
+    else:
+        state = f"next {at_text(schedule.next_fire_at)}"
+    return (
+        f"{definition.name:<20}  {definition.kind:<20}  {definition.queue:<12}  "
+        f"{times:<16}  {definition.time_zone}  {state}"
+    )
+
+
+def details_of(schedule: Schedule) -> list[str]:
+    """Return what the one line of ``schedule`` leaves out."""
+    definition = schedule.definition
+    attempts = "as its handler" if definition.max_attempts is None else definition.max_attempts
+    timeout = "as its handler" if definition.timeout is None else _seconds(definition.timeout)
+    start, end = at_text(definition.starts_at), at_text(definition.ends_at)
+    made, changed = at_text(schedule.created_at), at_text(schedule.changed_at)
+    return [
+        f"payload: {definition.payload.decode()}",
+        f"priority {definition.priority}  attempts {attempts}  timeout {timeout}",
+        f"starts {start}  ends {end}",
+        f"catch-up {definition.catch_up.value}  overlap {definition.overlap.value}",
+        f"last due {at_text(schedule.last_fire_at)}  last task {schedule.last_task_id or '-'}",
+        f"made {made}  changed {changed}  revision {schedule.revision}",
+    ]
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():.6f}".rstrip("0").rstrip(".") + " s"
+
+
+def _moment_of(option: str, text: str | None) -> datetime | None:
+    return None if text is None else moment_of(text, option)
+
+
+async def _all(schedules: Schedules) -> AsyncIterator[Schedule]:
+    after = ""
+    while page := await schedules.list(after=after, limit=PAGE):
+        for schedule in page:
+            yield schedule
+        after = page[-1].name
+
+
+async def _found(schedules: Schedules, name: str) -> Schedule | None:
+    from taskscheduler.domain.errors import ScheduleNotFound
+
+    try:
+        return await schedules.get(name)
+    except ScheduleNotFound:
+        return None
+
+
+def _for_each(
+    names: list[str],
+    database_url: str | None,
+    schema: str,
+    verb: Callable[[Schedules], Callable[[str], Awaitable[Schedule]]],
+    *,
+    as_json: bool,
+) -> None:
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+
+        for name in names:
+            schedule = await verb(scheduler.schedules)(name)
+            say(ScheduleMessage.of(schedule), as_json=as_json, text=line_of(schedule))
+
+    with_scheduler(database_url, schema, work)

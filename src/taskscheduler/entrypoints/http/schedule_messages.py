@@ -1,0 +1,216 @@
+"""What goes over the wire for schedules."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from taskscheduler.application.preparing import encode_payload
+from taskscheduler.domain.schedule import (
+    CRON_CHARACTERS_MAX,
+    EVERY_MAX,
+    EVERY_MIN,
+    TIME_ZONE_CHARACTERS_MAX,
+    CatchUp,
+    NewSchedule,
+    Overlap,
+    Schedule,
+)
+from taskscheduler.domain.task import (
+    PRIORITY_DEFAULT,
+    PRIORITY_LOWEST,
+    QUEUE_DEFAULT,
+    TIMEOUT_MAX,
+)
+from taskscheduler.entrypoints.http.messages import YEARS, Name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Cron = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=CRON_CHARACTERS_MAX,
+        description="minute hour day month weekday, six fields if seconds come first, or @daily",
+        examples=["0 3 * * *"],
+    ),
+]
+Every = Annotated[
+    float,
+    Meta(
+        ge=EVERY_MIN.total_seconds(),
+        le=EVERY_MAX.total_seconds(),
+        description="seconds between two fires, instead of cron",
+    ),
+]
+Zone = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=TIME_ZONE_CHARACTERS_MAX,
+        description="an IANA name: whose clocks cron goes by",
+        examples=["Europe/Berlin"],
+    ),
+]
+Bound = Annotated[
+    datetime, Meta(tz=True, description="ISO 8601 with an offset", extra_json_schema=YEARS)
+]
+Priority = Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
+Payload = Annotated[Any, Meta(description="any JSON value, handed to the handler")]
+Attempts = Annotated[int, Meta(ge=1, le=32_767)]
+Timeout = Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())]
+
+
+class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
+    """All of a schedule but its name. Exactly one of cron and every_s is given."""
+
+    kind: Annotated[Name, Meta(examples=["Foo"])]
+    cron: Cron | UnsetType = UNSET
+    every_s: Every | UnsetType = UNSET
+    time_zone: Zone = "UTC"
+    payload: Payload = None
+    queue: Name = QUEUE_DEFAULT
+    priority: Priority = PRIORITY_DEFAULT
+    max_attempts: Attempts | None = None
+    timeout_s: Timeout | None = None
+    starts_at: Bound | None = None
+    ends_at: Bound | None = None
+    catch_up: CatchUp = CatchUp.LATEST
+    overlap: Overlap = Overlap.ALLOW
+
+    def schedule(self, name: str) -> NewSchedule:
+        """Return what is asked for, under ``name``. Raises InvalidSchedule."""
+        return NewSchedule(name=name, **fields_of(self))
+
+
+class PutScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
+    """A schedule whose name is in the path. Exactly one of cron and every_s is given."""
+
+    name: Name | UnsetType = UNSET
+
+
+class NewScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
+    """A schedule to be made. Exactly one of cron and every_s is given."""
+
+    name: Annotated[Name, Meta(examples=["nightly-report"])]
+
+
+class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
+    """New values for a schedule; what is left out stays as it is."""
+
+    kind: Name | UnsetType = UNSET
+    cron: Cron | UnsetType = UNSET
+    every_s: Every | UnsetType = UNSET
+    time_zone: Zone | UnsetType = UNSET
+    payload: Payload = UNSET
+    queue: Name | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    max_attempts: Attempts | UnsetType | None = UNSET
+    timeout_s: Timeout | UnsetType | None = UNSET
+    starts_at: Bound | UnsetType | None = UNSET
+    ends_at: Bound | UnsetType | None = UNSET
+    catch_up: CatchUp | UnsetType = UNSET
+    overlap: Overlap | UnsetType = UNSET
+
+
+class ScheduleMessage(Struct, kw_only=True):
+    """A schedule. `next_fire_at` is null while it is paused, and once it has ended."""
+
+    name: str
+    kind: str
+    queue: str
+    priority: int
+    payload: Any
+    cron: str | None
+    every_s: float | None
+    time_zone: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    catch_up: CatchUp
+    overlap: Overlap
+    max_attempts: int | None
+    timeout_s: float | None
+    paused: bool
+    paused_at: datetime | None
+    next_fire_at: datetime | None
+    last_fire_at: datetime | None
+    last_task_id: UUID | None
+    created_at: datetime
+    changed_at: datetime
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> ScheduleMessage:
+        """Return ``schedule`` as it is sent."""
+        definition = schedule.definition
+        return cls(
+            name=definition.name,
+            kind=definition.kind,
+            queue=definition.queue,
+            priority=definition.priority,
+            payload=msgspec.Raw(definition.payload),
+            cron=definition.cron,
+            every_s=_seconds(definition.every),
+            time_zone=definition.time_zone,
+            starts_at=definition.starts_at,
+            ends_at=definition.ends_at,
+            catch_up=definition.catch_up,
+            overlap=definition.overlap,
+            max_attempts=definition.max_attempts,
+            timeout_s=_seconds(definition.timeout),
+            paused=schedule.is_paused,
+            paused_at=schedule.paused_at,
+            next_fire_at=schedule.next_fire_at,
+            last_fire_at=schedule.last_fire_at,
+            last_task_id=schedule.last_task_id,
+            created_at=schedule.created_at,
+            changed_at=schedule.changed_at,
+        )
+
+
+class FireMessage(Struct):
+    """When a schedule fires; `local` is what the clocks of its zone show then."""
+
+    at: datetime
+    local: datetime
+
+
+class PreviewMessage(Struct):
+    """The next fires of a schedule, the earliest first; fewer than asked for if it ends."""
+
+    name: str
+    time_zone: str
+    fires: list[FireMessage]
+
+    @classmethod
+    def of(cls, definition: NewSchedule, fires: Sequence[datetime]) -> PreviewMessage:
+        """Return ``fires`` as they are sent."""
+        zone = ZoneInfo(definition.time_zone)
+        shown = [FireMessage(at, at.astimezone(zone)) for at in fires]
+        return cls(definition.name, definition.time_zone, shown)
+
+
+def fields_of(message: Struct) -> dict[str, Any]:
+    """Return what ``message`` gives of the fields of ``NewSchedule``, but for the name."""
+    given = {
+        name: value
+        for name in message.__struct_fields__
+        if (value := getattr(message, name)) is not UNSET
+    }
+    given.pop("name", None)
+    if "payload" in given:
+        given["payload"] = encode_payload(given["payload"])
+    for wire, field in (("every_s", "every"), ("timeout_s", "timeout")):
+        if wire in given:
+            seconds: float | None = given.pop(wire)
+            given[field] = None if seconds is None else timedelta(seconds=seconds)
+    return given
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()
