@@ -153,6 +153,18 @@ async def test_names_that_somebody_deallocated_are_not_missed(
     assert not connection.closed
 
 
+async def test_who_misses_a_name_forgets_no_other(connection: PooledConnection) -> None:
+    """One that the session was given anew since would be given a second time, and refused."""
+    first, second = Statement.of(b"SELECT 1"), Statement.of(b"SELECT 2")
+    for statement in (first, first, second):
+        await connection.send(statement, {})
+    await connection.execute("DEALLOCATE ALL")
+    for statement, number in ((second, 2), (first, 1), (second, 2), (second, 2), (first, 1)):
+        assert await connection.send(statement, {}) == [(number,)]
+    assert await connection.send(PREPARED, {}) == [(2,)]
+    assert not connection.closed
+
+
 async def test_two_at_once_are_sent_one_after_the_other(connection: PooledConnection) -> None:
     words = [str(number) for number in range(20)]
     answers = asyncio.gather(*(word(connection, each) for each in words))

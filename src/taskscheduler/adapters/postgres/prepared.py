@@ -113,8 +113,9 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
                 send = partial(pgconn.send_query_prepared, name, given)
                 return await self._exchange(send, result_format=Format.BINARY)
             except psycopg.errors.InvalidSqlStatementName:
-                # Not executed. After a rollback the driver deallocates all that the session has.
-                self._is_prepared.clear()
+                # Not executed. After a rollback the driver deallocates all that the session has;
+                # others may have been given to it anew since, so this one alone is forgotten.
+                self._is_prepared[name] = False
         self._is_prepared.setdefault(name, False)
         send = partial(pgconn.send_query_params, statement.text, given)
         return await self._exchange(send, result_format=Format.BINARY)
