@@ -72,6 +72,7 @@ async def tasks_of(scheduler: Scheduler) -> list[Task]:
     [
         ({"name": ""}, "name"),
         ({"name": "a b"}, "name"),
+        ({"name": ".."}, "name"),
         ({"cron": None}, "cron"),
         ({"every": HOUR}, "cron"),
         ({"cron": "*" * 257}, "cron"),

@@ -132,7 +132,16 @@ def test_an_expression_that_is_none(expression: str):
 
 @pytest.mark.parametrize(
     "zone",
-    ["", "Europe/Atlantis", "../../etc/passwd", "/etc/localtime", "x" * 65, "a\0b", "Europe"],
+    [
+        "",
+        "Europe/Atlantis",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "localtime",
+        "x" * 65,
+        "a\0b",
+        "Europe",
+    ],
 )
 @pytest.mark.parametrize("fields", [{"every": timedelta(hours=1)}, {"cron": "0 * * * *"}])
 def test_a_zone_that_is_none(zone: str, fields: dict[str, Any]):

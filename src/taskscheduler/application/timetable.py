@@ -31,6 +31,8 @@ NICKNAMES: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+OWN: Final = frozenset({"localtime", "posixrules"})
+"""Files among the zones that are another zone on each machine."""
 TICK: Final = timedelta(microseconds=1)
 SECOND: Final = timedelta(seconds=1)
 
@@ -43,6 +45,13 @@ class Beat(Protocol):
         ...
 
 
+def zone_of(name: str) -> ZoneInfo:
+    """Return the zone of that name. Raises what ``ZoneInfo`` does."""
+    if name in OWN:
+        raise ZoneInfoNotFoundError(name)
+    return ZoneInfo(name)
+
+
 class Cron:
     """``Beat`` by a cron expression."""
 
@@ -50,7 +59,7 @@ class Cron:
         """Read both. Raises InvalidSchedule."""
         self._expression = NICKNAMES.get(expression.strip().lower(), expression)
         try:
-            self._zone = ZoneInfo(time_zone)
+            self._zone = zone_of(time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             reason = f"{time_zone!r} is no IANA time zone, such as Europe/Berlin"
             raise InvalidSchedule("time_zone", reason) from None

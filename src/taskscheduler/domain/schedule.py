@@ -76,8 +76,8 @@ class NewSchedule:
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
-        if NAME.fullmatch(self.name) is None:
-            raise InvalidSchedule("name", f"must be {NAME_FORM}")
+        if NAME.fullmatch(self.name) is None or not self.name.strip("."):
+            raise InvalidSchedule("name", f"must be {NAME_FORM}, and not only dots")
         self._check_times()
         if self.catch_up is CatchUp.ALL and self.overlap is Overlap.SKIP:
             reason = "cannot be all where overlap is skip: of many at once one would be stored"

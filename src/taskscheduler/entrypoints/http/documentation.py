@@ -74,10 +74,15 @@ def _raw(message: type[msgspec.Struct], **more: Any) -> _RawSchema:
 
 NEW_TASK: Final = _raw(NewTaskMessage)
 TASK_EDIT: Final = _raw(TaskEditMessage, minProperties=1)
-BY_ONE: Final = [{"required": ["cron"]}, {"required": ["every_s"]}]
-NEW_SCHEDULE: Final = _raw(NewScheduleMessage, oneOf=BY_ONE)
-PUT_SCHEDULE: Final = _raw(PutScheduleMessage, oneOf=BY_ONE)
-SCHEDULE_EDIT: Final = _raw(ScheduleEditMessage, minProperties=1)
+# Not as oneOf: of that, generators make a body of any type.
+NOT_BOTH: Final[dict[str, Any]] = {
+    "if": {"required": ["cron"]},
+    "then": {"properties": {"every_s": False}},
+}
+EITHER: Final[dict[str, Any]] = {**NOT_BOTH, "else": {"required": ["every_s"]}}
+NEW_SCHEDULE: Final = _raw(NewScheduleMessage, **EITHER)
+PUT_SCHEDULE: Final = _raw(PutScheduleMessage, **EITHER)
+SCHEDULE_EDIT: Final = _raw(ScheduleEditMessage, minProperties=1, **NOT_BOTH)
 IF_MATCH: Final = Parameter(
     name="If-Match",
     param_in="header",

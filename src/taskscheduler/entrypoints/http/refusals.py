@@ -112,6 +112,10 @@ STORING: Final = (
     | TOO_LARGE
     | _refused(_AWAY)
 )
+LISTING_SCHEDULES: Final = _refused(
+    BadRequest("filter", "unknown parameter; known are limit and cursor"),
+    BadRequest("limit", "Expected `int` >= 1"),
+) | _refused(_AWAY)
 FINDING_SCHEDULES: Final = (
     _refused(_NO_SCHEDULE) | _refused(ScheduleNotFound(_NIGHTLY)) | _refused(_AWAY)
 )
@@ -125,10 +129,14 @@ MAKING_SCHEDULES: Final = (
     | TOO_LARGE
     | _refused(_AWAY)
 )
-PUTTING_SCHEDULES: Final = MAKING_SCHEDULES | _refused(
-    ScheduleExists(_NIGHTLY), ScheduleChanged(_NIGHTLY)
+PUTTING_SCHEDULES: Final = (
+    MAKING_SCHEDULES
+    | _refused(_NO_SCHEDULE, _BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND)
+    | _refused(ScheduleExists(_NIGHTLY), ScheduleChanged(_NIGHTLY))
 )
-EDITING_SCHEDULES: Final = CHANGING_SCHEDULES | _refused(_BAD_CRON, _UNKNOWN_KIND) | TOO_LARGE
+EDITING_SCHEDULES: Final = (
+    CHANGING_SCHEDULES | _refused(_NO_SCHEDULE, _BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND) | TOO_LARGE
+)
 BULK: Final = (
     _refused(BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts"))
     | _refused(_ENDED)

@@ -57,7 +57,7 @@ decode_edit = msgspec.json.Decoder(ScheduleEditMessage)
     "/schedules",
     opt=reached_by("read", tenants=True),
     operation_class=docs.Documented,
-    responses=refusals.LISTING,
+    responses=refusals.LISTING_SCHEDULES,
     summary="List schedules, by name",
 )
 async def list_schedules(
