@@ -29,6 +29,7 @@ from taskscheduler.entrypoints.http.messages import (
     WakeUpsMessage,
 )
 from taskscheduler.entrypoints.http.operating import operating_router
+from taskscheduler.entrypoints.http.pages import page_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.http.telling import told
 from taskscheduler.entrypoints.http.tracing import traced
@@ -152,6 +153,7 @@ def create_app(
             operating_router(scheduler),
             event_router(scheduler),
             list_audit,
+            page_router(),
         ],
         dependencies={
             "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
