@@ -84,6 +84,8 @@ def pytest_report_header() -> list[str]:
     lines = [str(choice())]
     if located("prometheus") is None:
         lines.append("Prometheus: NOT HERE, what tests/integration/prometheus says is NOT TESTED")
+    if located("chromium") is None:
+        lines.append("Chromium: NOT HERE, what tests/integration/http/browser says is NOT TESTED")
     return lines
 
 

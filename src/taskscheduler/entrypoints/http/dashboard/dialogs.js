@@ -63,9 +63,10 @@ export function dialog(title, content, { action, submit, danger = false, only = 
 /**
  * Ask for a key.
  * @param {string} why what the service said
+ * @param {{orNone?: boolean}} [options] whether an empty field is an answer, too
  * @returns {Promise<string | null>}
  */
-export function askForKey(why) {
+export function askForKey(why, { orNone = false } = {}) {
   const field = /** @type {HTMLInputElement} */ (el("input", {
     id: "key-field", type: "password", autocomplete: "off", spellcheck: "false",
     placeholder: "tsk_…", "aria-describedby": "key-why",
@@ -78,7 +79,7 @@ export function askForKey(why) {
       el("p", { class: "hint" }, "It stays in this tab, until the tab is closed. ",
         "One is made by: taskscheduler keys add"),
     ],
-    { action: "Use this key", submit: () => field.value.trim() || undefined },
+    { action: "Use this key", submit: () => field.value.trim() || (orNone ? "" : undefined) },
   );
 }
 

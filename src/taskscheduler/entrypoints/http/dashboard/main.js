@@ -57,8 +57,12 @@ function show() {
   forget();
   for (const each of known("nav").children) {
     const current = each.getAttribute("href") === `#/${first}`;
-    if (current) each.setAttribute("aria-current", "page");
-    else each.removeAttribute("aria-current");
+    if (!current) {
+      each.removeAttribute("aria-current");
+      continue;
+    }
+    each.setAttribute("aria-current", "page");
+    each.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   if (!make) {
     fill(known("view"), el("h1", { tabindex: -1 }, "There is no such view"));
@@ -107,16 +111,18 @@ function nameClock() {
   clock.title = isLocal() ? "Show exact times in UTC" : "Show exact times as clocks here do";
 }
 
-connect(askForKey, told);
+connect((why) => askForKey(why), told);
 fill(known("nav"), VIEWS.map(([name, title]) => el("a", { href: `#/${name}` }, title)));
 known("clock").addEventListener("click", () => {
   switchClock();
   nameClock();
 });
 known("key").addEventListener("click", async () => {
-  const key = await askForKey("Which key is this page to call the API with?");
+  const why = "Which key is this page to call the API with? With none here, it calls without.";
+  const key = await askForKey(why, { orNone: true });
   if (key !== null) {
     useKey(key);
+    told(null);
     show();
   }
 });

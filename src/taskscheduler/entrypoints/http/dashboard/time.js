@@ -41,7 +41,9 @@ export function span(seconds) {
 function relative(at) {
   const seconds = (Date.parse(at) - Date.now()) / 1000;
   if (Math.abs(seconds) < 1) return "now";
-  return seconds > 0 ? `in ${span(seconds)}` : `${span(seconds)} ago`;
+  // Of what is minutes away no seconds: a page full of them would never be at rest.
+  const away = Math.abs(seconds) < 60 ? seconds : Math.trunc(seconds / 60) * 60;
+  return seconds > 0 ? `in ${span(away)}` : `${span(away)} ago`;
 }
 
 /**

@@ -96,7 +96,7 @@ export function table(caption, columns, rows, empty) {
       bare ? el("span", { class: "unseen" }, head) : head));
   const lines = rows.map((row) => el("tr", {}, columns.map(({ head, cell, number, bare }) => {
     // Narrow pages show a row as a card, and the head beside each value.
-    const inside = cell(row);
+    const inside = el("div", {}, cell(row));
     return el("td", { class: number && "number", "data-head": bare ? "" : head }, inside);
   })));
   return el(

@@ -36,7 +36,7 @@ export function overviewView(_place, refresh) {
   async function loadQueues(signal) {
     const { data } = await get("queues", [], signal);
     draws.numbers(data, () => numbersOf(data));
-    draws.queues(data, () => table("Queues", queueColumns(refresh), data, "No queue is in use."));
+    draws.queues(data, () => table("Queues", queueColumns(refresh, true), data, "No queue is in use."));
   }
 
   /** @param {AbortSignal} signal */
@@ -98,7 +98,7 @@ function healthOf(status, data) {
     polling
       ? el("span", {}, pill("Wake-ups degraded", "warn"), ` since `, time(wakeups.since),
         `: ${wakeups.reason ?? "workers poll"}`)
-      : el("span", {}, wakeups ? `Wake-ups by ${wakeups.by}` : ""),
+      : wakeups ? el("span", {}, `Wake-ups by ${wakeups.by}: ${wakeups.state}`) : null,
   ];
 }
 

@@ -26,9 +26,10 @@ export function queuesView(_place, refresh) {
 
 /**
  * @param {() => Promise<void>} refresh
+ * @param {boolean} [brief] without what there is no room for beside other things
  * @returns {import("../widgets.js").Column<any>[]}
  */
-export function queueColumns(refresh) {
+export function queueColumns(refresh, brief = false) {
   return [
     { head: "Queue", cell: ({ name }) => tasksLink({ queue: name }, name) },
     { head: "Due", cell: ({ due }) => number(due), number: true },
@@ -38,7 +39,7 @@ export function queueColumns(refresh) {
     {
       head: "State",
       cell: ({ paused, paused_at: at }) =>
-        paused ? [pill("Paused", "warn"), " ", time(at)] : pill("Open", "good"),
+        paused ? [pill("Paused", "warn"), " ", brief ? null : time(at)] : pill("Open", "good"),
     },
     {
       head: "Actions", bare: true,

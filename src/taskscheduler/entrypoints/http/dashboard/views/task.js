@@ -40,7 +40,8 @@ export function taskView({ path }, refresh) {
   return {
     title: `Task …${id.slice(-12)}`,
     beside: head,
-    root: el("div", { class: "panels" }, why.root, facts.root, payload.root, attempts.root),
+    root: el("div", { class: "panels" },
+      el("div", { class: "column" }, why.root, facts.root, payload.root), attempts.root),
     every: () => everyMs,
     load: async (signal) => {
       const { data, text, etag } = await get(address, [], signal);
@@ -85,11 +86,12 @@ function factsOf(task) {
 
 /** @param {any} cause */
 function reasonOf(cause) {
-  return el("li", {}, el("strong", {}, cause.reason.replace(/(?<=[a-z])(?=[A-Z])/g, " ")), " ",
-    el("span", {}, cause.detail),
-    cause.until ? [" Until ", time(cause.until), "."] : null,
-    cause.since ? [" Since ", time(cause.since), "."] : null,
-    cause.before ? ` Before it: ${number(cause.before)}.` : null);
+  // NoWorker is No worker.
+  const name = cause.reason.replace(/(?<=[a-z])[A-Z]/g, (/** @type {string} */ each) => ` ${each.toLowerCase()}`);
+  return el("li", {}, el("strong", {}, name), ": ", cause.detail,
+    cause.until ? ["; this ends ", time(cause.until)] : null,
+    cause.since ? ["; this began ", time(cause.since)] : null,
+    cause.before ? `; before it come ${number(cause.before)}` : null);
 }
 
 /**
