@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Request, Response, Router, route
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 from taskscheduler.entrypoints.http.access import OPEN
 from taskscheduler.entrypoints.http.errors import HANDLERS
@@ -70,7 +71,9 @@ def page_router() -> Router:
         return _served(request, found[PAGE])
 
     @route("/dashboard/{file:path}", http_method=["GET", "HEAD"], opt=OPEN, include_in_schema=False)
-    async def dashboard_file(request: Request[Any, Any, Any], file: str) -> Response[bytes]:
+    async def dashboard_file(
+        request: Request[Any, Any, Any], file: FromPath[str]
+    ) -> Response[bytes]:
         """Answer with a file that the page needs."""
         part = found.get(file.lstrip("/"))
         if part is None:
