@@ -18,6 +18,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 
 from taskscheduler.entrypoints.http.access import OPEN
+from taskscheduler.entrypoints.http.browsers import OWN_PAGE
 from taskscheduler.entrypoints.http.errors import HANDLERS
 
 if TYPE_CHECKING:
@@ -90,7 +91,15 @@ def page_router() -> Router:
 def _served(request: Request[Any, Any, Any], part: Part) -> Response[bytes]:
     # Kept, but never used unasked: after an upgrade no old part may meet a new one.
     headers = {"ETag": part.tag, "Cache-Control": "no-cache"}
+    if part.media_type == MEDIA_TYPES[".html"]:
+        # Said here, for 304, too: a browser gives the page that it has kept the headers of that.
+        name, policy = OWN_PAGE
+        headers[name.decode()] = policy.decode()
     given = ",".join(request.headers.getall("if-none-match", [])).split(",")
-    if {part.tag, "*"} & {each.strip().removeprefix("W/") for each in given}:
-        return Response(b"", status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(part.content, media_type=part.media_type, headers=headers)
+    same = bool({part.tag, "*"} & {each.strip().removeprefix("W/") for each in given})
+    return Response(
+        b"" if same else part.content,
+        status_code=HTTPStatus.NOT_MODIFIED if same else HTTPStatus.OK,
+        media_type=part.media_type,
+        headers=headers,
+    )
