@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.integration.conftest import located
+from tests.integration.conftest import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.integration.processes import Programs
 
-CHROMIUM: Final = located("chromium")
+CHROMIUM: Final = chromium()
 if CHROMIUM is None:
     collect_ignore_glob = ["test_*.py"]
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The page around the views: which one is shown, and what is said above all of them. */
 
-import { connect, keyInUse, useKey } from "./api.js";
+import { ApiError, connect, keyInUse, useKey } from "./api.js";
 import { askForKey } from "./dialogs.js";
 import { el, fill, known } from "./dom.js";
 import { banner, forget } from "./messages.js";
@@ -86,8 +86,9 @@ function show() {
     },
     view.every ?? (() => 0),
     (error) => {
-      trouble.textContent = refusal(error);
-      trouble.hidden = false;
+      // Of what passes the banner tells, and what was there before is left in its place.
+      trouble.hidden = error instanceof ApiError && error.passes;
+      trouble.textContent = trouble.hidden ? "" : refusal(error);
     },
   );
   refresher.now();
@@ -96,8 +97,7 @@ function show() {
 /** @param {import("./api.js").ApiError | null} error of the latest answer */
 function told(error) {
   known("key").classList.toggle("set", keyInUse() !== null);
-  if (error === null) banner(null);
-  else if (error.passes) banner(`${capital(error.message)}. This page keeps trying.`);
+  banner(error?.passes ? `${capital(error.message)}. This page keeps trying.` : null);
 }
 
 /** @param {string} text */

@@ -7,6 +7,7 @@
 import { ApiError } from "./api.js";
 
 const AGAIN_MS = 3_000;
+const REFUSED_MS = 30_000;
 
 export class Refresher {
   /**
@@ -42,9 +43,10 @@ export class Refresher {
     } catch (error) {
       if (signal.aborted) return;
       this._failed(error);
-      waitMs = this._everyMs();
       if (error instanceof ApiError && error.passes) {
         waitMs = Math.max(error.retryAfter * 1000, AGAIN_MS);
+      } else if (this._everyMs() > 0) {
+        waitMs = REFUSED_MS; // each refusal is a line in the service's log
       }
     }
     if (waitMs === 0 || signal.aborted) return;

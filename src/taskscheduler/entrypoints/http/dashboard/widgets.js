@@ -119,17 +119,23 @@ export function panel(title, beside = null) {
   return { root, body };
 }
 
+const REFUSED_MS = 30_000;
+/** @type {WeakMap<HTMLElement, number>} */
+const refused = new WeakMap();
+
 /**
  * Load what one part of a view shows. What is refused is said there, and the rest goes on; what
- * will pass is for the whole page to wait for.
+ * will pass is for the whole page to wait for. A part that was refused is not asked for each time.
  * @param {HTMLElement} body
  * @param {() => Promise<void>} load
  */
 export async function within(body, load) {
+  if (Date.now() - (refused.get(body) ?? -Infinity) < REFUSED_MS) return;
   try {
     await load();
   } catch (error) {
     if (!(error instanceof ApiError) || error.passes || error.status === 401) throw error;
+    refused.set(body, Date.now());
     fill(body, el("p", { class: "empty" }, refusal(error)));
   }
 }

@@ -59,5 +59,8 @@ const COLUMNS = [
     cell: ({ task_id: task, target }) => (task ? taskLink(task) : (target ?? "–")),
   },
   { head: "From", cell: ({ address }) => address ?? "–" },
-  { head: "Request", cell: ({ request_id: id }) => el("span", { class: "id", title: id ?? "" }, id ?? "–") },
+  {
+    head: "Request",
+    cell: ({ request_id: id }) => el("span", { class: "id clip", title: id ?? "" }, id ?? "–"),
+  },
 ];

@@ -69,7 +69,8 @@ export function overviewView(_place, refresh) {
   return {
     title: "Overview",
     root: el("div", {}, health, numbers,
-      el("div", { class: "panels" }, queues.root, failed.root, workers.root, schedules.root)),
+      el("div", { class: "panels" },
+        el("div", { class: "column" }, queues.root, workers.root, schedules.root), failed.root)),
     every: () => EVERY_MS,
     load: async (signal) => {
       await Promise.all([

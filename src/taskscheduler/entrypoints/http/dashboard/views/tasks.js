@@ -24,10 +24,11 @@ export function tasksView({ query }, refresh) {
   const body = el("div", { class: "panel body" });
   const draw = filler(body);
   const bar = el("div", { class: "bar" });
+  const fillBar = filler(bar);
   drawBar();
 
   function drawBar() {
-    fill(bar,
+    fillBar(selected.size, () => [
       el("div", { class: "group", role: "group", "aria-label": "Selected tasks" },
         el("span", {}, `${selected.size} selected`),
         VERBS.map((verb) => doing(verb.name, async () => {
@@ -49,7 +50,8 @@ export function tasksView({ query }, refresh) {
         }, {
           class: verb.danger && "danger", "data-key": `all ${verb.name}`,
           "aria-label": `${verb.name} all tasks that match`,
-        }))));
+        }))),
+    ]);
   }
 
   /** Show what is selected. */
