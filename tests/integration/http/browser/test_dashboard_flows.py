@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from playwright.sync_api import expect
 
 from tests.integration.processes import Programs, eventually
@@ -282,14 +283,15 @@ def test_a_key_of_some_queues_sees_its_tasks_and_is_told_the_rest(
     expect(page.get_by_text("1 task cancelled.")).to_be_visible()
 
 
-def test_it_waits_for_a_database_that_is_away(page: Page, service: str):
+@pytest.mark.parametrize("view", ["#/", "#/queues"])
+def test_it_waits_for_a_database_that_is_away(page: Page, service: str, view: str):
     def away(route: Route) -> None:
         detail = "the database cannot be reached at present; try again"
         route.fulfill(status=503, json={"detail": detail}, content_type="application/problem+json")
 
     page.clock.install()
     page.route(f"{service}/queues", away)
-    page.goto(f"{service}/#/queues")
+    page.goto(f"{service}/{view}")
     expect(page.locator("#banner")).to_contain_text("The database cannot be reached")
     page.unroute(f"{service}/queues")
     page.clock.fast_forward(5_000)

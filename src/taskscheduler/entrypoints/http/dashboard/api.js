@@ -44,17 +44,16 @@ let askForKey = async () => null;
 /** @type {Promise<string | null> | null} */
 let asking = null;
 let declined = false;
-/** @type {(error: ApiError | null) => void} */
-let tell = () => {};
+let keyChanged = () => {};
 
 /**
- * Say how to ask for a key, and whom to tell of each answer: an error, or null if all is well.
+ * Say how to ask for a key, and whom to tell when another is in use.
  * @param {AskForKey} ask
- * @param {(error: ApiError | null) => void} told
+ * @param {() => void} changed
  */
-export function connect(ask, told) {
+export function connect(ask, changed) {
   askForKey = ask;
-  tell = told;
+  keyChanged = changed;
 }
 
 /** @returns {string | null} */
@@ -67,6 +66,7 @@ export function useKey(key) {
   declined = false;
   if (key) sessionStorage.setItem(KEY, key);
   else sessionStorage.removeItem(KEY);
+  keyChanged();
 }
 
 /**
@@ -81,24 +81,18 @@ export async function call(method, path, options = {}) {
   for (;;) {
     const key = keyInUse();
     try {
-      const answer = await once(method, path, options, key);
-      if (answer.status < 400) tell(null);
-      return answer;
+      return await once(method, path, options, key);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (error.status === 401 && !declined) {
-        // Another call may have been given a key meanwhile; if not, all wait for one answer.
-        if (key !== keyInUse()) continue;
-        asking ??= askForKey(error.message).finally(() => { asking = null; });
-        const given = await asking;
-        if (given !== null) {
-          useKey(given);
-          continue;
-        }
+      if (!(error instanceof ApiError) || error.status !== 401 || declined) throw error;
+      // Another call may have been given a key meanwhile; if not, all wait for one answer.
+      if (key !== keyInUse()) continue;
+      asking ??= askForKey(error.message).finally(() => { asking = null; });
+      const given = await asking;
+      if (given === null) {
         declined = true;
+        throw error;
       }
-      tell(error);
-      throw error;
+      useKey(given);
     }
   }
 }

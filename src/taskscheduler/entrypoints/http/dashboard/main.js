@@ -55,6 +55,8 @@ function show() {
   refresher?.end();
   refresher = null;
   forget();
+  banner(null);
+  leaveDialogs();
   for (const each of known("nav").children) {
     const current = each.getAttribute("href") === `#/${first}`;
     if (!current) {
@@ -83,21 +85,29 @@ function show() {
     async (signal) => {
       await load(signal);
       trouble.hidden = true;
+      banner(null);
     },
     view.every ?? (() => 0),
     (error) => {
       // Of what passes the banner tells, and what was there before is left in its place.
-      trouble.hidden = error instanceof ApiError && error.passes;
-      trouble.textContent = trouble.hidden ? "" : refusal(error);
+      const passes = error instanceof ApiError && error.passes;
+      banner(passes ? `${capital(refusal(error))}. This page keeps trying.` : null);
+      trouble.hidden = passes;
+      trouble.textContent = passes ? "" : refusal(error);
     },
   );
   refresher.now();
 }
 
-/** @param {import("./api.js").ApiError | null} error of the latest answer */
-function told(error) {
+/** Who goes elsewhere has left a dialog that was about this view; one for a key is about all. */
+function leaveDialogs() {
+  for (const each of document.querySelectorAll("dialog:not(:has(#key-field))")) {
+    /** @type {HTMLDialogElement} */ (each).close();
+  }
+}
+
+function nameKey() {
   known("key").classList.toggle("set", keyInUse() !== null);
-  banner(error?.passes ? `${capital(error.message)}. This page keeps trying.` : null);
 }
 
 /** @param {string} text */
@@ -111,7 +121,7 @@ function nameClock() {
   clock.title = isLocal() ? "Show exact times in UTC" : "Show exact times as clocks here do";
 }
 
-connect((why) => askForKey(why), told);
+connect((why) => askForKey(why), nameKey);
 fill(known("nav"), VIEWS.map(([name, title]) => el("a", { href: `#/${name}` }, title)));
 known("clock").addEventListener("click", () => {
   switchClock();
@@ -122,7 +132,6 @@ known("key").addEventListener("click", async () => {
   const key = await askForKey(why, { orNone: true });
   if (key !== null) {
     useKey(key);
-    told(null);
     show();
   }
 });
@@ -131,6 +140,7 @@ known("skip").addEventListener("click", (event) => {
   known("view").focus();
 });
 nameClock();
+nameKey();
 window.addEventListener("hashchange", show);
 setInterval(() => {
   if (!document.hidden) tick();

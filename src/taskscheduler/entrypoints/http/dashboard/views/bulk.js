@@ -118,7 +118,9 @@ export async function changeMatching(verb, filters) {
       complain(error);
     }
   });
-  say(`${tasks(changed)} ${verb.done}.${finished ? "" : " It was not finished."}`);
+  if (finished || changed > 0) {
+    say(`${tasks(changed)} ${verb.done}.${finished ? "" : " It was not finished."}`);
+  }
   return true;
 }
 
