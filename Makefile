@@ -30,10 +30,11 @@ $(STAMP): pyproject.toml uv.lock
 	@touch $@
 
 .PHONY: setup-test
-setup-test: setup .clients/.up-to-date $(CLIENTS)/node_modules/.up-to-date ## Also provide PgBouncer, RabbitMQ and Prometheus, which the tests talk to
+setup-test: setup .clients/.up-to-date $(CLIENTS)/node_modules/.up-to-date ## Also provide PgBouncer, RabbitMQ, Prometheus and Chromium, which the tests talk to
 	@.ci/unpack pgbouncer
 	@.ci/unpack rabbitmq-server
 	@.ci/unpack prometheus || echo 'There is no Prometheus: its tests are left out' >&2
+	@.ci/unpack chromium || echo 'There is no Chromium: its tests are left out' >&2
 
 # The generator lives apart: what it asks for must not decide what the package is tested with.
 .clients/.up-to-date: pyproject.toml

@@ -84,7 +84,14 @@ def pytest_report_header() -> list[str]:
     lines = [str(choice())]
     if located("prometheus") is None:
         lines.append("Prometheus: NOT HERE, what tests/integration/prometheus says is NOT TESTED")
+    if chromium() is None:
+        lines.append("Chromium: NOT HERE, what tests/integration/http/browser says is NOT TESTED")
     return lines
+
+
+def chromium() -> str | None:
+    """Return the path of a Chromium, or of the browser that is made of it."""
+    return located("chromium") or located("google-chrome")
 
 
 #: Why the container that was chosen was not used after all.

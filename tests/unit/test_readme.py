@@ -29,6 +29,8 @@ DOCUMENTS: Final = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 QUOTED: Final = re.compile(r"# from (\S+)\n")
+PARAMETER: Final = re.compile(r"{(\w+):\w+}")
+NAMES: Final = {"task_id": "<id>"}
 COMMANDS_OF_SERVICES: Final = ("dev", "api", "worker", "migrate")
 
 
@@ -125,7 +127,7 @@ def test_every_route_is_in_the_table():
         call for row in rows(section("REST")) for call in re.findall(r"`([A-Z]+ /\S*)`", row[0])
     }
     routes = {
-        f"{method} {route.path.replace('{task_id:str}', '<id>').replace('{name:str}', '<name>')}"
+        f"{method} {PARAMETER.sub(lambda found: NAMES.get(found[1], f'<{found[1]}>'), route.path)}"
         for route in create_app(in_memory()).routes
         for method in getattr(route, "methods", ())
         if method not in {"OPTIONS", "HEAD"} and not route.path.startswith("/schema")

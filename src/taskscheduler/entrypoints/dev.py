@@ -94,6 +94,7 @@ async def _run(
         on_signals(stop)
         address = address_of(listening)
         say(f"taskscheduler is at {address}")
+        say(f"  dashboard          {address}/")
         say(f"  API documentation  {address}/schema")
         say(f"  access             {SAID[mode]}")
         say(f"  database           {url}")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 Call = tuple[str, str, Mapping[str, Any]]
-OPEN_PATHS = re.compile(r"/(healthz|readyz|schema(/.*)?)")
+OPEN_PATHS = re.compile(r"/(healthz|readyz|schema(/.*)?|dashboard/.*)?")
 ADMIN_PATHS = {"/audit"}
 TENANT = "acme."
 NIGHTLY = {"kind": "Foo", "cron": "@daily", "queue": TENANT + "a"}

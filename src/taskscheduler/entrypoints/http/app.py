@@ -29,6 +29,7 @@ from taskscheduler.entrypoints.http.messages import (
     WakeUpsMessage,
 )
 from taskscheduler.entrypoints.http.operating import operating_router
+from taskscheduler.entrypoints.http.pages import page_router
 from taskscheduler.entrypoints.http.schedules import schedule_router
 from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
 from taskscheduler.entrypoints.http.telling import told
@@ -154,6 +155,7 @@ def create_app(
             operating_router(scheduler),
             event_router(scheduler),
             list_audit,
+            page_router(),
         ],
         dependencies={
             "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),

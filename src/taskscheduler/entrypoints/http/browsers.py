@@ -36,11 +36,12 @@ DOCUMENTATION: Final = (
         b"img-src 'self' data: https://cdn.jsdelivr.net; connect-src 'self'; worker-src blob:"
     ),
 )
+# Payloads and errors are anybody's: no script or style in the page, and no text becomes markup.
 OWN_PAGE: Final = (
     CSP,
     (
-        b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-        b"img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+        b"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        b"object-src 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     ),
 )
 DOCUMENTATION_PATH: Final = "/schema"
