@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -20,29 +19,6 @@ if TYPE_CHECKING:
 HOSTILE: Final = "<img src=x onerror=alert(1)>"
 LONG_NUMBER: Final = "12345678901234567890"
 LATER: Final = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-SCHEDULE: Final[dict[str, Any]] = {
-    "name": "nightly",
-    "kind": "Quick",
-    "queue": "default",
-    "priority": 5,
-    "payload": {"a": 1},
-    "cron": "0 3 * * *",
-    "every_s": None,
-    "time_zone": "Europe/Berlin",
-    "starts_at": None,
-    "ends_at": None,
-    "catch_up": "latest",
-    "overlap": "allow",
-    "max_attempts": None,
-    "timeout_s": None,
-    "paused": False,
-    "paused_at": None,
-    "next_fire_at": LATER,
-    "last_fire_at": None,
-    "last_task_id": None,
-    "created_at": LATER,
-    "changed_at": LATER,
-}
 
 
 def stored(client: httpx.Client, **fields: Any) -> str:
@@ -316,43 +292,45 @@ def test_it_asks_for_nothing_while_nobody_looks(page: Page, service: str):
     assert len(asked) == 1
 
 
-def test_schedules_are_looked_at_and_changed(page: Page, service: str):
-    schedule = dict(SCHEDULE)
-    done: list[str] = []
+def test_schedules_are_made_looked_at_and_changed(
+    page: Page, service: str, client: httpx.Client, queue: str
+):
+    name = f"nightly-{queue}"
 
-    def answer(route: Route) -> None:
-        request = route.request
-        path = urlsplit(request.url).path
-        done.append(f"{request.method} {path}")
-        if path.endswith("/preview"):
-            fires = [{"at": LATER, "local": "2030-01-01T03:00:00"}]
-            route.fulfill(json={"name": "nightly", "time_zone": "Europe/Berlin", "fires": fires})
-        elif path.endswith("/trigger"):
-            route.fulfill(status=201, json={"id": "01a20928-20ba-7686-92a6-36011161cc11"})
-        elif path.endswith("/pause"):
-            schedule.update(paused=True, paused_at=LATER, next_fire_at=None)
-            route.fulfill(json=schedule)
-        elif request.method == "PUT":
-            schedule.update(json.loads(request.post_data or "{}"))
-            route.fulfill(json=schedule)
-        else:
-            route.fulfill(json=[schedule])
+    def kept() -> dict[str, Any]:
+        return client.get(f"/schedules/{name}").json()
 
-    page.route(re.compile(rf"{service}/schedules\b.*"), answer)
     page.goto(f"{service}/#/schedules")
-    press(page, "Pause nightly")
+    press(page, "New schedule")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Kind").fill("Quick")
+    page.get_by_label("Queue").fill(queue)
+    page.get_by_label("Time zone").fill("Europe/Berlin")
+    page.get_by_label("Cron expression").fill("0 3 * *")
+    page.get_by_label("Payload").fill('{"a": 1}')
+    press(page, "Save")
+    expect(page.get_by_role("dialog")).to_contain_text("is not understood")
+    page.get_by_label("Cron expression").fill("0 3 * * *")
+    press(page, "Save")
+    expect(page.get_by_text(f"Schedule {name} is stored.")).to_be_visible()
+    press(page, f"Pause {name}")
     expect(page.get_by_text("Paused", exact=True)).to_be_visible()
-    press(page, "Trigger nightly")
-    expect(page.get_by_text("is stored.")).to_be_visible()
-    press(page, "Preview nightly")
-    expect(page.get_by_role("dialog")).to_contain_text("2030-01-01T03:00:00")
+    assert kept()["paused"] is True
+    press(page, f"Trigger {name}")
+    eventually(lambda: client.get(f"/tasks?filter=queue:{queue}").json(), "a task")
+    press(page, f"Preview {name}")
+    (first, *_) = client.get(f"/schedules/{name}/preview").json()["fires"]
+    expect(page.get_by_role("dialog")).to_contain_text(first["local"])
     press(page, "Back")
-    press(page, "Edit nightly")
+    press(page, f"Edit {name}")
     page.get_by_label("Cron expression").fill("0 4 * * *")
     press(page, "Save")
     expect(page.get_by_text("0 4 * * *")).to_be_visible()
-    assert schedule["payload"] == {"a": 1}
-    assert {"POST /schedules/nightly/pause", "PUT /schedules/nightly"} <= set(done)
+    assert (kept()["cron"], kept()["payload"], kept()["queue"]) == ("0 4 * * *", {"a": 1}, queue)
+    press(page, f"Delete {name}")
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("button", name=f"Edit {name}")).to_have_count(0)
+    assert client.get(f"/schedules/{name}").status_code == 404
 
 
 def test_a_service_without_schedules_is_no_fault(page: Page, service: str):

@@ -83,8 +83,10 @@ function columns(refresh) {
     { head: "When", cell: whenOf },
     {
       head: "State",
-      cell: ({ paused, paused_at: at }) =>
-        paused ? [pill("Paused", "warn"), " ", time(at)] : pill("On", "good"),
+      cell: ({ paused, paused_at: at, next_fire_at: next }) => {
+        if (paused) return [pill("Paused", "warn"), " ", time(at)];
+        return next === null ? pill("Ended", "idle") : pill("On", "good");
+      },
     },
     { head: "Next", cell: ({ next_fire_at: at }) => time(at) },
     {
