@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import socket
+import struct
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from taskscheduler.adapters.embedded import EmbeddedPostgres
@@ -18,6 +22,7 @@ from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -223,6 +228,70 @@ async def test_a_backend_that_goes_during_a_statement_breaks_the_connection(
         async with asyncio.timeout(PATIENCE_S):
             await napping
     assert connection.closed
+
+
+WARNING = b"SWARNING\0VWARNING\0C57P02\0Mterminating connection because of a crash\0\0"
+
+
+class Wire:
+    """A way to a server that is cut as a crash cuts it: last words, and a reset with them."""
+
+    def __init__(self, path: str) -> None:
+        """Lead to the Unix socket at ``path``."""
+        self._path = path
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._cut = threading.Event()
+        self._carrying = threading.Thread(target=self._carry, daemon=True)
+        self._carrying.start()
+
+    def _carry(self) -> None:
+        self._client, _ = self._listener.accept()
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(self._path)
+        ways = {self._client: self._server, self._server: self._client}
+        while not self._cut.is_set():
+            for source in select.select([*ways], [], [], 0.01)[0]:
+                ways[source].sendall(source.recv(65_536))
+
+    def cut(self) -> None:
+        """Return once both are on their way; the caller's event loop sees them at once."""
+        self._cut.set()
+        self._carrying.join()
+        self._client.sendall(b"N" + struct.pack("!I", len(WARNING) + 4) + WARNING)
+        self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for each in (self._client, self._server, self._listener):
+            each.close()
+
+
+@pytest.mark.parametrize(
+    "anyio_backend",
+    [("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})],
+    ids=["uvloop", "asyncio"],
+)
+@pytest.mark.parametrize("during", [False, True])
+async def test_last_words_do_not_hide_that_the_connection_is_reset(
+    tmp_path: Path, *, during: bool
+) -> None:
+    """Of a socket that is broken uvloop tells once: the words are read then, and not the break."""
+    with EmbeddedPostgres(tmp_path) as postgres:
+        folder = conninfo_to_dict(postgres.url)["host"]
+        wire = Wire(f"{folder}/.s.PGSQL.5432")
+        plain = make_conninfo(postgres.url, sslmode="disable", gssencmode="disable")
+        through = make_conninfo(plain, host="127.0.0.1", port=wire.port)
+        connection = await PooledConnection.connect(through, autocommit=True)
+        statement, values = (NAP, {"seconds": "60"}) if during else (PREPARED, {})
+        sending = asyncio.create_task(connection.send(statement, values))
+        await asyncio.sleep(0.1)  # for the wire to have carried it
+        if not during:
+            await sending
+        wire.cut()
+        if not during:
+            await asyncio.sleep(0)
+            sending = asyncio.create_task(connection.send(PREPARED, {}))
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(sending, PATIENCE_S)
+        assert connection.closed
 
 
 class Counting(PooledConnection):

@@ -174,9 +174,8 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         pgconn = self.pgconn
         try:
             pgconn.consume_input()
-            if self._answered is None:
-                return  # a word from the server between two statements
-            while not pgconn.is_busy():
+            # Without a statement under way it is a word from the server between two of them.
+            while self._answered is not None and not pgconn.is_busy():
                 result = pgconn.get_result()
                 if result is None:
                     if self._result is not None and not self._answered.done():
@@ -185,6 +184,11 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
                 self._result = self._result or result
         except psycopg.Error as error:
             self._fail(error)
+        else:
+            # There is more to come, or the end. Of a socket that is broken uvloop tells once, and
+            # watches it no longer: what was read may have been the last words, not the break.
+            self._unwatch()
+            self._watch()
 
     def _fail(self, error: psycopg.Error) -> None:
         # Whoever is lent a broken connection next finds it so; a socket at its end never rests.
