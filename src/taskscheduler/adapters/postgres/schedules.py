@@ -174,8 +174,9 @@ class PostgresScheduleRepository:
                 if row is None:
                     return None
                 overlaps = bool(row[0]) and schedule.definition.overlap is Overlap.SKIP
-                wanted = () if overlaps or not tasks else tasks
-                stored = await self._tasks.put(wanted, transaction=connection) if wanted else ()
+                stored: Sequence[TaskId] = ()
+                if tasks and not overlaps:
+                    stored = await self._tasks.put(tasks, transaction=connection)
                 after = schedule.fire(fired_at=fired_at, next_fire_at=next_fire_at, task_ids=stored)
                 values = {**values_of(after), "expected": schedule.revision}
                 await connection.execute(self._replace, values)

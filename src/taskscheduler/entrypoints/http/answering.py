@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 from litestar import Response
@@ -12,6 +13,10 @@ from litestar import Response
 from taskscheduler.entrypoints.http.messages import TaskWithAttempts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from litestar import Request
+
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.task import Task
 
@@ -25,6 +30,14 @@ def answer(
 ) -> Response[Any]:
     """Return ``message`` as an answer."""
     return Response(encode(message), status_code=status, media_type=JSON, headers=headers)
+
+
+def next_page(
+    request: Request[Any, Any, Any], following: Sequence[tuple[str, Any]]
+) -> dict[str, str]:
+    """Return the header that names the page after this one, by its query parameters."""
+    address = request.url.with_replacements(query=urlencode(following))
+    return {"Link": f'<{address}>; rel="next"'}
 
 
 async def whole(scheduler: Scheduler, task: Task) -> Response[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
@@ -16,7 +15,7 @@ from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
 from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by
-from taskscheduler.entrypoints.http.answering import answer
+from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.messages import AuditMessage
 
@@ -87,7 +86,6 @@ async def list_audit(
             "limit": limit,
             "cursor": page[-1].id,
         }
-        given = {name: value for name, value in following.items() if value is not None}
-        address = request.url.with_replacements(query=urlencode(given))
-        headers["Link"] = f'<{address}>; rel="next"'
+        given = [(name, value) for name, value in following.items() if value is not None]
+        headers = next_page(request, given)
     return answer([AuditMessage.of(entry) for entry in page], headers=headers)

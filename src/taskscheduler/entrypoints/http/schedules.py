@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post, put
@@ -20,7 +19,7 @@ from taskscheduler.domain.task import NAME, NAME_FORM
 from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.answering import answer
+from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.asking import TaskRules
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, decoded
 from taskscheduler.entrypoints.http.messages import Stored
@@ -78,8 +77,7 @@ async def list_schedules(
     page = found[:limit]
     headers: dict[str, str] = {}
     if len(found) > limit:
-        following = urlencode({"limit": limit, "cursor": page[-1].name})
-        headers["Link"] = f'<{request.url.with_replacements(query=following)}>; rel="next"'
+        headers = next_page(request, [("limit", limit), ("cursor", page[-1].name)])
     return answer([ScheduleMessage.of(each) for each in page], headers=headers)
 
 

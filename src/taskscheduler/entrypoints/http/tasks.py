@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post, route
@@ -19,7 +18,7 @@ from taskscheduler.domain.task import NewTask, TaskId
 from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.answering import answer, whole
+from taskscheduler.entrypoints.http.answering import answer, next_page, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, TaskRules, uuid_of
 from taskscheduler.entrypoints.http.bulk import cancel_tasks, delete_tasks, retry_tasks
 from taskscheduler.entrypoints.http.changing import cancel_task, edit_task, retry_task, run_task
@@ -138,8 +137,7 @@ async def list_tasks(
             ("limit", limit),
             ("cursor", page[-1].id),
         ]
-        address = request.url.with_replacements(query=urlencode(following))
-        headers["Link"] = f'<{address}>; rel="next"'
+        headers = next_page(request, following)
     return answer([TaskMessage.of(task) for task in page], headers=headers)
 
 
