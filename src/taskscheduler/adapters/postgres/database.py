@@ -12,7 +12,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from taskscheduler.adapters.postgres.prepared import PooledConnection
+from taskscheduler.adapters.postgres.lending import LentConnection
+from taskscheduler.adapters.postgres.prepared import NEVER, PooledConnection
+from taskscheduler.adapters.postgres.sessions import ENCODING, FOR_THE_SESSION, look
+from taskscheduler.adapters.postgres.sqlstates import READ_ONLY, is_stale, is_unavailable
 from taskscheduler.domain.errors import (
     InvalidConfiguration,
     SchemaMismatch,
@@ -36,13 +39,14 @@ KEEPALIVE: Final = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    "target_session_attrs": "read-write",
+    "target_session_attrs": "primary",
     "application_name": "taskscheduler",
 }
 """So that the kernel notices a vanished server, and a demoted one is not connected to. All of it
-is libpq's own business: a pooler in between sees none of it."""
-
-PID: Final = "SELECT pg_backend_pid()"
+is libpq's own business: a pooler in between sees none of it. A primary is asked for, not a session
+that may write: where read-only is the default, our transactions ask for the right to write."""
+LENDING_TIMEOUT_S: Final = 10.0
+"""How long to wait for a connection to lend that is still to be made."""
 
 log = logging.getLogger("taskscheduler.postgres")
 
@@ -62,19 +66,35 @@ class Database:
         """Whether something stands between: then sessions are not ours to keep state in."""
         self.on_reconnect: list[Callable[[], None]] = []
         """Called for every new connection: what was cached of the database may be stale."""
+        kept: dict[str, Any] = {
+            "open": False,
+            "max_size": pool_size,
+            "reconnect_timeout": POOL_TIMEOUT_S,
+            "kwargs": {"autocommit": True},
+            "configure": self._configure,
+        }
         self._pool: AsyncConnectionPool[PooledConnection] = AsyncConnectionPool(
             self.url,
-            open=False,
             min_size=min(2, pool_size),
-            max_size=pool_size,
             timeout=POOL_TIMEOUT_S,
             max_idle=300,
-            reconnect_timeout=POOL_TIMEOUT_S,
-            kwargs={"autocommit": True},
             connection_class=PooledConnection,
-            configure=self._configure,
             name="taskscheduler",
+            **kept,
         )
+        # Apart, for what a handler holds for as long as it likes must not be missing where leases
+        # are claimed and settled. None is made before the first is asked for.
+        self._lending: AsyncConnectionPool[LentConnection] = AsyncConnectionPool(
+            self.url,
+            min_size=0,
+            timeout=LENDING_TIMEOUT_S,
+            max_idle=60,
+            connection_class=LentConnection,
+            reset=LentConnection.forget,
+            name="taskscheduler-lent",
+            **kept,
+        )
+        self._turns = asyncio.Semaphore(pool_size)
 
     def sql(self, text: LiteralString) -> bytes:
         """Return the statement ``text`` with the schema's name in place of ``{schema}``.
@@ -88,9 +108,11 @@ class Database:
     async def opened(self) -> AsyncGenerator[None]:
         """Keep the pool open; the database may be away, then or later."""
         await self._pool.open(wait=False)
+        await self._lending.open(wait=False)
         try:
             yield
         finally:
+            await self._lending.close(timeout=2)
             await self._pool.close(timeout=2)
 
     @asynccontextmanager
@@ -107,27 +129,28 @@ class Database:
                 connection = await self._pool.getconn()
                 try:
                     yield connection
-                except psycopg.errors.ReadOnlySqlTransaction:
-                    # The server was demoted. A closed connection is replaced by one to the new
-                    # primary; an open one would stay with the old for ever.
-                    await connection.close()
+                except psycopg.Error as error:
+                    await self._give_up(connection, error)
                     raise
                 finally:
                     await self._pool.putconn(connection)
 
     @asynccontextmanager
-    async def lent(self) -> AsyncGenerator[PooledConnection]:
+    async def lent(self) -> AsyncGenerator[LentConnection]:
         """Lend a connection to a handler, for as long as it likes; its errors stay its own.
 
+        Where all are out, their return is waited for: that is nobody's failure.
+
         Raises:
-            StoreUnavailable: there is none.
+            StoreUnavailable: none can be made.
         """
-        with translated():
-            connection = await self._pool.getconn()
-        try:
-            yield connection
-        finally:
-            await self._pool.putconn(connection)
+        async with self._turns:
+            with translated():
+                connection = await self._lending.getconn()
+            try:
+                yield connection
+            finally:
+                await self._lending.putconn(connection)
 
     async def run(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         """Do ``work`` on a connection; if the connection turns out to be broken, once more.
@@ -137,8 +160,8 @@ class Database:
         try:
             return await self._once(work)
         except StoreUnavailable as error:
-            broken = isinstance(error.__cause__, psycopg.OperationalError)
-            if not broken or isinstance(error.__cause__, PoolTimeout | PoolClosed):
+            cause = error.__cause__
+            if not isinstance(cause, psycopg.Error) or isinstance(cause, PoolTimeout | PoolClosed):
                 raise
             log.info("trying once more on another connection: %s", error)
             # The other pooled connections broke with this one, more often than not.
@@ -153,11 +176,22 @@ class Database:
                 connection = await self._pool.getconn()
                 try:
                     return await work(connection)
-                except psycopg.errors.ReadOnlySqlTransaction:
-                    await connection.close()
+                except psycopg.Error as error:
+                    await self._give_up(connection, error)
                     raise
                 finally:
                     await self._pool.putconn(connection)
+
+    async def _give_up(self, connection: PooledConnection, error: psycopg.Error) -> None:
+        """Close what would refuse the next borrower, too; the pool makes another."""
+        if error.sqlstate == READ_ONLY:
+            # The server was demoted. An open connection would stay with it for ever; the next one
+            # is made to the new primary.
+            await connection.close()
+        elif is_stale(error):
+            # What it prepared is of no use any more, and so is what the others did.
+            await connection.close()
+            await self._pool.drain()
 
     def connections(self) -> dict[str, int]:
         """Return the pool's state; see ``Gauge.connections``."""
@@ -170,10 +204,10 @@ class Database:
             "waiting": stats.get("requests_waiting", 0),
         }
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> PooledConnection:
         """Open a connection outside the pool, for listening or beating."""
         with translated():
-            connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
+            connection = await PooledConnection.connect(self.url, autocommit=True)
             try:
                 await self._configure(connection)
             except BaseException:
@@ -181,14 +215,16 @@ class Database:
                 raise
             return connection
 
-    async def _configure(self, connection: Connection) -> None:
-        # A pooler hands out process numbers of its own, so the two differ exactly behind one.
-        row = await (await connection.execute(PID, prepare=False)).fetchone()
-        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-        self.behind_pooler = row[0] != connection.info.backend_pid
+    async def _configure(self, connection: PooledConnection) -> None:
+        self.behind_pooler, awkward = await look(connection)
+        if isinstance(connection, LentConnection):
+            connection.behind_pooler = self.behind_pooler
+        # Behind a pooler the next statement may reach another session, which knows of nothing.
+        connection.prepare_threshold = None if self.behind_pooler else NEVER
         if self.behind_pooler:
-            # The next statement may reach another session, which knows nothing of it.
-            connection.prepare_threshold = None
+            connection.asks = bool(awkward)
+        elif awkward:
+            await connection.execute(FOR_THE_SESSION)
         for forget in self.on_reconnect:
             forget()
 
@@ -210,15 +246,11 @@ class translated:  # noqa: N801 - reads as a word: "with translated():"
             case PoolTimeout() | PoolClosed():
                 message = "no connection to the database can be had"
                 raise StoreUnavailable(message) from error
-            case (
-                psycopg.OperationalError()
-                | psycopg.InterfaceError()
-                | psycopg.NotSupportedError()  # a cached plan that a migration made stale
-            ):
-                raise StoreUnavailable(first_line(error)) from error
-            case psycopg.errors.ReadOnlySqlTransaction():
+            case psycopg.Error() if error.sqlstate == READ_ONLY:
                 message = "the database takes no writes: it is a standby"
                 raise StoreUnavailable(message) from error
+            case psycopg.Error() if is_unavailable(error):
+                raise StoreUnavailable(first_line(error)) from error
             case TimeoutError():
                 message = "the database did not answer in time"
                 raise StoreUnavailable(message) from error
@@ -234,12 +266,15 @@ def first_line(error: BaseException) -> str:
 def conninfo(url: str) -> str:
     """Return ``url`` with what every connection needs; parameters given in ``url`` win.
 
+    All but the encoding: we send and read every text.
+
     Raises:
         InvalidConfiguration: libpq does not understand it.
     """
     try:
         given = conninfo_to_dict(url)
-        return make_conninfo(url, **{k: v for k, v in KEEPALIVE.items() if k not in given})
+        missing = {name: value for name, value in KEEPALIVE.items() if name not in given}
+        return make_conninfo(url, **missing, client_encoding=ENCODING)
     except psycopg.ProgrammingError as error:
         message = f"the database URL is not understood: {first_line(error)}"
         raise InvalidConfiguration(message) from None
