@@ -124,7 +124,9 @@ REFUSE_AT_COMMIT = """
 CREATE TABLE guarded (id integer);
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.id < 0 THEN RAISE EXCEPTION 'not at the commit' USING ERRCODE = 'check_violation'; END IF;
+    IF NEW.id < 0 THEN
+        RAISE EXCEPTION 'not at the commit' USING ERRCODE = 'check_violation';
+    END IF;
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER late AFTER INSERT ON guarded DEFERRABLE INITIALLY DEFERRED

