@@ -145,6 +145,8 @@ UNWANTED = re.compile(
     r"Seq Scan on \S*(?:live|task)|Bitmap Heap Scan on \S*live"
     r"|Sort Key|Hash Join|Merge Join"
 )
+BY_THE_IDS = re.compile(r"Hash Join[^\n]*\n\s*Hash Cond: \((?:g\.id = t\.id|t\.id = g\.id)\)")
+"""Leases and their bodies, both found by then: the one join that grows with neither's table."""
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ async def bench(postgres_url: str, schema: str):
 def check(plan: str, index: str) -> None:
     """See that ``plan`` looks into ``live`` by ``index``, and in no other way."""
     assert f"using {index} on" in plan, plan
-    assert UNWANTED.search(plan) is None, plan
+    assert UNWANTED.search(BY_THE_IDS.sub("", plan)) is None, plan
 
 
 @pytest.mark.parametrize("statistics", STATISTICS)

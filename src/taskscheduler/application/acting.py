@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from taskscheduler.application.scheduler import Scheduler, TaskChanges
+from taskscheduler.application.scheduler import OWN, Scheduler, TaskChanges
 from taskscheduler.domain.errors import Forbidden, IdempotencyConflict, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.task import Idempotency
@@ -47,7 +47,7 @@ class ActingScheduler(Scheduler):
         self,
         tasks: Sequence[NewTask],
         *,
-        connection: object | None = None,
+        connection: object = OWN,
         idempotency: Idempotency | None = None,
     ) -> Sequence[TaskId]:
         """As ``Scheduler.put_many``. Raises Forbidden too."""

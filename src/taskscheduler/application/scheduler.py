@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
@@ -12,7 +12,7 @@ from taskscheduler.application.group_commit import GroupCommit
 from taskscheduler.application.preparing import Prepared, encode_payload, times_of
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
-from taskscheduler.domain.errors import InvalidTask, UnknownKind
+from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from taskscheduler.domain.tracing import Tracing
     from taskscheduler.domain.why import Why
 
+OWN: Final = object()
+"""In place of a caller's connection: the scheduler's own transaction."""
 RING_AHEAD_S = 10.0
 """Tasks due later than this ring no bell: every worker looks again well before."""
 
@@ -152,22 +154,26 @@ class Scheduler:
         kind: str,
         payload: object = None,
         *,
-        connection: object | None = None,
+        connection: object = OWN,
         **options: Unpack[TaskOptions],
     ) -> TaskId:
         """Store one task and return its id once it is committed.
 
-        ``options`` are those of ``prepare``. With ``connection``, the caller's own open
-        transaction (for PostgreSQL a ``psycopg.AsyncConnection``), the task is part of it: it
-        exists when that commits and never if it does not.
+        ``options`` are those of ``prepare``. With ``connection``, the caller's own (for PostgreSQL
+        a ``psycopg.AsyncConnection``, or SQLAlchemy's ``AsyncSession`` or ``AsyncConnection`` over
+        one), the task is part of its transaction: it exists when that commits and never if it does
+        not. The transaction is the caller's to end; where the driver begins one with the first
+        statement, this is as good as a statement.
 
         Raises:
             InvalidTask: a field cannot be stored.
+            NotInTransaction: ``connection`` is in autocommit mode and no transaction is open on
+                it, or that has failed, or it is None or anything else that cannot be joined.
             TaskExists: the id is taken by a task with other contents.
             StoreUnavailable: the store could not be reached; repeating with the same id is safe.
         """
         task = self.prepare(kind, payload, **options)
-        if connection is not None:
+        if connection is not OWN:
             return (await self.put_many([task], connection=connection))[0]
         return await self.put(task)
 
@@ -175,7 +181,7 @@ class Scheduler:
         self,
         tasks: Iterable[Wish],
         *,
-        connection: object | None = None,
+        connection: object = OWN,
     ) -> Sequence[TaskId]:
         """Store all ``tasks`` in one transaction, or none; return their ids in the same order.
 
@@ -200,21 +206,26 @@ class Scheduler:
         self,
         tasks: Sequence[NewTask],
         *,
-        connection: object | None = None,
+        connection: object = OWN,
         idempotency: Idempotency | None = None,
     ) -> Sequence[TaskId]:
         """Store prepared tasks in one transaction; once only, if the request has a name."""
+        if connection is None:
+            raise NotAConnection(type(None))
         if not tasks:
             return []
+        transaction = None if connection is OWN else connection
         if self.tracing is None:
-            ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
+            ids = await self.store.tasks.put(
+                tasks, transaction=transaction, idempotency=idempotency
+            )
         else:
             with self.tracing.scheduling(tasks) as trace:
                 traced = tasks if trace is None else [task.but(trace=trace) for task in tasks]
                 ids = await self.store.tasks.put(
-                    traced, transaction=connection, idempotency=idempotency
+                    traced, transaction=transaction, idempotency=idempotency
                 )
-        if connection is None:
+        if transaction is None:
             self._ring(times_of(tasks))
         return ids
 

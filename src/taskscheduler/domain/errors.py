@@ -128,6 +128,22 @@ class IllegalTransition(TaskSchedulerError):
         super().__init__(f"cannot {event} a task that is {status}")
 
 
+class NotInTransaction(TaskSchedulerError):
+    """The caller's connection has no transaction that a task could become part of."""
+
+
+class NotAConnection(NotInTransaction, TypeError):
+    """What was given as the caller's connection is nothing that the store could join."""
+
+    def __init__(self, found: type) -> None:
+        """Name the type of what was ``found``."""
+        self.found = found
+        super().__init__(
+            f"connection= is a {found.__module__}.{found.__qualname__}, which cannot be joined: "
+            "give the connection whose transaction the task is to be part of, or leave it out"
+        )
+
+
 class LeaseLost(TaskSchedulerError):
     """The lease under which a handler ran no longer holds; nothing it settles counts."""
 

@@ -153,7 +153,7 @@ class MemoryTaskRepository:
     @asynccontextmanager
     async def completing(self, lease: Lease) -> AsyncGenerator[object]:
         """See ``TaskRepository.completing``."""
-        yield None
+        yield self  # to be handed on as ``connection``, as that of another store is
         if not self._settle(Settlement(lease.task_id, lease.token, Event.COMPLETE)):
             raise LeaseLost(lease.task_id)
 

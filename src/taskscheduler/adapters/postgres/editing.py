@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # The hot row is replaced, not updated. A claim that is under way read the bodies as they were when
 # it began: it finds its row gone, and cannot see the new one. Of an updated row it would take the
-# lease, with the old payload.
+# lease, with the old payload. Whether the body changes is asked of the row that is gone: where the
+# condition is false while the plan is made, nothing is left by which other days are passed over.
 EDIT: Final = """
 WITH gone AS (
     DELETE FROM {schema}.live l USING {schema}.task t
@@ -27,14 +28,12 @@ WITH gone AS (
                AND l.attempt = %(was_attempt)s AND l.excused = %(was_excused)s
                AND t.execute_at = %(was_execute_at)s AND t.payload::text = %(was_payload)s
                AND t.max_attempts IS NOT DISTINCT FROM %(was_max_attempts)s::smallint))
-    RETURNING l.*
+    RETURNING l.*, %(execute_at)s::timestamptz IS NOT NULL OR %(payload)s::json IS NOT NULL AS anew
 ), body AS (
     UPDATE {schema}.task t
     SET execute_at = coalesce(%(execute_at)s::timestamptz, t.execute_at),
         payload = coalesce(%(payload)s::json, t.payload)
-    FROM gone
-    WHERE t.id = %(id)s
-      AND (%(execute_at)s::timestamptz IS NOT NULL OR %(payload)s::json IS NOT NULL)
+    FROM gone WHERE t.id = %(id)s AND gone.anew
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
 SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL THEN process_at

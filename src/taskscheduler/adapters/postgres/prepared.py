@@ -136,6 +136,14 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     def _must_ask(self) -> bool:
         return self.asks and self.pgconn.transaction_status == TransactionStatus.IDLE
 
+    def _may_prepare(self) -> bool:
+        # Behind a pooler the next statement may reach a session that knows no name, and within a
+        # transaction nothing may fail that need not.
+        return (
+            self.prepare_threshold is not None
+            and self.pgconn.transaction_status == TransactionStatus.IDLE
+        )
+
     def _get_tx_start_command(self) -> bytes:
         """Return what begins a transaction. The driver's own knows of isolation, but of no more."""
         return BEGIN + b"; " + FOR_A_TRANSACTION if self.asks else BEGIN
@@ -144,13 +152,8 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
     async def _execute(self, statement: Statement, given: Sequence[bytes | None]) -> PGresult:
         pgconn, name = self.pgconn, statement.name
-        # Once only is not worth a name, behind a pooler the next statement may reach a session that
-        # knows none, and within a transaction nothing may fail that need not.
-        if (
-            name in self._is_prepared
-            and self.prepare_threshold is not None
-            and pgconn.transaction_status == TransactionStatus.IDLE
-        ):
+        # Once only is not worth a name.
+        if name in self._is_prepared and self._may_prepare():
             try:
                 if not self._is_prepared[name]:
                     await self._exchange(pgconn.send_prepare, name, statement.text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -16,10 +16,12 @@ from taskscheduler.adapters.postgres.copying import COPIED_FROM, CopiedInserts
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
 from taskscheduler.adapters.postgres.fresh import FreshInserts
+from taskscheduler.adapters.postgres.joining import joined
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
 from taskscheduler.adapters.postgres.packing import NotPlain, UnknownLane
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
+from taskscheduler.adapters.postgres.sqlstates import is_unavailable
 from taskscheduler.adapters.postgres.storing import Inserts
 from taskscheduler.adapters.postgres.tracing import TRACES, read_traces
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
@@ -55,7 +57,7 @@ RACES_MAX: Final = 10
 
 
 class PostgresTaskRepository:
-    """``TaskRepository`` on PostgreSQL. A ``transaction`` is a ``psycopg.AsyncConnection``."""
+    """``TaskRepository`` on PostgreSQL. What a ``transaction`` may be, ``joining`` says."""
 
     def __init__(
         self,
@@ -115,9 +117,8 @@ class PostgresTaskRepository:
         wanted = lanes_of(tasks)
         lanes = await self._lanes.numbers(wanted)
         if transaction is not None:
-            connection = cast("Connection", transaction)
             with translated():
-                async with connection.transaction():
+                async with joined(transaction) as connection:
                     ids = await self._inserts.insert_once(connection, tasks, lanes, idempotency)
                     if self._channel is not None:
                         # Told at the caller's commit, which nobody else hears of.
@@ -216,10 +217,11 @@ class PostgresTaskRepository:
                     written = bool(await self._complete_all(connection, [settlement]))
                     if not written:
                         raise LeaseLost(lease.task_id)
-            except psycopg.OperationalError:
+            except psycopg.Error as error:
                 # If the connection broke during the commit, the outcome is its witness: it was
                 # part of the same transaction as everything in the block.
-                if not written or not await self.outcomes_of([settlement]):
+                gone = written and is_unavailable(error)
+                if not gone or not await self.outcomes_of([settlement]):
                     raise
 
     async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
