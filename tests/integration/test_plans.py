@@ -145,7 +145,7 @@ UNWANTED = re.compile(
     r"Seq Scan on \S*(?:live|task)|Bitmap Heap Scan on \S*live"
     r"|Sort Key|Hash Join|Merge Join"
 )
-BY_THE_IDS = re.compile(r"Hash Join[^\n]*\n\s*Hash Cond: \((?:g\.id = t\.id|t\.id = g\.id)\)")
+BY_THE_IDS = re.compile(r"Hash Join.*\n.*Hash Cond: \((?:\w+\.id = \w+\.id)\)")
 """Leases and their bodies, both found by then: the one join that grows with neither's table."""
 
 
