@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
 
-import psycopg
 from psycopg import sql
 
 from taskscheduler.adapters.postgres.database import checked_schema, conninfo, translated
 from taskscheduler.adapters.postgres.partitions import prepare_days
-from taskscheduler.domain.errors import SchemaMismatch
+from taskscheduler.adapters.postgres.prepared import PooledConnection
+from taskscheduler.adapters.postgres.sessions import check_encoding
+from taskscheduler.domain.errors import InvalidConfiguration, SchemaMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,17 +70,13 @@ async def migrate(url: str, schema: str) -> Sequence[str]:
     nothing to do.
 
     Raises:
+        InvalidConfiguration: the database is kept in another encoding than UTF-8.
         SchemaMismatch: the schema is newer than this program.
         StoreUnavailable: the database cannot be reached.
     """
     checked_schema(schema)
     with translated():
-        async with (
-            await psycopg.AsyncConnection.connect(
-                conninfo(url), prepare_threshold=None
-            ) as connection,
-            connection.transaction(),
-        ):
+        async with await _connect(url) as connection, connection.transaction():
             await connection.execute(LOCK, [schema])
             version = await version_of(connection, schema)
             refuse_newer(version)
@@ -102,20 +99,33 @@ async def check(url: str, schema: str) -> Sequence[str]:
     """Return the names of the migrations that are still to be applied. Raises as ``migrate``."""
     checked_schema(schema)
     with translated():
-        async with await psycopg.AsyncConnection.connect(
-            conninfo(url), prepare_threshold=None
-        ) as connection:
+        async with await _connect(url) as connection:
             version = await version_of(connection, schema)
     refuse_newer(version)
     return [migration.name for migration in migrations() if migration.version > version]
+
+
+async def _connect(url: str) -> PooledConnection:
+    connection = await PooledConnection.connect(
+        conninfo(url), autocommit=True, prepare_threshold=None
+    )
+    connection.asks = True
+    try:
+        check_encoding(connection)
+    except InvalidConfiguration:
+        await connection.close()
+        raise
+    return connection
 
 
 async def require_current(connection: Connection, schema: str) -> None:
     """Check that the schema is the one that this program was written for.
 
     Raises:
+        InvalidConfiguration: the database is kept in another encoding than UTF-8.
         SchemaMismatch: it is missing, older or newer.
     """
+    check_encoding(connection)
     version = await version_of(connection, schema)
     refuse_newer(version)
     newest = migrations()[-1].version

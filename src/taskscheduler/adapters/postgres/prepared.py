@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +26,7 @@ from taskscheduler.adapters.postgres.sessions import BEGIN, FOR_A_TRANSACTION
 from taskscheduler.adapters.postgres.sqlstates import is_stale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from psycopg.abc import Params, Query
     from psycopg.pq.abc import PGresult
@@ -106,6 +107,19 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             binary=binary,
         )
 
+    @asynccontextmanager
+    async def transaction(
+        self,
+        savepoint_name: str | None = None,
+        force_rollback: bool = False,  # noqa: FBT001, FBT002 - as in the driver
+    ) -> AsyncGenerator[psycopg.AsyncTransaction]:
+        """Open a transaction, or a savepoint. See ``psycopg.AsyncConnection.transaction``."""
+        must_ask = self._must_ask()
+        async with super().transaction(savepoint_name, force_rollback) as transaction:
+            if must_ask:
+                await self.execute(FOR_A_TRANSACTION)
+            yield transaction
+
     async def _send(
         self, statement: Statement, values: Mapping[str, str | None]
     ) -> list[tuple[Any, ...]]:
@@ -145,8 +159,8 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         )
 
     def _get_tx_start_command(self) -> bytes:
-        """Return what begins a transaction. The driver's own knows of isolation, but of no more."""
-        return BEGIN + b"; " + FOR_A_TRANSACTION if self.asks else BEGIN
+        """Return what begins a transaction of ours, whatever is set on the connection."""
+        return BEGIN
 
     # -- one statement's way out, and its answer's way in ------------------------------------------
 
