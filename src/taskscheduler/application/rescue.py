@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from taskscheduler.domain.ports import Clock, WorkerRegistry
     from taskscheduler.domain.task import WorkerId
+
+ORPHANS_SHARE: Final = 0.01
+"""Looking for orphans reads every task that has not ended: of all time, no more than this."""
 
 log = logging.getLogger("taskscheduler.rescue")
 
@@ -32,6 +35,7 @@ class Rescue:
         self._workers = workers
         self._clock = clock
         self._watched: dict[WorkerId, _Watched] = {}
+        self._orphans_at = clock.monotonic()
 
     def forget(self) -> None:
         """Begin to watch anew: silence is evidence only against those who could have been heard."""
@@ -69,4 +73,15 @@ class Rescue:
                     len(task_ids),
                 )
         self._watched = watched
-        return rescued
+        return rescued + await self._rescue_orphans()
+
+    async def _rescue_orphans(self) -> int:
+        began_at = self._clock.monotonic()
+        if began_at < self._orphans_at:
+            return 0
+        task_ids = await self._workers.rescue_orphans()
+        now = self._clock.monotonic()
+        self._orphans_at = now + (now - began_at) / ORPHANS_SHARE
+        if task_ids:
+            log.warning("rescued %d tasks of workers that are in no registry", len(task_ids))
+        return len(task_ids)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Size = TypeVar("Size", int, timedelta)
 
@@ -71,6 +74,42 @@ def judge_version(number: int, text: str, *, least: int) -> Finding:
         f"PostgreSQL {text}",
         f"releases before {least} are not tested, and lack what the statements use",
         f"upgrade the server to PostgreSQL {least} or newer",
+    )
+
+
+def judge_encoding(encoding: str, needed: str) -> Finding:
+    """Judge how the database keeps text."""
+    return graded(
+        "encoding",
+        Verdict.OK if encoding == needed else Verdict.FAIL,
+        f"the database keeps text in {encoding}",
+        "it cannot hold every text, and payloads are kept to the letter: migrate refuses it",
+        f"CREATE DATABASE ... ENCODING '{needed}' TEMPLATE template0, and move there",
+    )
+
+
+def judge_settings(awkward: Mapping[str, str], *, pooled: bool) -> Finding:
+    """Judge the defaults of the role and the database that are not as statements need them."""
+    cost = "each statement takes two more round trips, to ask for what it needs" if pooled else ""
+    return graded(
+        "settings",
+        Verdict.WARN if awkward else Verdict.OK,
+        "by default " + ", ".join(f"{name} is {value}" for name, value in awkward.items())
+        if awkward
+        else "the defaults of sessions are as needed",
+        cost or "each session is given what it needs; SQL of your own is subject to the defaults",
+        "ALTER ROLE ... RESET, or ALTER DATABASE ... RESET, unless others need it so",
+    )
+
+
+def judge_durability(synchronous_commit: str) -> Finding:
+    """Judge whether what is acknowledged is on disk."""
+    return graded(
+        "durability",
+        Verdict.WARN if synchronous_commit == "off" else Verdict.OK,
+        f"synchronous_commit is {synchronous_commit}",
+        "a server that crashes may lose tasks whose storing was acknowledged",
+        "ALTER ROLE ... RESET synchronous_commit, or set it to on",
     )
 
 

@@ -292,6 +292,15 @@ class WorkerRegistry(Protocol):
         """
         ...
 
+    async def rescue_orphans(self) -> Collection[TaskId]:
+        """Rescue the tasks that are leased to workers which are not registered; return their ids.
+
+        There are none as long as nobody else changes the store's tables: ``leave`` and ``bury``
+        take a worker's tasks with it. Each is rescued as ``bury`` would have done it. This looks
+        at all tasks that have not ended, so it is not asked for all the time.
+        """
+        ...
+
 
 class QueueRegistry(Protocol):
     """Queues: what they hold, and whether their tasks may begin.

@@ -6,10 +6,13 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from taskscheduler import Scheduler
 from taskscheduler.container import migrate_schema
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 ORDER = [
     "connection",
     "server",
+    "encoding",
+    "settings",
+    "durability",
     "schema",
     "clock",
     "xmin horizon",
@@ -202,3 +208,57 @@ def test_behind_a_pooler_wake_ups_fail_and_it_says_so(
     assert "--listen-url" in found["wake-ups"]["remedy"]
     code, found = doctor(DATABASE_URL=pgbouncer_url, TASKSCHEDULER_LISTEN_URL=postgres_url)
     assert (code, found["wake-ups"]["verdict"]) == (0, "ok")
+
+
+def test_defaults_that_are_awkward_are_named(call: Call, awkward_url: str) -> None:
+    """They are no failure: each session is given what it needs."""
+    name = f"test_{uuid4().hex[:16]}"
+    asyncio.run(migrate_schema(awkward_url, name))
+    doctor = Doctor(call, awkward_url, name)
+    code, found = doctor()
+    assert code == 0
+    settings = found["settings"]
+    assert settings["verdict"] == "warn"
+    for said in ("default_transaction_isolation is serializable", "array_nulls is off"):
+        assert said in settings["found"]
+    assert "RESET" in settings["remedy"]
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_an_encoding_that_cannot_hold_every_text_is_refused(
+    call: Call, postgres_url: str, encoding: str
+) -> None:
+    """In one line, before anything is made in the database."""
+    name = f"encoded_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0").format(
+                sql.Identifier(name), sql.Literal(encoding)
+            )
+        )
+    url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    env = {"DATABASE_URL": url, "TASKSCHEDULER_SCHEMA": "s"}
+    for command in ("migrate", "migrate --check"):
+        refused = call(command, **env)
+        assert refused.code == 2
+        (line,) = refused.err.splitlines()
+        assert encoding in line
+        assert "UTF8" in line
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 's'").fetchone()
+    assert row == (0,)
+    code, found = Doctor(call, url, "s")()
+    assert code == 1
+    assert found["encoding"]["verdict"] == "fail"
+    assert encoding in found["encoding"]["found"]
+    refused = call("tasks list", **env)
+    assert refused.code != 0
+    assert encoding in refused.err
+
+
+def test_commits_that_are_not_on_disk_are_warned_of(doctor: Doctor) -> None:
+    url = make_conninfo(doctor.env["DATABASE_URL"], options="-c synchronous_commit=off")
+    _, found = doctor(DATABASE_URL=url)
+    assert found["durability"]["verdict"] == "warn"
+    _, found = doctor()
+    assert found["durability"]["verdict"] == "ok"

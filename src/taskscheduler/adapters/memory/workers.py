@@ -79,6 +79,15 @@ class MemoryWorkerRegistry:
         if worker is None or worker.beats != beats or not self._is_expired(worker):
             return []
         del self._state.workers[worker_id]
+        return self._rescue(worker_id)
+
+    async def rescue_orphans(self) -> Collection[TaskId]:
+        """See ``WorkerRegistry.rescue_orphans``."""
+        holders = {task.worker_id for task in self._state.tasks.values()}
+        orphaning = [each for each in holders if each and each not in self._state.workers]
+        return [task_id for each in orphaning for task_id in self._rescue(each)]
+
+    def _rescue(self, worker_id: WorkerId) -> list[TaskId]:
         rescued = [t for t in self._state.tasks.values() if t.worker_id == worker_id]
         now = self._state.now()
         for task in rescued:

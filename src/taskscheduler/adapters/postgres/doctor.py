@@ -15,6 +15,7 @@ from psycopg import sql
 from taskscheduler.adapters.postgres.database import Database, first_line
 from taskscheduler.adapters.postgres.migrate import migrations, version_of
 from taskscheduler.adapters.postgres.partitions import EXISTING, PARTITIONED, TODAY
+from taskscheduler.adapters.postgres.sessions import ENCODING, NEEDED, awkward
 from taskscheduler.adapters.postgres.statements import SIGHTINGS
 from taskscheduler.domain import checkup as c
 from taskscheduler.domain.errors import StoreUnavailable
@@ -34,6 +35,8 @@ LIMIT: Final = "SELECT set_config('statement_timeout', %s, true)"
 VERSION: Final = (
     "SELECT current_setting('server_version_num')::int, current_setting('server_version')"
 )
+# What a session begins with, whatever this one was given since.
+DEFAULTS: Final = "SELECT name, reset_val FROM pg_settings WHERE name = ANY(%s) ORDER BY name"
 NOW: Final = "SELECT clock_timestamp()"
 SEES_ALL: Final = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
 OLD_TRANSACTIONS: Final = """
@@ -118,7 +121,7 @@ class _Examination:
 
     async def findings(self, listening: Database) -> list[c.Finding]:
         number, text = await self._one(VERSION)
-        found = [c.judge_version(number, text, least=LEAST_VERSION)]
+        found = [c.judge_version(number, text, least=LEAST_VERSION), *await self._settings()]
         version = await version_of(self._connection, self._database.schema)
         newest = migrations()[-1].version
         found += [c.judge_schema(self._database.schema, version, newest), await self._clock()]
@@ -142,6 +145,15 @@ class _Examination:
     async def _one(self, statement: LiteralString) -> tuple[Any, ...]:
         (row,) = await self._rows(statement)
         return row
+
+    async def _settings(self) -> list[c.Finding]:
+        encoding = self._connection.info.parameter_status("server_encoding") or "?"
+        rows = await self._rows(DEFAULTS, [[*NEEDED, "synchronous_commit"]])
+        defaults: dict[str, str] = dict(rows)
+        durability = c.judge_durability(defaults.pop("synchronous_commit"))
+        pooled = bool(self._database.behind_pooler)
+        settings = c.judge_settings(awkward(defaults), pooled=pooled)
+        return [c.judge_encoding(encoding, ENCODING), settings, durability]
 
     async def _clock(self) -> c.Finding:
         best: tuple[timedelta, timedelta] | None = None

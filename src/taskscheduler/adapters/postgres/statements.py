@@ -288,6 +288,9 @@ WITH held AS MATERIALIZED (
 )
 SELECT id FROM held"""
 
+RESCUE_ORPHANS: Final = """
+SELECT {schema}.rescue_orphans_1(%(granted)s::smallint, %(error_type)s, %(error_message)s)"""
+
 DROP_EXPIRED_REQUESTS: Final = """
 DELETE FROM {schema}.idempotency_key WHERE key IN (
     SELECT key FROM {schema}.idempotency_key WHERE expires_at <= {schema}.clock()

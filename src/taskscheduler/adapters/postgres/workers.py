@@ -39,6 +39,7 @@ class PostgresWorkerRegistry:
         self._release = sql(s.RELEASE_UNKNOWN)
         self._sightings = sql(s.SIGHTINGS)
         self._rescue = sql(s.RESCUE)
+        self._rescue_orphans = sql(s.RESCUE_ORPHANS)
 
     async def join(self, profile: WorkerProfile) -> WorkerId:
         """See ``WorkerRegistry.join``."""
@@ -135,6 +136,20 @@ class PostgresWorkerRegistry:
                 rescued = [row[0] for row in await cursor.fetchall()]
                 await connection.execute(self._forget_cancellations, values)
                 return rescued
+
+        return await self._database.run(work)
+
+    async def rescue_orphans(self) -> Collection[TaskId]:
+        """See ``WorkerRegistry.rescue_orphans``."""
+        values = {
+            "granted": MAX_ATTEMPTS_DEFAULT,
+            "error_type": "WorkerLost",
+            "error_message": "the worker was in no registry while it held the task",
+        }
+
+        async def work(connection: Connection) -> Collection[TaskId]:
+            cursor = await connection.execute(self._rescue_orphans, values)
+            return [row[0] for row in await cursor.fetchall()]
 
         return await self._database.run(work)
 

@@ -86,3 +86,61 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
 END $$;
+
+-- Rescue what is leased to workers that are in no registry; return the ids of the tasks.
+--
+-- A worker's row and its leases go together, so there are none, unless something else than a worker
+-- had its hands in the tables: a claim above READ COMMITTED, which did not see that its worker had been
+-- struck out, or a table that was restored alone. Numbers of workers are not given twice, so one that
+-- is missing stays missing; a lease that has passed on meanwhile is another worker's, and is left alone.
+CREATE FUNCTION {schema}.rescue_orphans_1(p_granted smallint, p_type text, p_message text)
+RETURNS SETOF uuid LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+DECLARE
+    v_workers bigint[];
+    v_ids uuid[];
+BEGIN
+    v_workers := ARRAY(
+        SELECT DISTINCT l.worker_id FROM {schema}.live l
+        WHERE l.worker_id IS NOT NULL
+          AND NOT EXISTS (SELECT FROM {schema}.worker w WHERE w.id = l.worker_id)
+    );
+    IF v_workers = '{{}}' THEN
+        RETURN;
+    END IF;
+    v_ids := ARRAY(
+        SELECT l.id FROM {schema}.live l
+        WHERE l.worker_id = ANY (v_workers) ORDER BY l.id FOR UPDATE SKIP LOCKED
+    );
+    RETURN QUERY
+    WITH held AS MATERIALIZED (
+        SELECT l.*, count(*) OVER of_worker = 1 AS alone, count(*) OVER of_worker = 1
+               AND l.attempt - l.excused >= coalesce(t.max_attempts, k.max_attempts, p_granted)
+               AS used_up
+        FROM {schema}.live l JOIN {schema}.task t ON t.id = l.id AND t.id = ANY (v_ids)
+        JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
+        WHERE l.id = ANY (v_ids)
+        WINDOW of_worker AS (PARTITION BY l.worker_id)
+    ), back AS (
+        UPDATE {schema}.live l
+        SET worker_id = NULL, token = NULL, started_at = NULL, process_at = {schema}.clock(),
+            excused = l.excused + CASE WHEN h.alone THEN 0 ELSE 1 END
+        FROM held h WHERE l.id = h.id AND NOT h.used_up
+    ), gone AS (
+        DELETE FROM {schema}.live l USING held h WHERE l.id = h.id AND h.used_up
+    ), ended AS (
+        INSERT INTO {schema}.finished
+            (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused,
+             status)
+        SELECT h.id, h.process_at, h.started_at, {schema}.clock(), h.token, h.worker_id, h.lane,
+               h.attempt, h.excused, 3
+        FROM held h WHERE h.used_up
+    ), told AS (
+        INSERT INTO {schema}.attempt
+            (id, token, number, started_at, finished_at, worker_id, outcome, error_type,
+             error_message)
+        SELECT h.id, h.token, h.attempt, h.started_at, {schema}.clock(), h.worker_id,
+               CASE WHEN h.used_up THEN 'fail' ELSE 'rescue' END, p_type, p_message
+        FROM held h
+    )
+    SELECT h.id FROM held h;
+END $$;
