@@ -90,8 +90,10 @@ class TaskRepository(Protocol):
         * ``worker_id`` is registered.
 
         More urgent priorities come first; within a kind, queue and priority the earliest
-        ``process_at`` does. No task is ever leased to two claims at once. A claim whose answer
-        was lost leaves leases that nobody knows of: ``reconcile`` gives them back.
+        ``process_at`` does. A task that becomes visible only after later ones were claimed is
+        found by the next claim that finds nothing else, and within a second by those that do. No
+        task is ever leased to two claims at once. A claim whose answer was lost leaves leases
+        that nobody knows of: ``reconcile`` gives them back.
         """
         ...
 
@@ -103,11 +105,14 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """Return how long until a task of ``subscription`` is due, on the store's clock.
 
         Zero or less when one is due already; None when there is none at all. Tasks of paused
-        queues are not looked at.
+        queues are not looked at. With ``roughly``, what the last claim saw will do, if it found
+        nothing; and a task may be overlooked, for a while, that came late and is dear to find.
         """
         ...
 

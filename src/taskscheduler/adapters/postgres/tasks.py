@@ -82,7 +82,7 @@ class PostgresTaskRepository:
         self._trail = Trail(database)
         self._edits = Edits(database, lanes, self._trail)
         self._bulk = Bulk(database, self._trail, on_cancellation=on_cancellation)
-        self._claims = Claims(database, lanes, clock)
+        self._claims = Claims(database, clock)
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
         self._get = sql(s.GET)
@@ -169,9 +169,11 @@ class PostgresTaskRepository:
 
         return await self._database.run(work)
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
-        return await self._claims.next_due(subscription)
+        return await self._claims.next_due(subscription, roughly=roughly)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""

@@ -1,0 +1,134 @@
+-- Claims that know where tasks wait, and lanes that go when they are empty.
+
+-- As claim_3, but a floor is a time and an id, so that a claim passes over nothing that its worker has
+-- claimed before, also where very many tasks share one moment. It is given the lanes in which tasks
+-- are known to wait, not all that there are. A list of paused queues is only made when there are some.
+CREATE FUNCTION {schema}.claim_4(
+    p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[], p_limit bigint, p_worker bigint,
+    p_epoch integer
+) RETURNS TABLE (
+    o_id uuid, o_token bigint, o_lane integer, o_attempt smallint, o_max_attempts smallint,
+    o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
+    o_expired boolean
+) LANGUAGE plpgsql
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+BEGIN
+    PERFORM FROM unnest(p_lanes, p_floors, p_floor_ids) AS lane (lane, floor, floor_id)
+    CROSS JOIN LATERAL (
+        SELECT FROM {schema}.live l
+        WHERE l.lane = lane.lane AND l.worker_id IS NULL
+          AND (l.process_at, l.id) >= (lane.floor, lane.floor_id)
+          AND l.process_at <= {schema}.clock()
+        ORDER BY l.process_at, l.id LIMIT 1
+    ) AS head
+    WHERE lane.lane <> ALL (CASE WHEN EXISTS (SELECT FROM {schema}.paused_queue) THEN ARRAY(
+        SELECT n.id FROM {schema}.lane n JOIN {schema}.paused_queue p ON p.name = n.queue
+        WHERE n.id = ANY (p_lanes)
+    ) ELSE '{{}}'::integer[] END) LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH lane AS MATERIALIZED (
+        SELECT * FROM unnest(p_lanes, p_floors, p_floor_ids) AS g (lane, floor, floor_id)
+        WHERE g.lane <> ALL (CASE WHEN EXISTS (SELECT FROM {schema}.paused_queue) THEN ARRAY(
+            SELECT n.id FROM {schema}.lane n JOIN {schema}.paused_queue p ON p.name = n.queue
+            WHERE n.id = ANY (p_lanes)
+        ) ELSE '{{}}'::integer[] END)
+    ), due AS MATERIALIZED (
+        SELECT head.id FROM lane CROSS JOIN LATERAL (
+            SELECT l.id FROM {schema}.live l
+            WHERE l.lane = lane.lane AND l.worker_id IS NULL
+              AND (l.process_at, l.id) >= (lane.floor, lane.floor_id)
+              AND l.process_at <= {schema}.clock()
+            ORDER BY l.process_at, l.id LIMIT p_limit FOR UPDATE SKIP LOCKED
+        ) AS head LIMIT p_limit
+    ), leased AS (
+        UPDATE {schema}.live l
+        SET worker_id = p_worker, token = nextval({token}), attempt = l.attempt + 1,
+            started_at = {schema}.clock()
+        WHERE l.id = ANY (ARRAY(SELECT due.id FROM due))
+        RETURNING l.id, l.token, l.lane, l.attempt, l.process_at, l.excused
+    )
+    SELECT d.id, d.token, d.lane, d.attempt, t.max_attempts, d.process_at, t.timeout,
+           t.payload::text, d.excused, coalesce(t.expires_at <= {schema}.clock(), false)
+    FROM leased d CROSS JOIN LATERAL (
+        SELECT b.max_attempts, b.timeout, b.payload, b.expires_at FROM {schema}.task b WHERE b.id = d.id OFFSET 0
+    ) AS t;
+    IF NOT FOUND THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+END $$;
+
+-- The lanes of a subscription in which tasks wait, and the first task of each: all that an idle worker
+-- asks. Those of paused queues are left out. Lanes are looked into from the floors given, others from
+-- their beginning.
+--
+-- Of few lanes each is looked into. Where there are many, most of them are empty as a rule: so up to
+-- p_steps lanes that have entries in the index are found first, by stepping from one to the next, and
+-- each lane of the subscription is looked into only where those are still more.
+CREATE FUNCTION {schema}.look_1(
+    p_queues text[], p_kinds text[], p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[],
+    p_steps integer
+) RETURNS TABLE (
+    o_lane integer, o_queue text, o_kind text, o_priority smallint, o_process_at timestamptz,
+    o_id uuid
+) LANGUAGE plpgsql STABLE
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    v_stepped integer[];
+BEGIN
+    IF p_steps > 0 AND (
+        SELECT count(*) FROM (
+            SELECT FROM {schema}.lane n
+            WHERE n.queue = ANY (p_queues) AND (n.kind = ANY (p_kinds)) IS TRUE LIMIT 65
+        ) AS few
+    ) > 64 THEN
+        WITH RECURSIVE step (number, lane) AS (
+            SELECT 1, (
+                SELECT l.lane FROM {schema}.live l WHERE l.worker_id IS NULL
+                ORDER BY l.lane, l.process_at, l.id LIMIT 1
+            )
+            UNION ALL
+            SELECT step.number + 1, (
+                SELECT l.lane FROM {schema}.live l WHERE l.worker_id IS NULL AND l.lane > step.lane
+                ORDER BY l.lane, l.process_at, l.id LIMIT 1
+            ) FROM step WHERE step.lane IS NOT NULL AND step.number <= p_steps
+        )
+        SELECT coalesce(array_agg(step.lane) FILTER (WHERE step.lane IS NOT NULL), '{{}}')
+        INTO v_stepped FROM step;
+        IF cardinality(v_stepped) <= p_steps THEN
+            RETURN QUERY
+            SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id
+            FROM {schema}.lane n CROSS JOIN LATERAL (
+                SELECT l.process_at, l.id FROM {schema}.live l
+                WHERE l.lane = n.id AND l.worker_id IS NULL
+                ORDER BY l.process_at, l.id LIMIT 1
+            ) AS head
+            WHERE n.id = ANY (v_stepped) AND (n.queue = ANY (p_queues)) IS TRUE
+              AND (n.kind = ANY (p_kinds)) IS TRUE
+              AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue);
+            RETURN;
+        END IF;
+    END IF;
+    RETURN QUERY
+    SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id
+    FROM {schema}.lane n CROSS JOIN LATERAL (
+        SELECT l.process_at, l.id FROM {schema}.live l
+        WHERE l.lane = n.id AND l.worker_id IS NULL AND (l.process_at, l.id) >= (
+            coalesce(p_floors[array_position(p_lanes, n.id)], '-infinity'),
+            coalesce(p_floor_ids[array_position(p_lanes, n.id)], '00000000-0000-0000-0000-000000000000')
+        )
+        ORDER BY l.process_at, l.id LIMIT 1
+    ) AS head
+    WHERE n.queue = ANY (p_queues) AND (n.kind = ANY (p_kinds)) IS TRUE
+      AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue);
+END $$;
