@@ -142,7 +142,7 @@ SELECT o_id, o_token FROM {schema}.claim_4(
 LOOK: LiteralString = """
 SELECT o_lane, o_process_at FROM {schema}.look_1(
     %(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[], %(floors)s::timestamptz[],
-    %(floor_ids)s::uuid[], %(steps)s)"""
+    %(floor_ids)s::uuid[], %(few)s, %(steps)s)"""
 COMPLETE: LiteralString = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 SETTLE: LiteralString = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],
@@ -174,8 +174,8 @@ async def test_plans_do_not_follow_the_statistics(
     events = ["retry", "snooze", "release", "fail", "cancel"]
     # More often than the plan cache needs to change its mind.
     for limit in (1, 50, 5, 50, 5, 50, 5, 50):
-        for steps in (0, 1_000):
-            waiting, plan = bench.plans(LOOK, steps=steps)
+        for few, steps in ((0, 0), (0, 1_000), (LANES, 0)):
+            waiting, plan = bench.plans(LOOK, few=few, steps=steps)
             assert len(waiting) > 0
             check(plan, "live_lane")
 
@@ -206,7 +206,7 @@ async def test_plans_do_not_follow_the_statistics(
 async def test_a_claim_reads_no_more_than_it_takes(bench: Bench, postgres_url: str) -> None:
     """Neither the future nor what others hold costs anything."""
     many_and_fresh(bench)
-    bench.plans(LOOK, steps=0)
+    bench.plans(LOOK, few=LANES, steps=0)
     bench.run("SET auto_explain.log_analyze = on")
     bench.run("SET auto_explain.log_timing = off")
     bench.plans(CLAIM, limit=500)
@@ -234,13 +234,13 @@ async def test_a_look_steps_from_lane_to_lane_where_most_are_empty(bench: Bench)
         SELECT 'queue' || n, 'kind1', 5 FROM generate_series(1, 2000) n""")
     queues = ["default", *(f"queue{number + 1}" for number in range(2_000))]
     bench.fields["queues"] = queues
-    bench.plans(LOOK, steps=LANES)
+    bench.plans(LOOK, few=64, steps=LANES)
     bench.run("SET auto_explain.log_analyze = on")
     bench.run("SET auto_explain.log_timing = off")
-    stepped, plan = bench.plans(LOOK, steps=LANES)
+    stepped, plan = bench.plans(LOOK, few=64, steps=LANES)
     assert len(stepped) == LANES
     assert looks(plan) <= 2 * LANES + 1, plan
-    each, plan = bench.plans(LOOK, steps=LANES - 1)
+    each, plan = bench.plans(LOOK, few=64, steps=LANES - 1)
     assert sorted(each) == sorted(stepped)
     assert looks(plan) > len(queues), plan
 
@@ -259,9 +259,9 @@ async def test_a_look_into_few_lanes_does_not_care_how_many_others_have(bench: B
         INSERT INTO {schema}.live (id, process_at, lane)
         SELECT lpad(to_hex(id), 32, '0')::uuid, now(), id FROM {schema}.lane""")
     bench.analyze()
-    bench.plans(LOOK, steps=1_000)
+    bench.plans(LOOK, few=64, steps=1_000)
     bench.run("SET auto_explain.log_analyze = on")
     bench.run("SET auto_explain.log_timing = off")
-    waiting, plan = bench.plans(LOOK, steps=1_000)
+    waiting, plan = bench.plans(LOOK, few=64, steps=1_000)
     assert len(waiting) == LANES
     assert looks(plan) == LANES, plan

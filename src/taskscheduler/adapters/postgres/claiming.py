@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from taskscheduler.domain.task import WorkerId
     from taskscheduler.domain.worker import Subscription
 
-FIRST_LANES: Final = 32
-"""A claim looks into so many lanes first: as a rule they hold all that it may take."""
+FEW_LANES: Final = 64
+"""Where a subscription has so many lanes each claim looks into all of them; else into so many at
+first: as a rule they hold all that it may take."""
 NEXT_LANES: Final = 256
 STEPS_MAX: Final = 1_024
 """So many lanes in which tasks wait are stepped through, before all are looked into: ``look_1``."""
@@ -53,10 +54,11 @@ class Claims:
         asked = {"worker_id": str(worker_id), "epoch": str(epoch)}
         async with self._database.connection() as connection:
             if seen.must_look:
+                seen.must_look = False
                 await self._look_around(connection, subscription, seen)
             leases = await self._take(connection, seen, asked, limit)
             # Who found something hands it on first, and looks for what came late the next time.
-            seen.must_look = bool(leases) and seen.looking.is_overdue()
+            seen.must_look |= bool(leases) and seen.looking.is_overdue()
             if not leases and seen.looking.is_due():
                 await self._look_around(connection, subscription, seen)
                 if seen.is_due:
@@ -75,6 +77,11 @@ class Claims:
             await self._look_around(connection, subscription, seen, full=not roughly)
             return seen.waits
 
+    def look_soon(self) -> None:
+        """Look before the next claim: there may be lanes that nobody has seen yet."""
+        for seen in self._seen.values():
+            seen.must_look = True
+
     def _seen_of(self, subscription: Subscription) -> Seen:
         seen = self._seen.get(subscription)
         if seen is None:
@@ -87,7 +94,7 @@ class Claims:
         """Claim from the lanes in which tasks are known to wait, some lanes at a time."""
         order = seen.order()
         leases: list[Lease] = []
-        begin, end = 0, FIRST_LANES
+        begin, end = 0, FEW_LANES
         while begin < len(order) and len(leases) < limit:
             lanes = {number: seen.lanes[number].lane for number in order[begin:end]}
             left = limit - len(leases)
@@ -115,6 +122,7 @@ class Claims:
         asked = {
             "queues": texts(sorted(subscription.queues)),
             "kinds": texts(sorted(subscription.kinds)),
+            "few": str(FEW_LANES),
             "steps": str(STEPS_MAX if full else 0),
         }
         began_at = self._clock.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.task import NewTask
@@ -51,6 +51,8 @@ class Lanes:
         self._numbers = database.sql(NUMBERS)
         self._matching = database.sql(MATCHING)
         self._known: dict[Lane, int] = {}
+        self.on_new: list[Callable[[], None]] = []
+        """Called when tasks are to be stored into lanes that were not known here."""
         database.on_reconnect.append(self._known.clear)
 
     @property
@@ -83,6 +85,8 @@ class Lanes:
             if len(self._known) > KNOWN_MAX:
                 self._known.clear()
             self._known.update(found)
+            for tell in self.on_new:
+                tell()
             # Returned at once: at the next await another connection may make us forget it all.
             return found
 

@@ -48,6 +48,7 @@ class Seen:
         """Whether ``waits`` is what the last claim saw, which found nothing."""
         self._clock = clock
         self._warm: dict[int, None] = {}
+        self._are_few = False
         self._now: datetime | None = None
         self._looked_at = 0.0
 
@@ -56,17 +57,14 @@ class Seen:
 
         In the lanes that it does not name nothing waits. After a ``full`` one they are forgotten.
         """
-        # Asked before the floors move, lest what is noted be the time of this very look.
-        note = self.looking.is_note_due()
-        self.waits = None
-        for seen in self.lanes.values():
-            if note:
-                seen.floor.note()
-            seen.head = None
+        self._begin_anew()
         for number, queue, kind, priority, process_at, task_id, now in rows:
             seen = self.lanes.get(number)
             if seen is None:
                 seen = self.lanes[number] = SeenLane(Lane(queue, kind, priority))
+            if process_at is None:
+                self._are_few = True
+                continue
             seen.head = process_at
             seen.floor.meet(Place(process_at, task_id.int), now)
             waits = process_at - now
@@ -76,9 +74,19 @@ class Seen:
             self._now = rows[0][6]
             self._looked_at = self._clock.monotonic()
         if full:
-            for number in [n for n, seen in self.lanes.items() if seen.head is None]:
-                if number not in self._warm:
-                    del self.lanes[number]
+            named = {row[0] for row in rows} | self._warm.keys()
+            for number in self.lanes.keys() - named:
+                del self.lanes[number]
+
+    def _begin_anew(self) -> None:
+        # Before the floors move, lest what is noted be the time of the look that comes now.
+        note = self.looking.is_note_due()
+        for seen in self.lanes.values():
+            if note:
+                seen.floor.note()
+            seen.head = None
+        self.waits = None
+        self._are_few = False
 
     @property
     def is_due(self) -> bool:
@@ -91,7 +99,8 @@ class Seen:
         places = [
             (seen.lane.priority, seen.floor.at, number)
             for number, seen in self.lanes.items()
-            if number in self._warm
+            if self._are_few
+            or number in self._warm
             or (seen.head is not None and now is not None and seen.head <= now)
         ]
         places.sort()

@@ -109,7 +109,8 @@ SELECT * FROM {schema}.claim_4(%(lanes)s::integer[], %(floors)s::timestamptz[],
 LOOK: Final = """
 SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock()
 FROM {schema}.look_1(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
-                     %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(steps)s::integer)"""
+                     %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
+                     %(steps)s::integer)"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 

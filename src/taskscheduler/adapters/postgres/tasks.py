@@ -83,6 +83,7 @@ class PostgresTaskRepository:
         self._edits = Edits(database, lanes, self._trail)
         self._bulk = Bulk(database, self._trail, on_cancellation=on_cancellation)
         self._claims = Claims(database, clock)
+        lanes.on_new.append(self._claims.look_soon)
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
         self._get = sql(s.GET)

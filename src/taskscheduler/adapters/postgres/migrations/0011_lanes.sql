@@ -66,16 +66,16 @@ BEGIN
     END IF;
 END $$;
 
--- The lanes of a subscription in which tasks wait, and the first task of each: all that an idle worker
--- asks. Those of paused queues are left out. Lanes are looked into from the floors given, others from
--- their beginning.
+-- Where a subscription's tasks wait: lanes, each with its first task. All that an idle worker asks.
 --
--- Of few lanes each is looked into. Where there are many, most of them are empty as a rule: so up to
--- p_steps lanes that have entries in the index are found first, by stepping from one to the next, and
--- each lane of the subscription is looked into only where those are still more.
+-- Where there are few lanes, all are returned, also those in which nothing waits, for then all may be
+-- claimed from. Where there are many, most of them are empty as a rule. So up to p_steps lanes that have
+-- entries in the index are found by stepping from one to the next, and each lane of the subscription is
+-- looked into only where those are still more. Lanes are looked into from the floors given, others from
+-- their beginning. In a paused queue nothing waits.
 CREATE FUNCTION {schema}.look_1(
     p_queues text[], p_kinds text[], p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[],
-    p_steps integer
+    p_few integer, p_steps integer
 ) RETURNS TABLE (
     o_lane integer, o_queue text, o_kind text, o_priority smallint, o_process_at timestamptz,
     o_id uuid
@@ -84,14 +84,16 @@ CREATE FUNCTION {schema}.look_1(
     SET enable_hashjoin = off SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
+    v_few boolean;
     v_stepped integer[];
 BEGIN
-    IF p_steps > 0 AND (
+    v_few := (
         SELECT count(*) FROM (
             SELECT FROM {schema}.lane n
-            WHERE n.queue = ANY (p_queues) AND (n.kind = ANY (p_kinds)) IS TRUE LIMIT 65
-        ) AS few
-    ) > 64 THEN
+            WHERE n.queue = ANY (p_queues) AND (n.kind = ANY (p_kinds)) IS TRUE LIMIT p_few + 1
+        ) AS each
+    ) <= p_few;
+    IF NOT v_few AND p_steps > 0 THEN
         WITH RECURSIVE step (number, lane) AS (
             SELECT 1, (
                 SELECT l.lane FROM {schema}.live l WHERE l.worker_id IS NULL
@@ -121,14 +123,17 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id
-    FROM {schema}.lane n CROSS JOIN LATERAL (
+    FROM {schema}.lane n LEFT JOIN LATERAL (
         SELECT l.process_at, l.id FROM {schema}.live l
-        WHERE l.lane = n.id AND l.worker_id IS NULL AND (l.process_at, l.id) >= (
-            coalesce(p_floors[array_position(p_lanes, n.id)], '-infinity'),
-            coalesce(p_floor_ids[array_position(p_lanes, n.id)], '00000000-0000-0000-0000-000000000000')
-        )
+        WHERE l.lane = n.id AND l.worker_id IS NULL
+          AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue)
+          AND (l.process_at, l.id) >= (
+              coalesce(p_floors[array_position(p_lanes, n.id)], '-infinity'),
+              coalesce(p_floor_ids[array_position(p_lanes, n.id)],
+                       '00000000-0000-0000-0000-000000000000')
+          )
         ORDER BY l.process_at, l.id LIMIT 1
-    ) AS head
+    ) AS head ON true
     WHERE n.queue = ANY (p_queues) AND (n.kind = ANY (p_kinds)) IS TRUE
-      AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue);
+      AND (v_few OR head.process_at IS NOT NULL);
 END $$;
