@@ -26,7 +26,7 @@ class MemoryQueueRegistry:
 
     async def list(self) -> Sequence[Queue]:
         """See ``QueueRegistry.list``."""
-        names = {lane.queue for lane in self._state.lanes} | self._state.paused.keys()
+        names = {task.queue for task in self._state.tasks.values()} | self._state.paused.keys()
         for worker in self._state.workers.values():
             names |= worker.profile.queues
         return [await self.get(name) for name in sorted(names)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+
+import psycopg
+
+from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.task import NewTask
@@ -13,7 +17,8 @@ if TYPE_CHECKING:
 MAKE: Final = """
 INSERT INTO {schema}.lane (queue, kind, priority)
 SELECT * FROM unnest(%(queues)s::text[], %(kinds)s::text[], %(priorities)s::smallint[])
-ON CONFLICT DO NOTHING"""
+ON CONFLICT (queue, kind, priority) DO UPDATE
+SET retired_by = NULL, asked_for_at = {schema}.clock() WHERE lane.retired_by IS NOT NULL"""
 NUMBERS: Final = """
 SELECT n.id, n.queue, n.kind, n.priority
 FROM unnest(%(queues)s::text[], %(kinds)s::text[], %(priorities)s::smallint[])
@@ -24,8 +29,12 @@ SELECT id FROM {schema}.lane
 WHERE (queue = ANY (%(queues)s::text[]) OR %(queues)s::text[] IS NULL)
   AND (kind = ANY (%(kinds)s::text[]) OR %(kinds)s::text[] IS NULL)
   AND queue >= %(prefix)s AND starts_with(queue, %(prefix)s)"""
+REFUSALS_MAX: Final = 5
+_VANISHING: Final = "a lane was removed again and again while tasks were stored into it; try again"
 KNOWN_MAX: Final = 100_000
 """With so many numbers known all are forgotten: those that are needed are soon known again."""
+
+Answer = TypeVar("Answer")
 
 
 class Lane(NamedTuple):
@@ -91,6 +100,28 @@ class Lanes:
             return found
 
         return await self._database.run(make)
+
+    async def standing(
+        self, lanes: Iterable[Lane], store: Callable[[Mapping[Lane, int]], Awaitable[Answer]]
+    ) -> Answer:
+        """Let ``store`` store into ``lanes`` by their numbers; once more if one had been removed.
+
+        It must be safe to repeat. It raises ``NotNullViolation`` when it is refused.
+        """
+        wanted = set(lanes)
+        for _ in range(REFUSALS_MAX):
+            try:
+                return await store(await self.numbers(wanted))
+            except psycopg.errors.NotNullViolation as error:
+                if error.diag.column_name != "lane":
+                    raise
+                self.forget(wanted)
+        raise StoreUnavailable(_VANISHING)
+
+    def forget(self, lanes: Iterable[Lane]) -> None:
+        """Ask for ``lanes`` anew the next time: one of them is not there any more."""
+        for lane in set(lanes):
+            self._known.pop(lane, None)
 
     async def matching(
         self,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
@@ -114,12 +115,27 @@ class PostgresTaskRepository:
                 return await self._copy(tasks)
         tasks = list(tasks)  # to look at one may be what makes it
         wanted = lanes_of(tasks)
-        lanes = await self._lanes.numbers(wanted)
+
+        async def put(lanes: Mapping[Lane, int]) -> Sequence[TaskId]:
+            return await self._put(tasks, lanes, transaction, idempotency)
+
+        return await self._lanes.standing(wanted, put)
+
+    async def _put(
+        self,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        transaction: object | None,
+        idempotency: Idempotency | None,
+    ) -> Sequence[TaskId]:
+        wanted = lanes_of(tasks)
         if transaction is not None:
             connection = cast("Connection", transaction)
             with translated():
                 async with connection.transaction():
-                    ids = await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+                    ids = await self._inserts.insert_once(
+                        connection, tasks, lanes, idempotency, held=True
+                    )
                     if self._channel is not None:
                         # Told at the caller's commit, which nobody else hears of.
                         hint = hint_of({task.queue for task in tasks}, bytes_max=PAYLOAD_BYTES_MAX)
@@ -136,7 +152,9 @@ class PostgresTaskRepository:
                 else:
                     return [task.id for task in tasks]
             async with connection.transaction():
-                return await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+                return await self._inserts.insert_once(
+                    connection, tasks, lanes, idempotency, held=False
+                )
 
         return await self._database.run(work)
 
@@ -149,7 +167,10 @@ class PostgresTaskRepository:
         try:
             return await self._database.run(work)
         except UnknownLane:
-            await self._lanes.numbers(lanes_of(tasks))
+            # Of another task, or it is not there any more: then all of them are asked for anew.
+            wanted = lanes_of(tasks)
+            self._lanes.forget(wanted)
+            await self._lanes.numbers(wanted)
             return await self._database.run(work)
 
     # -- claiming and settling -------------------------------------------------------------------

@@ -68,6 +68,26 @@ class QueueRegistryContract(Contract):
         await join(store, queues=["letters", "default"])
         assert [queue.name for queue in await store.queues.list()] == ["default", "letters"]
 
+    async def test_a_queue_goes_with_its_last_task(self, store: Store, clock: ManualClock) -> None:
+        """Some time later, by upkeep; tasks may be stored into it again at every moment."""
+        held = await put(store, queue="held")
+        task_id = await put(store, queue="letters", priority=2)
+        await store.upkeep.turn()
+        clock.advance(hours=1)
+        for number in range(3):
+            assert [queue.name for queue in await store.queues.list()] == ["held", "letters"]
+            await store.tasks.delete(task_id)
+            clock.advance(hours=1)
+            await store.upkeep.turn()
+            assert [queue.name for queue in await store.queues.list()] == ["held"]
+            task_id = await put(store, queue="letters", priority=number)
+        await store.tasks.cancel(task_id)
+        clock.advance(hours=1)
+        await store.upkeep.turn()
+        assert [queue.name for queue in await store.queues.list()] == ["held", "letters"]
+        assert (await store.tasks.get(task_id)).queue == "letters"
+        assert (await store.tasks.get(held)).queue == "held"
+
     async def test_long_queues_are_counted_so_far(self, store: Store) -> None:
         """Of one that is long it is said at least how much it holds."""
         for _ in range(4):

@@ -137,3 +137,11 @@ BEGIN
     WHERE n.queue = ANY (p_queues) AND (n.kind = ANY (p_kinds)) IS TRUE
       AND (v_few OR head.process_at IS NOT NULL);
 END $$;
+
+-- A lane in which no task is left goes, some time after it was last asked for. First it is retired: then
+-- whoever stores a task into it is refused, and asks for it anew. Once all who may have stored before
+-- that have ended, it is looked at a last time (adapters/postgres/sweeping.py).
+ALTER TABLE {schema}.lane
+    ADD COLUMN retired_by bigint, -- the transaction that retired it; NULL: it stands
+    ADD COLUMN asked_for_at timestamptz NOT NULL DEFAULT {schema}.clock();
+CREATE INDEX lane_kind ON {schema}.lane (kind);
