@@ -305,8 +305,11 @@ class QueueRegistry(Protocol):
     is paused already is not paused again.
     """
 
-    async def list(self) -> Sequence[Queue]:
-        """Return every queue that a task or a worker ever named or somebody paused, by name."""
+    async def list(self, *, after: str = "", limit: int) -> Sequence[Queue]:
+        """Return up to ``limit`` queues by name, those after ``after``, by bytes.
+
+        A queue is there while a task, a worker or a pause names it, and for a while after that.
+        """
         ...
 
     async def get(self, name: str) -> Queue:
@@ -512,7 +515,10 @@ class Gauge(Protocol):
     """How full the store is. Looking costs milliseconds, however much there is."""
 
     async def census(self, *, exact_up_to: int) -> Census:
-        """Count the Pending tasks of every queue.
+        """Count the Pending tasks of every queue in which some wait.
+
+        Other queues are told of as empty ones. Where tasks wait in thousands of lanes, or there
+        are thousands of queues, some are left out, the latest first, and that is said.
 
         Of one queue, kind and priority up to ``exact_up_to`` due and as many scheduled tasks are
         counted; where there are more, the number is an estimate, and never below that.
