@@ -13,7 +13,7 @@ from taskscheduler.application.preparing import Prepared, encode_payload, times_
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
-from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
 from taskscheduler.domain.worker import WorkerLoad
@@ -329,9 +329,9 @@ class Scheduler:
 
     # -- operating -------------------------------------------------------------------------------
 
-    async def queues(self) -> Sequence[Queue]:
-        """Return every queue that is known, by name."""
-        return await self.store.queues.list()
+    async def queues(self, *, after: str = "", limit: int = LIMIT_MAX) -> Sequence[Queue]:
+        """Return up to ``limit`` queues by name, those after ``after``."""
+        return await self.store.queues.list(after=after, limit=limit)
 
     async def queue(self, name: str) -> Queue:
         """Return one queue; one that nobody has used yet is empty. Raises InvalidTask."""

@@ -310,7 +310,8 @@ class Worker:
         return [suspect]
 
     async def _wait_for_work(self, listener: Listener) -> None:
-        due = await self._store.tasks.next_due(self._subscription)
+        # Draining ends on the whole truth only.
+        due = await self._store.tasks.next_due(self._subscription, roughly=not self._draining)
         wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
         if due is not None:
             wait_s = min(wait_s, due.total_seconds())

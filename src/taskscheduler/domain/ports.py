@@ -90,8 +90,10 @@ class TaskRepository(Protocol):
         * ``worker_id`` is registered.
 
         More urgent priorities come first; within a kind, queue and priority the earliest
-        ``process_at`` does. No task is ever leased to two claims at once. A claim whose answer
-        was lost leaves leases that nobody knows of: ``reconcile`` gives them back.
+        ``process_at`` does. A task that becomes visible only after later ones were claimed is
+        found by the next claim that finds nothing else, and within a second by those that do. No
+        task is ever leased to two claims at once. A claim whose answer was lost leaves leases
+        that nobody knows of: ``reconcile`` gives them back.
         """
         ...
 
@@ -103,11 +105,14 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """Return how long until a task of ``subscription`` is due, on the store's clock.
 
         Zero or less when one is due already; None when there is none at all. Tasks of paused
-        queues are not looked at.
+        queues are not looked at. With ``roughly``, what the last claim saw will do, if it found
+        nothing; and a task may be overlooked, for a while, that came late and is dear to find.
         """
         ...
 
@@ -309,8 +314,11 @@ class QueueRegistry(Protocol):
     is paused already is not paused again.
     """
 
-    async def list(self) -> Sequence[Queue]:
-        """Return every queue that a task or a worker ever named or somebody paused, by name."""
+    async def list(self, *, after: str = "", limit: int) -> Sequence[Queue]:
+        """Return up to ``limit`` queues by name, those after ``after``, by bytes.
+
+        A queue is there while a task, a worker or a pause names it, and for a while after that.
+        """
         ...
 
     async def get(self, name: str) -> Queue:
@@ -516,7 +524,10 @@ class Gauge(Protocol):
     """How full the store is. Looking costs milliseconds, however much there is."""
 
     async def census(self, *, exact_up_to: int) -> Census:
-        """Count the Pending tasks of every queue.
+        """Count the Pending tasks of every queue in which some wait.
+
+        Other queues are told of as empty ones. Where tasks wait in thousands of lanes, or there
+        are thousands of queues, some are left out, the latest first, and that is said.
 
         Of one queue, kind and priority up to ``exact_up_to`` due and as many scheduled tasks are
         counted; where there are more, the number is an estimate, and never below that.

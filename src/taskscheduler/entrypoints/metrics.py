@@ -113,6 +113,11 @@ class Metrics:
         oldest = GaugeMetricFamily(
             f"{NAME}_oldest_due_seconds", "How long the first due task waits", labels=["queue"]
         )
+        yield gauge(
+            "tasks_left_out",
+            "1 if tasks wait in so many queues, kinds and priorities that some were not counted",
+            int(sample.census.left_out),
+        )
         for queue, here in sample.census.queues.items():
             depth.add_metric([queue, "due"], here.due)
             depth.add_metric([queue, "scheduled"], here.scheduled)

@@ -139,8 +139,11 @@ class MemoryTaskRepository:
         traces = self._state.traces
         return {task_id: traces[task_id] for task_id in task_ids if task_id in traces}
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
+        del roughly  # it costs next to nothing
         heads = self._state.heads(subscription)
         if not heads:
             return None

@@ -122,7 +122,7 @@ class MemoryKindCatalogue:
 
 
 class MemoryUpkeep:
-    """``Upkeep`` in memory: expired unique keys are all there is to drop."""
+    """``Upkeep`` in memory: drops keys that expired and lanes left empty."""
 
     async def schema_version(self) -> SchemaVersion:
         """See ``Upkeep.schema_version``: there is no schema, and none is needed."""
@@ -141,3 +141,5 @@ class MemoryUpkeep:
             k for k, (_, _, expires_at) in self._state.requests.items() if expires_at <= now
         ]:
             del self._state.requests[key]
+        for lane in [each for each, waiting in self._state.lanes.items() if not waiting]:
+            del self._state.lanes[lane]

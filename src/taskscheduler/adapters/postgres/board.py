@@ -150,8 +150,8 @@ class PostgresTaskBoard:
         if by_lane:
             values["lanes"] = await self._lanes.matching(
                 connection,
-                kind=query.kind,
-                queue=query.queue,
+                kinds=None if query.kind is None else [query.kind],
+                queues=None if query.queue is None else [query.queue],
                 queue_prefix=query.queue_prefix or "",
             )
         statement = self._database.sql(page(query.status, by_lane=by_lane, form=form))

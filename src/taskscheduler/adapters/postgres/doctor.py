@@ -58,10 +58,8 @@ BY_INDEX: Final = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"""
 DUE: Final = """
 SELECT {schema}.clock() - head.process_at, n.queue, n.kind
-FROM {schema}.lane n CROSS JOIN LATERAL (
-    SELECT l.process_at FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
-    ORDER BY l.process_at, l.id LIMIT 1
-) AS head WHERE head.process_at <= {schema}.clock() ORDER BY head.process_at"""
+FROM {schema}.waiting_1(2000) AS head (lane, process_at) JOIN {schema}.lane n ON n.id = head.lane
+WHERE head.process_at <= {schema}.clock() ORDER BY head.process_at"""
 OVERDUE: Final = """
 SELECT {schema}.clock() - next_fire_at, name FROM {schema}.schedule
 WHERE next_fire_at <= {schema}.clock() ORDER BY next_fire_at LIMIT 1"""

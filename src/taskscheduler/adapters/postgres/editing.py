@@ -8,6 +8,8 @@ from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.domain.audit import Action
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from taskscheduler.adapters.postgres.audit import Trail
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
@@ -38,7 +40,8 @@ WITH gone AS (
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
 SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL THEN process_at
                 ELSE greatest(%(execute_at)s::timestamptz, {schema}.clock()) END,
-       %(lane)s, attempt, excused
+       (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL),
+       attempt, excused
 FROM gone RETURNING true"""
 
 
@@ -60,31 +63,41 @@ class Edits:
         """
         was = Lane(task.queue, task.kind, task.priority)
         to = was if edit.priority is None else was._replace(priority=edit.priority)
-        numbers = await self._lanes.numbers({was, to})
-        values: dict[str, Any] = {
-            "id": task.id,
-            "execute_at": edit.execute_at,
-            "payload": None if edit.payload is None else edit.payload.decode(),
-            "lane": numbers[to],
-            "strictly": strictly,
-            "was_process_at": task.process_at,
-            "was_lane": numbers[was],
-            "was_attempt": task.attempt,
-            "was_excused": task.excused,
-            "was_execute_at": task.execute_at,
-            "was_payload": task.payload.decode(),
-            "was_max_attempts": task.max_attempts,
-        }
 
-        async def work(connection: Connection) -> bool:
-            async def change() -> bool:
-                # Unprepared, so that the plan opens only this task's day.
-                cursor = await connection.execute(self._edit, values, prepare=False)
-                return await cursor.fetchone() is not None
+        async def within(numbers: Mapping[Lane, int]) -> bool:
+            values = {
+                **values_of(task, edit),
+                "lane": numbers[to],
+                "was_lane": numbers[was],
+                "strictly": strictly,
+            }
 
-            return await self._trail.told(connection, by, Action.CHANGED, task.id, change)
+            async def work(connection: Connection) -> bool:
+                async def change() -> bool:
+                    # Unprepared, so that the plan opens only this task's day.
+                    cursor = await connection.execute(self._edit, values, prepare=False)
+                    return await cursor.fetchone() is not None
 
-        if not strictly:
-            return await self._database.run(work)
-        async with self._database.connection() as connection:
-            return await work(connection)
+                return await self._trail.told(connection, by, Action.CHANGED, task.id, change)
+
+            if not strictly:
+                return await self._database.run(work)
+            async with self._database.connection() as connection:
+                return await work(connection)
+
+        return await self._lanes.standing({was, to}, within)
+
+
+def values_of(task: Task, edit: TaskEdit) -> dict[str, Any]:
+    """Return the parameters that say what becomes of ``task``, and what it was."""
+    return {
+        "id": task.id,
+        "execute_at": edit.execute_at,
+        "payload": None if edit.payload is None else edit.payload.decode(),
+        "was_process_at": task.process_at,
+        "was_attempt": task.attempt,
+        "was_excused": task.excused,
+        "was_execute_at": task.execute_at,
+        "was_payload": task.payload.decode(),
+        "was_max_attempts": task.max_attempts,
+    }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.rows import utc
+from taskscheduler.application.sharing import Shared
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.queue import COUNT_MAX, Count, Queue
 
@@ -21,7 +22,8 @@ PAGES_MAX: Final = 4096
 
 LOOK: Final = """
 SELECT o_name, o_paused_at, o_due, o_later, o_running, o_oldest_due_at
-FROM {schema}.queues_1(%(queue)s::text, %(limit)s::bigint, %(pages)s::bigint)"""
+FROM {schema}.queues_2(%(queue)s::text, %(after)s::text, %(number)s::bigint, %(limit)s::bigint,
+                       %(pages)s::bigint)"""
 RUNNING: Final = "SELECT o_worker, o_number FROM {schema}.running_1(%(pages)s::bigint)"
 IS_WHOLE: Final = """
 SELECT pg_relation_size(c.oid) <= %(pages)s * current_setting('block_size')::bigint
@@ -44,18 +46,19 @@ class PostgresQueueRegistry:
         self._database = database
         self._trail = Trail(database)
         self._look = database.sql(LOOK)
+        self._shared = Shared(self._seen)
         self._running = database.sql(RUNNING)
         self._pause = database.sql(PAUSE)
         self._wait_for_claims = database.sql(WAIT_FOR_CLAIMS)
         self._resume = database.sql(RESUME)
 
-    async def list(self) -> Sequence[Queue]:
+    async def list(self, *, after: str = "", limit: int) -> Sequence[Queue]:
         """See ``QueueRegistry.list``."""
-        return sorted(await self._seen(None), key=lambda queue: queue.name)
+        return await self._shared.ask((None, after, limit))
 
     async def get(self, name: str) -> Queue:
         """See ``QueueRegistry.get``."""
-        (queue,) = await self._seen(name)
+        (queue,) = await self._shared.ask((name, "", 1))
         return queue
 
     async def pause(self, name: str, *, by: Caller | None = None) -> None:
@@ -95,13 +98,20 @@ class PostgresQueueRegistry:
             if by is not None and done.rowcount:
                 await self._trail.record(connection, by, action, target=name)
 
-    async def _seen(self, name: str | None) -> Sequence[Queue]:
-        values = {"queue": name, "limit": COUNT_MAX, "pages": PAGES_MAX}
+    async def _seen(self, question: tuple[str | None, str, int]) -> Sequence[Queue]:
+        name, after, number = question
+        values = {
+            "queue": name,
+            "after": after,
+            "number": number,
+            "limit": COUNT_MAX,
+            "pages": PAGES_MAX,
+        }
 
         async def work(connection: Connection) -> Sequence[Queue]:
             rows = await (await connection.execute(self._look, values)).fetchall()
             whole = await self._is_whole(connection)
-            return [_queue(row, whole=whole) for row in rows]
+            return sorted((_queue(row, whole=whole) for row in rows), key=lambda each: each.name)
 
         return await self._database.run(work)
 

@@ -7,6 +7,20 @@ from __future__ import annotations
 
 from typing import Final
 
+# Whether all lanes that are stored into stand. If not, NULL is inserted in place of a lane, and so
+# the whole statement is refused. It is seen with a snapshot that is newer than the
+# statement's lock on the hot table: whoever removes lanes relies on it (``sweeping.py``).
+STANDING: Final = """
+(SELECT count(*) FROM {schema}.lane n
+ WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
+    = cardinality(%(used)s::integer[])"""
+# Somebody else's transaction may have a snapshot that is older, so its lanes are locked as well.
+STANDING_HELD: Final = """
+(SELECT count(*) FROM (
+    SELECT FROM {schema}.lane n
+    WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL FOR KEY SHARE
+ ) AS held) = cardinality(%(used)s::integer[])"""
+
 PUT_BODIES: Final = """
 WITH given AS MATERIALIZED (
     SELECT g.*, {schema}.clock() AS now
@@ -21,13 +35,15 @@ WITH given AS MATERIALIZED (
            payload
     FROM given ON CONFLICT (id) DO NOTHING RETURNING id
 )"""
-PUT_LIVE: Final = """
+PUT_LIVE_BEGIN: Final = """
 INSERT INTO {schema}.live (id, process_at, lane)
-SELECT id, greatest(execute_at, now), lane FROM given
+SELECT id, greatest(execute_at, now), CASE WHEN """
+PUT_LIVE_END: Final = """ THEN lane END FROM given
 WHERE (id IN (SELECT id FROM body)) IS TRUE
 RETURNING id"""
-PUT: Final = PUT_BODIES + PUT_LIVE
-PUT_TOLD: Final = (
+PUT_LIVE: Final = PUT_LIVE_BEGIN + STANDING + PUT_LIVE_END
+PUT_LIVE_HELD: Final = PUT_LIVE_BEGIN + STANDING_HELD + PUT_LIVE_END
+PUT_TOLD_BODIES: Final = (
     PUT_BODIES  # noqa: S608 - constants only
     + """, told AS (
     INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
@@ -37,8 +53,11 @@ PUT_TOLD: Final = (
         AS g (id, actor, key_id, address, request_id)
     WHERE actor IS NOT NULL AND (id IN (SELECT id FROM body)) IS TRUE
 )"""
-    + PUT_LIVE
 )
+PUT: Final = PUT_BODIES + PUT_LIVE
+PUT_HELD: Final = PUT_BODIES + PUT_LIVE_HELD
+PUT_TOLD: Final = PUT_TOLD_BODIES + PUT_LIVE
+PUT_TOLD_HELD: Final = PUT_TOLD_BODIES + PUT_LIVE_HELD
 
 # What a repeated call finds here may have been committed by this server alone, its wait for a
 # synchronous standby cut short: visible, and lost at a failover. A commit that writes waits for a
@@ -102,11 +121,15 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_3(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
-                               %(worker_id)s::bigint, %(epoch)s::integer)"""
+SELECT * FROM {schema}.claim_4(%(lanes)s::integer[], %(floors)s::timestamptz[],
+                               %(floor_ids)s::uuid[], %(limit)s::bigint, %(worker_id)s::bigint,
+                               %(epoch)s::integer)"""
 
-NEXT_DUE: Final = """
-SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
+LOOK: Final = """
+SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock()
+FROM {schema}.look_1(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
+                     %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
+                     %(steps)s::integer)"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 

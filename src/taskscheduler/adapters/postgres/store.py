@@ -52,7 +52,7 @@ def postgres_store(
     Workers are woken by ``wakeups``, or else by PostgreSQL's own notices, which are heard through
     ``listening`` where that is another way.
     """
-    lanes = Lanes(database, clock)
+    lanes = Lanes(database)
     channel = channel_of(database.schema) if wakeups is None else None
     bell = wakeups or PostgresWakeUps(database, listening or database)
 

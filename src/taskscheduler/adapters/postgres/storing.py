@@ -27,9 +27,10 @@ class Inserts:
         """``unique_for`` is how long unique and idempotency keys live."""
         self._unique_for = unique_for
         sql = database.sql
-        self._put = sql(s.PUT)
-        self._put_told = sql(s.PUT_TOLD)
-        self._traced = {sql(text): sql(traced(text)) for text in (s.PUT, s.PUT_TOLD)}
+        self._put = {False: sql(s.PUT), True: sql(s.PUT_HELD)}
+        self._put_told = {False: sql(s.PUT_TOLD), True: sql(s.PUT_TOLD_HELD)}
+        texts = (s.PUT, s.PUT_HELD, s.PUT_TOLD, s.PUT_TOLD_HELD)
+        self._traced = {sql(text): sql(traced(text)) for text in texts}
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
         self._await_standby = sql(s.AWAIT_STANDBY)
@@ -45,10 +46,16 @@ class Inserts:
         tasks: Sequence[NewTask],
         lanes: Mapping[Lane, int],
         idempotency: Idempotency | None,
+        *,
+        held: bool,
     ) -> Sequence[TaskId]:
-        """Insert ``tasks`` unless the request was answered before; within a transaction."""
+        """Insert ``tasks`` unless the request was answered before; within a transaction.
+
+        Where that is not ours, the lanes are ``held``. Raises ``psycopg.errors.NotNullViolation``
+        when a lane is not there any more.
+        """
         if idempotency is None:
-            return await self.insert(connection, tasks, lanes)
+            return await self.insert(connection, tasks, lanes, held=held)
         values: dict[str, Any] = {
             "key": idempotency.key,
             "fingerprint": idempotency.fingerprint,
@@ -57,7 +64,7 @@ class Inserts:
         }
         taken = await (await connection.execute(self._take_request, values)).fetchone()
         if taken is not None:
-            ids = await self.insert(connection, tasks, lanes)
+            ids = await self.insert(connection, tasks, lanes, held=held)
             if list(ids) != values["ids"]:  # a unique key had a holder
                 await connection.execute(self._answer_request, {**values, "ids": list(ids)})
             return ids
@@ -67,7 +74,12 @@ class Inserts:
         return answered[1]
 
     async def insert(
-        self, connection: Executing, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]
+        self,
+        connection: Executing,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        *,
+        held: bool,
     ) -> Sequence[TaskId]:
         """Insert ``tasks``; return their ids, or those of whoever holds their keys."""
         holders = await self._hold_keys(connection, tasks)
@@ -78,7 +90,8 @@ class Inserts:
         rows = list(fresh.values())
         values: dict[str, Any] = {
             "ids": [task.id for task in rows],
-            "lanes": [lanes[lane] for lane in lanes_of(rows)],
+            "lanes": (numbers := [lanes[lane] for lane in lanes_of(rows)]),
+            "used": list(set(numbers)),
             "execute_at": if_any([task.execute_at for task in rows]),
             "max_attempts": if_any([task.max_attempts for task in rows]),
             "timeouts": if_any([task.timeout for task in rows]),
@@ -86,9 +99,9 @@ class Inserts:
             "expires_at": if_any([task.expires_at for task in rows]),
             "payloads": [task.payload.decode() for task in rows],
         }
-        statement = self._put
+        statement = self._put[held]
         if any(task.by is not None for task in rows):
-            statement = self._put_told
+            statement = self._put_told[held]
             values |= {
                 "actors": if_any([task.by and task.by.name for task in rows]),
                 "actor_keys": if_any([task.by and task.by.key_id for task in rows]),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
@@ -84,7 +85,8 @@ class PostgresTaskRepository:
         self._trail = Trail(database)
         self._edits = Edits(database, lanes, self._trail)
         self._bulk = Bulk(database, self._trail, on_cancellation=on_cancellation)
-        self._claims = Claims(database, lanes, clock)
+        self._claims = Claims(database, clock)
+        lanes.on_new.append(self._claims.look_soon)
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
         self._get = sql(s.GET)
@@ -115,11 +117,26 @@ class PostgresTaskRepository:
                 return await self._copy(tasks)
         tasks = list(tasks)  # to look at one may be what makes it
         wanted = lanes_of(tasks)
-        lanes = await self._lanes.numbers(wanted)
+
+        async def put(lanes: Mapping[Lane, int]) -> Sequence[TaskId]:
+            return await self._put(tasks, lanes, transaction, idempotency)
+
+        return await self._lanes.standing(wanted, put)
+
+    async def _put(
+        self,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        transaction: object | None,
+        idempotency: Idempotency | None,
+    ) -> Sequence[TaskId]:
+        wanted = lanes_of(tasks)
         if transaction is not None:
             with translated():
                 async with joined(transaction) as connection:
-                    ids = await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+                    ids = await self._inserts.insert_once(
+                        connection, tasks, lanes, idempotency, held=True
+                    )
                     if self._channel is not None:
                         # Told at the caller's commit, which nobody else hears of.
                         hint = hint_of({task.queue for task in tasks}, bytes_max=PAYLOAD_BYTES_MAX)
@@ -136,7 +153,9 @@ class PostgresTaskRepository:
                 else:
                     return [task.id for task in tasks]
             async with connection.transaction():
-                return await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+                return await self._inserts.insert_once(
+                    connection, tasks, lanes, idempotency, held=False
+                )
 
         return await self._database.run(work)
 
@@ -149,7 +168,10 @@ class PostgresTaskRepository:
         try:
             return await self._database.run(work)
         except UnknownLane:
-            await self._lanes.numbers(lanes_of(tasks))
+            # Of another task, or it is not there any more: then all of them are asked for anew.
+            wanted = lanes_of(tasks)
+            self._lanes.forget(wanted)
+            await self._lanes.numbers(wanted)
             return await self._database.run(work)
 
     # -- claiming and settling -------------------------------------------------------------------
@@ -170,9 +192,11 @@ class PostgresTaskRepository:
 
         return await self._database.run(work)
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
-        return await self._claims.next_due(subscription)
+        return await self._claims.next_due(subscription, roughly=roughly)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.migrate import migrations, version_of
 from taskscheduler.adapters.postgres.partitions import prepare_days
+from taskscheduler.adapters.postgres.sweeping import Sweep
 from taskscheduler.domain.errors import WorkerLost
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.schema import SchemaVersion
@@ -191,7 +192,7 @@ async def register(connection: Connection, statement: object, kinds: Mapping[str
 
 
 class PostgresUpkeep:
-    """``Upkeep`` on PostgreSQL: partitions for the days ahead, unique keys whose time is up."""
+    """``Upkeep`` on PostgreSQL: prepares days; drops expired keys and lanes that are left empty."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         """Work through ``database``."""
@@ -199,6 +200,7 @@ class PostgresUpkeep:
         self._clock = clock
         self._drop_keys = database.sql(s.DROP_EXPIRED_KEYS)
         self._drop_requests = database.sql(s.DROP_EXPIRED_REQUESTS)
+        self._sweep = Sweep(database)
         self._next_at = clock.monotonic()
 
     async def turn(self) -> None:
@@ -211,6 +213,7 @@ class PostgresUpkeep:
             await connection.execute(self._drop_keys)
             await connection.execute(self._drop_requests)
             await prepare_days(connection, self._database.schema)
+            await self._sweep.turn(connection)
 
         await self._database.run(work)
         self._next_at = now + UPKEEP_S

@@ -36,7 +36,7 @@ def list_(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.entrypoints.http.operating import QueueMessage
 
-        found = await scheduler.queues()
+        found = await all_queues(scheduler)
         if json:
             say([QueueMessage.of(queue) for queue in found], as_json=True, text="")
             return
@@ -91,6 +91,14 @@ def workers(
             )
 
     with_scheduler(database_url, schema, work)
+
+
+async def all_queues(scheduler: Scheduler) -> list[Queue]:
+    """Return every queue, page by page."""
+    found: list[Queue] = []
+    while page := await scheduler.queues(after=found[-1].name if found else ""):
+        found += page
+    return found
 
 
 def line_of_queue(queue: Queue) -> str:

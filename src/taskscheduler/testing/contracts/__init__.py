@@ -26,6 +26,7 @@ from taskscheduler.testing.contracts.gauge import GaugeContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.keys import KeyRingContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
+from taskscheduler.testing.contracts.lateness import LatenessContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
@@ -66,6 +67,7 @@ class TaskRepositoryContract(
     UniqueKeyContract,
     IdempotencyContract,
     ClaimingContract,
+    LatenessContract,
     SettlingContract,
     ChangingContract,
     EditingContract,

@@ -48,6 +48,14 @@ class GaugeContract(Contract):
         await end(store, lease, Event.COMPLETE)
         assert (await store.gauge.census(exact_up_to=PLENTY)).queues == empty
 
+    async def test_of_few_queues_none_is_left_out(self, store: Store) -> None:
+        """However many tasks they hold."""
+        for number in range(9):
+            await put(store, queue=f"queue{number}", priority=number)
+        census = await store.gauge.census(exact_up_to=PLENTY)
+        assert len(census.queues) == 9  # noqa: PLR2004
+        assert not census.left_out
+
     async def test_many_are_at_least_as_many_as_were_counted(self, store: Store) -> None:
         """An estimate is never below what was seen."""
         for _ in range(5):

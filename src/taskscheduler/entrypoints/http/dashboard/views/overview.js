@@ -34,7 +34,7 @@ export function overviewView(_place, refresh) {
 
   /** @param {AbortSignal} signal */
   async function loadQueues(signal) {
-    const { data } = await get("queues", [], signal);
+    const { data } = await get("queues", [["limit", "1000"]], signal);
     draws.numbers(data, () => numbersOf(data));
     draws.queues(data, () => table("Queues", queueColumns(refresh, true), data, "No queue is in use."));
   }

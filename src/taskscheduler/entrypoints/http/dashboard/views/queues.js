@@ -18,7 +18,7 @@ export function queuesView(_place, refresh) {
     root: body,
     every: () => EVERY_MS,
     load: async (signal) => {
-      const { data } = await get("queues", [], signal);
+      const { data } = await get("queues", [["limit", "1000"]], signal);
       draw(data, () => table("Queues", queueColumns(refresh), data, "No queue is in use."));
     },
   };
