@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from taskscheduler.application.bulkhead import Bulkhead
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from taskscheduler.domain.ports import Clock, WorkerRegistry
     from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.worker import WorkerSighting
 
 log = logging.getLogger("taskscheduler.rescue")
 
@@ -27,11 +29,15 @@ class Rescue:
     first alone would kill every worker when the store's clock jumps forward.
     """
 
-    def __init__(self, workers: WorkerRegistry, clock: Clock) -> None:
-        """Start without having seen anyone."""
+    def __init__(
+        self, workers: WorkerRegistry, clock: Clock, bulkhead: Bulkhead | None = None
+    ) -> None:
+        """Start without having seen anyone. One whom nobody can bury is put aside."""
         self._workers = workers
         self._clock = clock
+        self._bulkhead = bulkhead or Bulkhead(clock)
         self._watched: dict[WorkerId, _Watched] = {}
+        self._buried: set[WorkerId] = set()
 
     def forget(self) -> None:
         """Begin to watch anew: silence is evidence only against those who could have been heard."""
@@ -59,14 +65,24 @@ class Rescue:
                 before = _Watched(seen.beats, now)
             watched[seen.id] = before
             if seen.expired and now - before.since >= seen.lease.total_seconds():
-                task_ids = await self._workers.bury(seen.id, seen.beats)
-                rescued += len(task_ids)
-                log.warning(
-                    "worker %d (%s) is silent since %s; rescued %d tasks",
-                    seen.id,
-                    seen.name,
-                    seen.seen_at.isoformat(),
-                    len(task_ids),
-                )
+                rescued += await self._bury(seen)
         self._watched = watched
+        self._buried &= watched.keys()
         return rescued
+
+    async def _bury(self, seen: WorkerSighting) -> int:
+        """Bury one, whom the next turn may still see if something of his is locked."""
+        task_ids = await self._bulkhead.keep(
+            "rescue", lambda: self._workers.bury(seen.id, seen.beats), name=f"of worker {seen.id}"
+        )
+        if task_ids is None or (not task_ids and seen.id in self._buried):
+            return 0
+        self._buried.add(seen.id)
+        log.warning(
+            "worker %d (%s) is silent since %s; rescued %d tasks",
+            seen.id,
+            seen.name,
+            seen.seen_at.isoformat(),
+            len(task_ids),
+        )
+        return len(task_ids)

@@ -123,7 +123,7 @@ class MemoryUpkeep:
         """Work on ``state``."""
         self._state = state
 
-    async def turn(self) -> None:
+    async def turn(self) -> Sequence[str]:
         """See ``Upkeep.turn``."""
         now = self._state.now()
         for name in [n for n, (_, expires_at) in self._state.unique.items() if expires_at <= now]:
@@ -132,3 +132,4 @@ class MemoryUpkeep:
             k for k, (_, _, expires_at) in self._state.requests.items() if expires_at <= now
         ]:
             del self._state.requests[key]
+        return ()
