@@ -1,7 +1,7 @@
 """What goes wrong in one part of a worker's rounds stays there, and the worker goes on.
 
 A store that is away is waited for by everybody, and is no fault. Anything else that nobody foresaw
-concerns one part: it is told in the log with its name, counted, and put aside, for longer each time.
+concerns one part: it is told in the log with its name, counted, and put aside, longer each time.
 """
 
 from __future__ import annotations

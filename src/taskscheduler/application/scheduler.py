@@ -13,6 +13,7 @@ from taskscheduler.application.preparing import Prepared, encode_payload, times_
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
+from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
@@ -188,6 +189,7 @@ class Scheduler:
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
+        RecentIds(self.store.new_task_id()).check(task.id)
         if self.tracing is None:
             task_id = await self._single.put(task)
         else:
@@ -206,6 +208,10 @@ class Scheduler:
         """Store prepared tasks in one transaction; once only, if the request has a name."""
         if not tasks:
             return []
+        if not isinstance(tasks, Prepared):
+            recent = RecentIds(self.store.new_task_id())
+            for index, task in enumerate(tasks):
+                recent.check(task.id, index if len(tasks) > 1 else None)
         if self.tracing is None:
             ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
         else:

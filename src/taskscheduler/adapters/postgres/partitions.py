@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DAYS_BEHIND: Final = 1
 DAYS_AHEAD: Final = 7
 DAYS_APART: Final = 2
-"""From so many days ahead on no id of the day is accepted yet, so it can be kept out of the default."""
+"""From so many days ahead on nobody brings an id of the day yet: the default can do without it."""
 PARTITIONED: Final = ("task", "finished", "attempt")
 MOVED_MAX: Final = 100_000
 """So many rows of a day are moved from the default partition into that day's own."""

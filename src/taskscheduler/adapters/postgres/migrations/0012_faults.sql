@@ -368,7 +368,8 @@ BEGIN
         'LOCK TABLE %1$s.%2$I, %1$s.%3$I IN SHARE ROW EXCLUSIVE MODE',
         v_schema, 'task_' || v_day, 'finished_' || v_day
     );
-    IF EXISTS (SELECT FROM {schema}.live l WHERE l.id >= v_low AND l.id < v_high) THEN
+    IF EXISTS (SELECT FROM {schema}.live l WHERE l.id >= v_low AND l.id < v_high)
+       OR EXISTS (SELECT FROM {schema}.lane n WHERE n.id <> ALL (p_lanes)) THEN
         RETURN false;
     END IF;
     EXECUTE format(
