@@ -95,7 +95,7 @@ async def test_a_worker_of_before_goes_on_while_the_schema_moves_on(
 
 @pytest.mark.parametrize(("oldest", "starts"), [(0, True), (1, False)], ids=["fits", "does not"])
 async def test_a_migration_says_which_programs_can_work_with_it(
-    postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch, oldest: int, starts: bool
+    postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch, oldest: int, *, starts: bool
 ) -> None:
     newest = KNOWN[-1].version
     text = f"-- Programs before {newest + oldest:04} cannot work with this.\n{LATER}"

@@ -232,7 +232,11 @@ class TaskBoard(Protocol):
     """What may be read of tasks, beside a single one."""
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
-        """Return up to ``query.limit`` tasks that match, newest id first."""
+        """Return up to ``query.limit`` tasks that match, newest id first.
+
+        Ids that cannot be of now or before, for they are of another version or of a future day,
+        come last (see ``domain/ids.py``).
+        """
         ...
 
     async def states(
