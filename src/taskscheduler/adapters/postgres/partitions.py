@@ -104,10 +104,13 @@ class _Making:
         self._connection = connection
         self._schema = schema
         self._today = today
+        self._in_use: set[str] = set()
         self.complaints: list[str] = []
 
     async def make(self, table: str, day: date) -> None:
         """Make one partition, or say why not."""
+        if table in self._in_use:
+            return
         name = f"{table}_{day:%Y%m%d}"
         try:
             apart = await self._keep_apart(table, day)
@@ -120,6 +123,8 @@ class _Making:
             return
         except LATER as error:
             log.info("partition %s is not made this time: %s", name, type(error).__name__)
+            if isinstance(error, psycopg.errors.LockNotAvailable):
+                self._in_use.add(table)  # nor will the next one be, and others wait meanwhile
         except (psycopg.OperationalError, psycopg.InterfaceError, StoreUnavailable):
             raise
         except psycopg.errors.InsufficientPrivilege as error:

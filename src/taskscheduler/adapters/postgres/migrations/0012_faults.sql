@@ -256,8 +256,8 @@ CREATE FUNCTION {schema}.first_id_1(p_day date) RETURNS uuid LANGUAGE sql IMMUTA
             || repeat('0', 20))::uuid
 $$;
 
--- Make the partition of one table for one day: 'made', 'there', 'busy' (somebody else is at it), or
--- 'full': more than p_move rows of that day are in the default partition. Fewer are moved, so that
+-- Make the partition of one table for one day: 'made', 'there', or 'full': more than p_move rows of
+-- that day are in the default partition. Fewer are moved, so that
 -- one id of a future day does not keep that day from being dropped as a table one day.
 --
 -- It is made apart and attached: the tables go on being used meanwhile, but for the default
@@ -277,11 +277,8 @@ BEGIN
     END IF;
     SELECT c.relnamespace::regnamespace INTO v_schema
     FROM pg_class c WHERE c.oid = {token}::regclass;
-    IF NOT pg_try_advisory_xact_lock(
-        hashtextextended('taskscheduler day ' || v_schema || ' ' || v_name, 0)
-    ) THEN
-        RETURN 'busy';
-    END IF;
+    -- One at a time, in front of the tables: who waits in here is in nobody's way.
+    PERFORM pg_advisory_xact_lock(hashtextextended('taskscheduler days ' || v_schema, 0));
     IF to_regclass(format('%s.%I', v_schema, v_name)) IS NOT NULL THEN
         RETURN 'there';
     END IF;
