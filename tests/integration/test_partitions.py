@@ -114,10 +114,10 @@ async def _store(connection: Any, schema: str, task_id: UUID) -> None:
     name = sql.Identifier(schema)
     for statement in (
         "INSERT INTO {}.lane (queue, kind, priority) VALUES ('q', 'k', 5) ON CONFLICT DO NOTHING",
-        "INSERT INTO {}.task (id, execute_at, created_at, payload)"
-        " VALUES (%(id)s, now(), now(), 'null')",
-        "INSERT INTO {0}.live (id, process_at, lane)"
-        " SELECT %(id)s, now(), id FROM {0}.lane WHERE kind = 'k'",
+        """INSERT INTO {}.task (id, execute_at, created_at, payload)
+        VALUES (%(id)s, now(), now(), 'null')""",
+        """INSERT INTO {0}.live (id, process_at, lane)
+        SELECT %(id)s, now(), id FROM {0}.lane WHERE kind = 'k'""",
     ):
         await connection.execute(sql.SQL(statement).format(name), {"id": task_id})
 

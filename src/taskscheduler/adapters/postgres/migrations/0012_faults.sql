@@ -85,6 +85,7 @@ BEGIN
     RETURN (
         SELECT concat_ws('/', v_server, d.oid, p.tableoid, pg_relation_filenode(p.tableoid))
         FROM {schema}.place p, pg_catalog.pg_database d WHERE d.datname = current_database()
+        LIMIT 1 -- a dump that was read into a new schema brings a second row
     );
 END $$;
 INSERT INTO {schema}.place VALUES ('');
