@@ -1,4 +1,4 @@
-"""A dump is restored while workers are attached: what they held is void, and nothing is mixed up."""
+"""A dump is restored while workers are attached: what they held is void, nothing is mixed up."""
 
 from __future__ import annotations
 

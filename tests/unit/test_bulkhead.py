@@ -80,7 +80,7 @@ async def test_what_fails_is_put_aside_longer_each_time(clock: ManualClock) -> N
 
 async def test_a_store_that_is_away_is_no_fault(clock: ManualClock) -> None:
     async def away() -> None:
-        raise StoreUnavailable("gone")  # noqa: TRY003
+        raise StoreUnavailable("gone")
 
     bulkhead = Bulkhead(clock)
     with pytest.raises(StoreUnavailable):

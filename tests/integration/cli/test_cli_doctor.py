@@ -6,10 +6,12 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskscheduler import Scheduler
 from taskscheduler.container import migrate_schema
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 ORDER = [
     "connection",
     "server",
+    "rights",
     "schema",
     "clock",
     "xmin horizon",
@@ -202,3 +205,54 @@ def test_behind_a_pooler_wake_ups_fail_and_it_says_so(
     assert "--listen-url" in found["wake-ups"]["remedy"]
     code, found = doctor(DATABASE_URL=pgbouncer_url, TASKSCHEDULER_LISTEN_URL=postgres_url)
     assert (code, found["wake-ups"]["verdict"]) == (0, "ok")
+
+
+@pytest.fixture
+def stranger(postgres_url: str, schema: str) -> Iterator[tuple[str, psycopg.Connection]]:
+    """Yield the URL of a role that has no rights yet, and the owner's connection."""
+    name = f"doctor_{uuid4().hex[:8]}"
+    role = sql.Identifier(name)
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(role))
+        yield make_conninfo(postgres_url, user=name, password="p"), owner  # noqa: S106
+        owner.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        owner.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_rights_that_a_worker_needs_are_looked_at(
+    doctor: Doctor, schema: str, stranger: tuple[str, psycopg.Connection]
+):
+    url, owner = stranger
+    role = sql.Identifier(str(conninfo_to_dict(url)["user"]))
+    name = sql.Identifier(schema)
+    doctor.env["DATABASE_URL"] = url
+    code, checks = doctor()
+    assert (code, checks["rights"]["verdict"]) == (1, "fail")
+    assert "USAGE on schema" in checks["rights"]["found"]
+    for grant in (
+        "GRANT USAGE ON SCHEMA {} TO {}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO {}",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {} TO {}",
+    ):
+        owner.execute(sql.SQL(grant).format(name, role))
+    _, checks = doctor()
+    assert checks["rights"]["verdict"] == "warn"
+    assert "not the owner" in checks["rights"]["found"]
+    owner.execute(sql.SQL("REVOKE DELETE ON {}.live FROM {}").format(name, role))
+    code, checks = doctor()
+    assert (code, checks["rights"]["verdict"]) == (1, "fail")
+    assert "DELETE on live" in checks["rights"]["found"]
+
+
+def test_a_schema_of_a_later_release_that_fits_is_well(
+    doctor: Doctor, postgres_url: str, schema: str
+):
+    insert = "INSERT INTO {}.migration VALUES (9999, 'later', now(), %s)"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL(insert).format(sql.Identifier(schema)), [0])
+        code, checks = doctor()
+        assert (code, checks["schema"]["verdict"]) == (0, "ok")
+        update = "UPDATE {}.migration SET oldest_program = 9999 WHERE version = 9999"
+        connection.execute(sql.SQL(update).format(sql.Identifier(schema)))
+    code, checks = doctor()
+    assert (code, checks["schema"]["verdict"]) == (1, "fail")

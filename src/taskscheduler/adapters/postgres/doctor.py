@@ -77,7 +77,8 @@ SELECT r.name || ' on ' || c.relname
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
      unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r (name)
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname !~ '_([0-9]{8}|default)$'
-  AND c.relname NOT IN ('migration', 'place') AND NOT has_table_privilege(c.oid, r.name)
+  AND (r.name = 'SELECT' OR c.relname NOT IN ('migration', 'place'))
+  AND NOT has_table_privilege(c.oid, r.name)
 UNION ALL
 SELECT 'USAGE on ' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind = 'S' AND NOT has_sequence_privilege(c.oid, 'USAGE')
@@ -86,7 +87,7 @@ UNION ALL
 SELECT 'EXECUTE on ' || p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = %s AND NOT has_function_privilege(p.oid, 'EXECUTE')"""
 OWNER: Final = """
-SELECT current_user, coalesce(bool_and(pg_has_role(c.relowner, 'USAGE')), true)
+SELECT current_user, count(*), coalesce(bool_and(pg_has_role(c.relowner, 'USAGE')), true)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname IN ('task', 'finished', 'attempt')"""
 
@@ -142,6 +143,10 @@ class _Examination:
     async def findings(self, listening: Database) -> list[c.Finding]:
         number, text = await self._one(VERSION)
         found = [c.judge_version(number, text, least=LEAST_VERSION)]
+        rights = await self._rights()
+        found += rights
+        if any(each.verdict is c.Verdict.FAIL for each in rights):
+            return found
         version = await version_of(self._connection, self._database.schema)
         newest = migrations()[-1].version
         fit = await fits(self._connection, self._database.schema, newest) if version else False
@@ -151,9 +156,6 @@ class _Examination:
         ]
         found += await self._horizon()
         if version:
-            found.append(await self._rights())
-            if found[-1].verdict is c.Verdict.FAIL:
-                return found
             found += await self._tables()
         if version >= newest:
             found.append(await self._schedules())
@@ -228,11 +230,12 @@ class _Examination:
         found.append(c.judge_workers(len(live), len(workers) - len(live), unserved, due=bool(due)))
         return [*found, await self._partitions()]
 
-    async def _rights(self) -> c.Finding:
+    async def _rights(self) -> list[c.Finding]:
+        """Look at the role's rights first: without them the rest cannot be looked at."""
         values = [self._database.schema] * 4
         lacking = [cast("str", row[0]) for row in await self._rows(LACKING, values)]
-        role, owner = (await self._rows(OWNER, values[:1]))[0]
-        return c.judge_rights(role, lacking, owner=owner)
+        role, tables, owner = (await self._rows(OWNER, values[:1]))[0]
+        return [c.judge_rights(role, lacking, owner=owner)] if tables else []
 
     async def _schedules(self) -> c.Finding:
         overdue = await self._rows(self._database.sql(OVERDUE))
