@@ -30,7 +30,7 @@ SELECT o_id FROM {schema}.claim_4(
     %(worker)s, 0)"""
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %(schema)s || '%%FOR UPDATE%%'"""
+WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %(schema)s || '%%await_claims%%'"""
 FILL: LiteralString = """
 INSERT INTO {schema}.live (id, process_at, lane)
 SELECT lpad(to_hex(n), 32, '0')::uuid, now() + (n %% 2 - 0.5) * interval '1 day',

@@ -39,6 +39,10 @@ class Observer(Protocol):
         """Note attempts that have ended since the last call."""
         ...
 
+    def faulted(self, part: str) -> None:
+        """Note that a part of the worker's rounds failed in a way that nobody foresaw."""
+        ...
+
     def rescued(self, tasks: int) -> None:
         """Note that so many tasks were taken from workers that fell silent."""
         ...

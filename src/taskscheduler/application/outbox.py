@@ -25,8 +25,15 @@ log = logging.getLogger("taskscheduler.worker")
 class Outbox:
     """Keeps settlements until the store has them, whatever happens to the store meanwhile."""
 
-    def __init__(self, tasks: TaskRepository, *, on_room: Callable[[], None]) -> None:
-        """``on_room`` is called whenever a batch has left."""
+    def __init__(
+        self,
+        tasks: TaskRepository,
+        *,
+        on_room: Callable[[], None],
+        on_fault: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
+        """``on_room`` is called whenever a batch has left, ``on_fault`` when one fails oddly."""
+        self._on_fault = on_fault
         self._tasks = tasks
         self._on_room = on_room
         self._waiting: deque[Settlement] = deque()
@@ -60,6 +67,9 @@ class Outbox:
                 await self.flush()
             except (StoreUnavailable, SchemaMismatch) as error:
                 log.warning("%d outcomes wait for the store: %s", self.backlog, error)
+                await backoff.sleep()
+            except Exception as error:  # noqa: BLE001 - kept, and tried again: the worker goes on
+                self._on_fault(error)
                 await backoff.sleep()
             else:
                 backoff.reset()

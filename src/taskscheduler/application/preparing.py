@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, overload
 import msgspec
 
 from taskscheduler.domain.errors import InvalidTask
+from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Prepared(Sequence[NewTask]):
         self._wishes = wishes
         self._new_task_id = new_task_id
         self._ids: list[TaskId] = []
+        self._recent: RecentIds | None = None
 
     def __len__(self) -> int:
         """Return how many there are, made or not."""
@@ -70,6 +72,10 @@ class Prepared(Sequence[NewTask]):
             except InvalidTask as error:
                 error.index = index
                 raise
+            if task is wish:
+                if self._recent is None:
+                    self._recent = RecentIds(self._new_task_id())
+                self._recent.check(task.id, index)
             yield task
 
     def _make_ids(self, number: int) -> None:

@@ -13,6 +13,7 @@ from taskscheduler.application.preparing import Prepared, encode_payload, times_
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
+from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
@@ -194,6 +195,7 @@ class Scheduler:
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
+        RecentIds(self.store.new_task_id()).check(task.id)
         if self.tracing is None:
             task_id = await self._single.put(task)
         else:
@@ -215,6 +217,10 @@ class Scheduler:
         if not tasks:
             return []
         transaction = None if connection is OWN else connection
+        if not isinstance(tasks, Prepared):
+            recent = RecentIds(self.store.new_task_id())
+            for index, task in enumerate(tasks):
+                recent.check(task.id, index if len(tasks) > 1 else None)
         if self.tracing is None:
             ids = await self.store.tasks.put(
                 tasks, transaction=transaction, idempotency=idempotency

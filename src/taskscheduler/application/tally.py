@@ -23,6 +23,8 @@ ENDINGS: Final = (
     *(Event.FAIL.value, Event.CANCEL.value, LOST),
 )
 """What may end an attempt."""
+PARTS: Final = ("claim", "outcomes", "rescue", "upkeep", "schedules", "schedule", "retention")
+"""What may fail by itself while the worker goes on."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,6 +60,8 @@ class Tally:
         self.late_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.claims = Histogram(TASKS)
         self.rescues = 0
+        self.faults: defaultdict[str, int] = defaultdict(int)
+        self.faults.update((part, 0) for part in PARTS)
         # What is due is decided by the store; this only measures how late it was begun.
         self._ahead_s = time.time() - time.monotonic()
 
@@ -78,6 +82,10 @@ class Tally:
             # Clocks are read at two ends of a wire: what seems to be early was on time.
             late_s = began_s + ahead_s - (process_at - EPOCH).total_seconds()
             self.late_s[kind].add(max(late_s, 0.0))
+
+    def faulted(self, part: str) -> None:
+        """See ``Observer.faulted``."""
+        self.faults[part] += 1
 
     def rescued(self, tasks: int) -> None:
         """See ``Observer.rescued``."""

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
+from taskscheduler.application.bulkhead import Bulkhead
 from taskscheduler.application.execution import Execution
 from taskscheduler.application.housekeeping import Housekeeping
 from taskscheduler.application.membership import Membership
@@ -92,7 +93,12 @@ class Worker:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="taskscheduler")
         self._observer = observer
         self._journal: list[Ran] | None = None if observer is None else []
-        self._outbox = Outbox(self._store.tasks, on_room=self._on_room)
+        self._bulkhead = Bulkhead(self._store.clock, observer)
+        self._outbox = Outbox(
+            self._store.tasks,
+            on_room=self._on_room,
+            on_fault=partial(self._bulkhead.failed, "outcomes"),
+        )
         self._pace = Pace(self._store.clock)
         self._membership = Membership(
             self._store.workers,
@@ -131,6 +137,7 @@ class Worker:
             poll_interval_s=self._poll_interval_s,
             retention=retention,
             observer=observer,
+            bulkhead=self._bulkhead,
         )
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -217,9 +224,17 @@ class Worker:
         """Work until ``stop`` is called; with ``until_drained``, until nothing is due.
 
         While the store is away the worker waits for it: it does not raise and does not exit.
-        Cancelling the call stops the handlers and gives every lease back.
+        Cancelling the call stops the handlers and gives every lease back. Should it die all the
+        same, it says so in the log, where nobody awaits it, and raises.
         """
         self._draining = until_drained
+        try:
+            await self._work()
+        except Exception:
+            log.critical("the worker dies; its tasks go to others", exc_info=True)
+            raise
+
+    async def _work(self) -> None:
         try:
             await self._join()
             async with self._pulse.beating(), asyncio.TaskGroup() as group:
@@ -287,6 +302,10 @@ class Worker:
                 # The claim may have been heard although its answer was not.
                 self._unsure = True
                 log.warning("cannot claim: %s", error)
+                await backoff.sleep()
+            except Exception as error:  # noqa: BLE001 - whatever it is, what runs goes on
+                self._unsure = True
+                self._bulkhead.failed("claim", error)
                 await backoff.sleep()
             else:
                 backoff.reset()
@@ -362,6 +381,8 @@ class Worker:
                 await self._membership.leave()
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("left without goodbye: %s", error or "the store did not answer in time")
+        except Exception:
+            log.exception("left without goodbye")
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # -- pieces ----------------------------------------------------------------------------------

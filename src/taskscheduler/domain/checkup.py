@@ -113,10 +113,20 @@ def judge_durability(synchronous_commit: str) -> Finding:
     )
 
 
-def judge_schema(name: str, version: int, newest: int) -> Finding:
-    """Judge the schema's version beside the newest that this program knows."""
+def judge_schema(name: str, version: int, newest: int, *, fits: bool = False) -> Finding:
+    """Judge the schema's version beside the newest that this program knows.
+
+    ``fits`` tells that a newer one says itself that this program can work with it.
+    """
     if version == newest:
         return Finding("schema", Verdict.OK, f"{name} is at version {version}")
+    if version > newest and fits:
+        return Finding(
+            "schema",
+            Verdict.OK,
+            f"{name} is at version {version}, of a later release, and fit for this program, which "
+            f"knows up to {newest}",
+        )
     if version > newest:
         return Finding(
             "schema",
@@ -270,6 +280,26 @@ def judge_partitions(days_ahead: int, strays: list[str]) -> Finding:
         "new tasks go to the default partitions, which cannot be dropped by the day",
         "a running worker makes them, and so does: taskscheduler migrate; if neither does, see "
         "the log for lock timeouts",
+    )
+
+
+def judge_rights(role: str, lacking: list[str], *, owner: bool) -> Finding:
+    """Judge what ``role`` may not do although a worker does it; ``owner``: it owns the tables."""
+    if lacking:
+        return Finding(
+            "rights",
+            Verdict.FAIL,
+            f"role {role} lacks {', '.join(lacking[:6])}" + (" …" if lacking[6:] else ""),
+            "tasks cannot be stored, run or settled by this role",
+            "let the schema's owner grant USAGE on the schema; SELECT, INSERT, UPDATE and DELETE "
+            "on its tables; USAGE on its sequences; EXECUTE on its functions",
+        )
+    return graded(
+        "rights",
+        Verdict.OK if owner else Verdict.WARN,
+        f"role {role} may do all that a worker does" + ("" if owner else ", but is not the owner"),
+        "retention cannot drop whole days: only the owner of a table may drop it",
+        "run taskscheduler retention, or one worker with --retention, as the schema's owner",
     )
 
 

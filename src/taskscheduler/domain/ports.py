@@ -81,7 +81,9 @@ class TaskRepository(Protocol):
     async def claim(
         self, worker_id: WorkerId, subscription: Subscription, limit: int
     ) -> Sequence[Lease]:
-        """Lease up to ``limit`` tasks to ``worker_id``, each with a new, larger token.
+        """Lease up to ``limit`` tasks to ``worker_id``, each with a token that no lease had before.
+
+        Nor will one have it again, though the store be restored from an earlier moment.
 
         A task is claimable when all of this holds:
 
@@ -235,7 +237,11 @@ class TaskBoard(Protocol):
     """What may be read of tasks, beside a single one."""
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
-        """Return up to ``query.limit`` tasks that match, newest id first."""
+        """Return up to ``query.limit`` tasks that match, newest id first.
+
+        Ids that cannot be of now or before, for they are of another version or of a future day,
+        come last (see ``domain/ids.py``).
+        """
         ...
 
     async def states(
@@ -294,6 +300,10 @@ class WorkerRegistry(Protocol):
         otherwise nothing happens. A rescued task is Pending and due. If the worker held it alone,
         the attempt counts: one that was its last makes the task Failed with the error
         ``WorkerLost``. If it held several, any of them may be to blame, and all are excused.
+
+        It waits for nobody. What a transaction that does not end keeps locked stays, and so does
+        the worker in the list, marked; a repeat rescues the rest, and this worker cannot beat any
+        more.
         """
         ...
 
@@ -491,8 +501,11 @@ class AuditTrail(Protocol):
 class Upkeep(Protocol):
     """What a store wants done from time to time. Any worker may do it, at any moment."""
 
-    async def turn(self) -> None:
-        """Do what is due: prepare storage for the days ahead, drop what has lived its time."""
+    async def turn(self) -> Sequence[str]:
+        """Do what is due: prepare storage for the days ahead, drop what has lived its time.
+
+        Return what could not be done, each in a sentence that says why; the rest is done.
+        """
         ...
 
     async def schema_version(self) -> SchemaVersion:

@@ -22,8 +22,8 @@ class TaskQuery:
     """Which tasks to list, newest first.
 
     Each filter that is not None must hold; ``queue_prefix`` is how the name of the queue begins.
-    ``before`` is the cursor: only tasks whose id is
-    smaller are listed, so that pages neither skip nor repeat while others store tasks.
+    ``before`` is the cursor: only tasks that come after the one with that id are listed, so that
+    pages neither skip nor repeat while others store tasks.
     """
 
     status: TaskStatus | None = None

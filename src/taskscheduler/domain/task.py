@@ -191,8 +191,9 @@ class Task:
 
     ``execute_at`` is what was asked for; ``process_at`` is the earliest next run, which retries
     and snoozes move. ``attempt`` counts the attempts begun; ``max_attempts`` is None where the
-    handler's retry policy holds. ``worker_id`` and ``token`` are there while the task is leased:
-    ``token`` fences, because every claim draws a new, larger one. ``excused`` counts attempts
+    handler's retry policy holds. The count stands still at ``MAX_ATTEMPTS_LIMIT``. ``worker_id``
+    and ``token`` are there while the task is leased: ``token`` fences, because no two leases are
+    ever given the same. ``excused`` counts attempts
     that ended in a crash which another task may have caused.
     """
 
@@ -244,7 +245,7 @@ class Task:
             worker_id=worker_id,
             token=token,
             started_at=now,
-            attempt=self.attempt + 1,
+            attempt=min(self.attempt + 1, MAX_ATTEMPTS_LIMIT),
         )
 
     def complete(self, *, now: datetime) -> Task:
@@ -279,7 +280,7 @@ class Task:
         """
         if not alone:
             back = self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
-            return replace(back, excused=self.excused + 1)
+            return replace(back, excused=min(self.excused + 1, MAX_ATTEMPTS_LIMIT))
         if self.attempt - self.excused >= (self.max_attempts or max_attempts):
             return self.fail(now=now)
         return self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
@@ -297,7 +298,7 @@ class Task:
             process_at=now,
             started_at=None,
             finished_at=None,
-            max_attempts=used + 1 if used_up else self.max_attempts,
+            max_attempts=min(used + 1, MAX_ATTEMPTS_LIMIT) if used_up else self.max_attempts,
         )
 
     def run_now(self, *, now: datetime) -> Task:

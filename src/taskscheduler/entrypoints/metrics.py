@@ -185,6 +185,14 @@ def of_tally(tally: Tally) -> Iterator[Metric]:
     batches = HistogramMetricFamily(f"{NAME}_claim_tasks", "Tasks that a claim brought")
     batches.add_metric([], *cumulated(tally.claims))
     yield batches
+    faults = CounterMetricFamily(
+        f"{NAME}_faults",
+        "Unforeseen errors of one part of the worker, which goes on; the log says which",
+        labels=["part"],
+    )
+    for part, count in list(tally.faults.items()):
+        faults.add_metric([part], count)
+    yield faults
     yield counter("rescued_tasks", "Tasks taken from workers that fell silent", tally.rescues)
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskscheduler import Scheduler
 from taskscheduler.container import migrate_schema
@@ -31,6 +31,7 @@ ORDER = [
     "encoding",
     "settings",
     "durability",
+    "rights",
     "schema",
     "clock",
     "xmin horizon",
@@ -262,3 +263,54 @@ def test_commits_that_are_not_on_disk_are_warned_of(doctor: Doctor) -> None:
     assert found["durability"]["verdict"] == "warn"
     _, found = doctor()
     assert found["durability"]["verdict"] == "ok"
+
+
+@pytest.fixture
+def stranger(postgres_url: str, schema: str) -> Iterator[tuple[str, psycopg.Connection]]:
+    """Yield the URL of a role that has no rights yet, and the owner's connection."""
+    name = f"doctor_{uuid4().hex[:8]}"
+    role = sql.Identifier(name)
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(role))
+        yield make_conninfo(postgres_url, user=name, password="p"), owner  # noqa: S106
+        owner.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        owner.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_rights_that_a_worker_needs_are_looked_at(
+    doctor: Doctor, schema: str, stranger: tuple[str, psycopg.Connection]
+):
+    url, owner = stranger
+    role = sql.Identifier(str(conninfo_to_dict(url)["user"]))
+    name = sql.Identifier(schema)
+    doctor.env["DATABASE_URL"] = url
+    code, checks = doctor()
+    assert (code, checks["rights"]["verdict"]) == (1, "fail")
+    assert "USAGE on schema" in checks["rights"]["found"]
+    for grant in (
+        "GRANT USAGE ON SCHEMA {} TO {}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO {}",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {} TO {}",
+    ):
+        owner.execute(sql.SQL(grant).format(name, role))
+    _, checks = doctor()
+    assert checks["rights"]["verdict"] == "warn"
+    assert "not the owner" in checks["rights"]["found"]
+    owner.execute(sql.SQL("REVOKE DELETE ON {}.live FROM {}").format(name, role))
+    code, checks = doctor()
+    assert (code, checks["rights"]["verdict"]) == (1, "fail")
+    assert "DELETE on live" in checks["rights"]["found"]
+
+
+def test_a_schema_of_a_later_release_that_fits_is_well(
+    doctor: Doctor, postgres_url: str, schema: str
+):
+    insert = "INSERT INTO {}.migration VALUES (9999, 'later', now(), %s)"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL(insert).format(sql.Identifier(schema)), [0])
+        code, checks = doctor()
+        assert (code, checks["schema"]["verdict"]) == (0, "ok")
+        update = "UPDATE {}.migration SET oldest_program = 9999 WHERE version = 9999"
+        connection.execute(sql.SQL(update).format(sql.Identifier(schema)))
+    code, checks = doctor()
+    assert (code, checks["schema"]["verdict"]) == (1, "fail")

@@ -16,6 +16,7 @@ from taskscheduler.domain.errors import (
     TaskChanged,
     TaskExists,
 )
+from taskscheduler.domain.ids import newest_of, spans
 from taskscheduler.domain.lease import Attempt, Lease, Settlement
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
@@ -295,20 +296,23 @@ class MemoryTaskRepository:
 class MemoryTaskBoard:
     """``TaskBoard`` in memory."""
 
-    def __init__(self, state: State) -> None:
-        """Read ``state``."""
+    def __init__(self, state: State, new_task_id: Callable[[], TaskId]) -> None:
+        """Read ``state``; ``new_task_id`` tells which id can be the newest."""
         self._state = state
+        self._new_task_id = new_task_id
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """See ``TaskBoard.list``."""
+        downwards = sorted(self._state.tasks.items(), reverse=True)
         found = (
             task
-            for _, task in sorted(self._state.tasks.items(), reverse=True)
-            if (query.status is None or task.status is query.status)
+            for low, high in spans(query.before, newest_of(self._new_task_id()))
+            for task_id, task in downwards
+            if low <= task_id <= high
+            and (query.status is None or task.status is query.status)
             and (query.kind is None or task.kind == query.kind)
             and (query.queue is None or task.queue == query.queue)
             and (query.queue_prefix is None or task.queue.startswith(query.queue_prefix))
-            and (query.before is None or task.id < query.before)
         )
         return list(islice(found, query.limit))
 

@@ -132,7 +132,7 @@ class MemoryUpkeep:
         """Work on ``state``."""
         self._state = state
 
-    async def turn(self) -> None:
+    async def turn(self) -> Sequence[str]:
         """See ``Upkeep.turn``."""
         now = self._state.now()
         for name in [n for n, (_, expires_at) in self._state.unique.items() if expires_at <= now]:
@@ -143,3 +143,4 @@ class MemoryUpkeep:
             del self._state.requests[key]
         for lane in [each for each, waiting in self._state.lanes.items() if not waiting]:
             del self._state.lanes[lane]
+        return ()

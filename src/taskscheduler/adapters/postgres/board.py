@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, LiteralString
-from uuid import UUID
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.rows import STATUSES, task_of, utc
 from taskscheduler.domain.change import TaskState
+from taskscheduler.domain.ids import HIGHEST, LOWEST, newest_of, spans
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.why import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from uuid import UUID
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.task import Task, TaskId
 
-LOWEST: Final = UUID(int=0)
-ABOVE_ALL: Final = UUID(int=2**128 - 1)
-
-NEWEST: Final[LiteralString] = " AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
+NEWEST: Final[LiteralString] = (
+    " AND id >= %(lowest)s AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
+)
 
 LIVE: Final[dict[TaskStatus | None, LiteralString]] = {
     None: s.LIVE + " WHERE true",
@@ -101,8 +101,9 @@ WHERE mine.id = %(id)s AND mine.worker_id IS NULL"""
 class PostgresTaskBoard:
     """``TaskBoard`` on PostgreSQL."""
 
-    def __init__(self, database: Database, lanes: Lanes) -> None:
-        """Read through ``database``."""
+    def __init__(self, database: Database, lanes: Lanes, new_task_id: Callable[[], TaskId]) -> None:
+        """Read through ``database``; ``new_task_id`` tells which id can be the newest."""
+        self._new_task_id = new_task_id
         self._database = database
         self._lanes = lanes
         self._attempts = database.sql(s.ATTEMPTS)
@@ -115,8 +116,6 @@ class PostgresTaskBoard:
         async def work(connection: Connection) -> Sequence[Task]:
             return [task_of(row) for row in await self._page(connection, query, PAGE)]
 
-        if query.before is not None and query.before.int == 0:
-            return []
         return await self._database.run(work)
 
     async def states(
@@ -132,19 +131,13 @@ class PostgresTaskBoard:
             cursor = await connection.execute(self._states_of, values, prepare=False)
             return [state_of(row) for row in await cursor.fetchall()]
 
-        if not task_ids and query.before is not None and query.before.int == 0:
-            return []
         return await self._database.run(work)
 
     async def _page(
         self, connection: Connection, query: TaskQuery, form: LiteralString
     ) -> Sequence[tuple[Any, ...]]:
-        values: dict[str, Any] = {
-            # The cursor is exclusive; "<=" lets the first page go without one.
-            "before": ABOVE_ALL if query.before is None else UUID(int=query.before.int - 1),
-            "lowest": LOWEST,
-            "limit": query.limit,
-        }
+        newest = newest_of(self._new_task_id())
+        values: dict[str, Any] = {}
         named = (query.kind, query.queue, query.queue_prefix)
         by_lane = any(each is not None for each in named)
         if by_lane:
@@ -157,9 +150,23 @@ class PostgresTaskBoard:
         statement = self._database.sql(page(query.status, by_lane=by_lane, form=form))
         values["status"] = query.status and STATUSES.index(query.status)
         values["statuses"] = [2, 3, 4] if query.status is None else [values["status"]]
-        # Unprepared, so that the plan is made for this very cursor and limit.
-        cursor = await connection.execute(statement, values, prepare=False)
-        return await cursor.fetchall()
+
+        async def between(low: UUID, high: UUID, limit: int) -> list[tuple[Any, ...]]:
+            asked = values | {"lowest": low, "before": high, "limit": limit}
+            # Unprepared, so that the plan is made for this very cursor and limit.
+            cursor = await connection.execute(statement, asked, prepare=False)
+            return await cursor.fetchall()
+
+        if query.before is None:
+            # Hardly ever is there an id that bears no time, and then one look is enough.
+            all_of_time = await between(LOWEST, HIGHEST, query.limit)
+            if not all_of_time or all_of_time[0][0] <= newest:
+                return all_of_time
+        rows: list[tuple[Any, ...]] = []
+        for low, high in spans(query.before, newest):
+            if len(rows) < query.limit:
+                rows += await between(low, high, query.limit - len(rows))
+        return rows
 
     async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""
@@ -172,7 +179,7 @@ class PostgresTaskBoard:
 
     async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
         """See ``TaskBoard.standing``."""
-        values = {"id": task_id, "limit": count_max, "last": ABOVE_ALL}
+        values = {"id": task_id, "limit": count_max, "last": HIGHEST}
 
         async def work(connection: Connection) -> Standing | None:
             cursor = await connection.execute(self._standing, values, prepare=False)

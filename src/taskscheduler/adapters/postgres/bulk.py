@@ -50,7 +50,7 @@ WITH gone AS (
     WHERE id = ANY (%(ids)s::uuid[]) AND status = %(status)s AND status IN (3, 4)
     RETURNING id, lane, attempt, excused
 ), granted AS (
-    UPDATE {schema}.task t SET max_attempts = gone.attempt - gone.excused + 1
+    UPDATE {schema}.task t SET max_attempts = least(gone.attempt - gone.excused, 32766) + 1
     FROM gone JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
     WHERE t.id = gone.id AND t.id = ANY (%(ids)s::uuid[])
       AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)

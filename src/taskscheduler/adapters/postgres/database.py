@@ -286,14 +286,18 @@ def checked_schema(schema: str) -> str:
     Raises:
         InvalidConfiguration: it cannot.
     """
-    # The driver would take a percent sign for the beginning of a parameter.
+    # The driver would take a percent sign for the beginning of a parameter, and $$ would end the
+    # bodies of the schema's functions. What is no text at all has no length in bytes.
     if (
-        not 1 <= len(schema.encode()) <= 63  # noqa: PLR2004 - PostgreSQL cuts longer names
+        not 1 <= len(schema.encode(errors="surrogatepass")) <= 63  # noqa: PLR2004 - cut, if longer
         or not {"\0", "%"}.isdisjoint(schema)
+        or "$$" in schema
         or schema.startswith("pg_")
+        or not schema.isprintable()
     ):
         message = (
-            f"{schema!r} cannot name a schema: 1 to 63 bytes, not beginning with pg_, without %"
+            f"{schema!r} cannot name a schema: 1 to 63 bytes of printable text, not beginning "
+            "with pg_, without % and $$"
         )
         raise InvalidConfiguration(message)
     return schema

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from taskscheduler.adapters.postgres.database import Database, first_line
-from taskscheduler.adapters.postgres.migrate import migrations, version_of
+from taskscheduler.adapters.postgres.migrate import fits, migrations, version_of
 from taskscheduler.adapters.postgres.partitions import EXISTING, PARTITIONED, TODAY
 from taskscheduler.adapters.postgres.sessions import ENCODING, NEEDED, awkward
 from taskscheduler.adapters.postgres.statements import SIGHTINGS
@@ -69,6 +69,30 @@ UNION ALL SELECT 'finished_default' WHERE EXISTS (SELECT FROM {schema}.finished_
 UNION ALL SELECT 'attempt_default' WHERE EXISTS (SELECT FROM {schema}.attempt_default)"""
 
 
+# Through their parents all partitions are reached, so days are not looked at.
+LACKING: Final = """
+SELECT 'USAGE on schema ' || n.nspname FROM pg_namespace n
+WHERE n.nspname = %s AND NOT has_schema_privilege(n.oid, 'USAGE')
+UNION ALL
+SELECT r.name || ' on ' || c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+     unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r (name)
+WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname !~ '_([0-9]{8}|default)$'
+  AND (r.name = 'SELECT' OR c.relname NOT IN ('migration', 'place'))
+  AND NOT has_table_privilege(c.oid, r.name)
+UNION ALL
+SELECT 'USAGE on ' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relkind = 'S' AND NOT has_sequence_privilege(c.oid, 'USAGE')
+  AND c.relname = 'lease_token'
+UNION ALL
+SELECT 'EXECUTE on ' || p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = %s AND NOT has_function_privilege(p.oid, 'EXECUTE')"""
+OWNER: Final = """
+SELECT current_user, count(*), coalesce(bool_and(pg_has_role(c.relowner, 'USAGE')), true)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname IN ('task', 'finished', 'attempt')"""
+
+
 async def examine(url: str, schema: str, listen_url: str | None = None) -> Sequence[c.Finding]:
     """Look the store over and return what was found, in the order in which to read it.
 
@@ -120,9 +144,17 @@ class _Examination:
     async def findings(self, listening: Database) -> list[c.Finding]:
         number, text = await self._one(VERSION)
         found = [c.judge_version(number, text, least=LEAST_VERSION), *await self._settings()]
+        rights = await self._rights()
+        found += rights
+        if any(each.verdict is c.Verdict.FAIL for each in rights):
+            return found
         version = await version_of(self._connection, self._database.schema)
         newest = migrations()[-1].version
-        found += [c.judge_schema(self._database.schema, version, newest), await self._clock()]
+        fit = await fits(self._connection, self._database.schema, newest) if version else False
+        found += [
+            c.judge_schema(self._database.schema, version, newest, fits=fit),
+            await self._clock(),
+        ]
         found += await self._horizon()
         if version:
             found += await self._tables()
@@ -207,6 +239,13 @@ class _Examination:
         ]
         found.append(c.judge_workers(len(live), len(workers) - len(live), unserved, due=bool(due)))
         return [*found, await self._partitions()]
+
+    async def _rights(self) -> list[c.Finding]:
+        """Look at the role's rights first: without them the rest cannot be looked at."""
+        values = [self._database.schema] * 4
+        lacking = [cast("str", row[0]) for row in await self._rows(LACKING, values)]
+        role, tables, owner = (await self._rows(OWNER, values[:1]))[0]
+        return [c.judge_rights(role, lacking, owner=owner)] if tables else []
 
     async def _schedules(self) -> c.Finding:
         overdue = await self._rows(self._database.sql(OVERDUE))

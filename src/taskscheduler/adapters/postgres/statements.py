@@ -186,7 +186,7 @@ WITH gone AS (
     DELETE FROM {schema}.finished WHERE id = %(id)s AND status IN (3, 4)
     RETURNING id, lane, attempt, excused
 ), granted AS (
-    UPDATE {schema}.task t SET max_attempts = gone.attempt - gone.excused + 1
+    UPDATE {schema}.task t SET max_attempts = least(gone.attempt - gone.excused, 32766) + 1
     FROM gone JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
     WHERE t.id = %(id)s
       AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)
@@ -235,11 +235,9 @@ FROM {schema}.live WHERE id = %(id)s AND worker_id IS NOT NULL
 ORDER BY finished_at NULLS LAST, number"""
 
 JOIN: Final = """
-INSERT INTO {schema}.worker
-    (name, queues, kinds, concurrency, lease, host, pid, started_at, seen_at)
-VALUES (%(name)s, %(queues)s, %(kinds)s, %(concurrency)s, %(lease)s, %(host)s, %(pid)s,
-        {schema}.clock(), {schema}.clock())
-RETURNING id"""
+SELECT {schema}.join_1(%(name)s, %(queues)s::text[], %(kinds)s::text[],
+                       %(max_attempts)s::smallint[], %(concurrency)s::integer,
+                       %(lease)s::interval, %(host)s, %(pid)s::integer)"""
 
 REGISTER_KINDS: Final = """
 INSERT INTO {schema}.kind AS known (name, max_attempts)
@@ -249,9 +247,12 @@ WHERE known.max_attempts <> excluded.max_attempts"""
 
 KNOWN_KINDS: Final = "SELECT name FROM {schema}.kind"
 
+# Not for one that was buried and is there only because something of it is locked, nor for one that
+# came with a dump: what it holds was given out in another history.
 BEAT: Final = """
 UPDATE {schema}.worker SET beats = beats + 1, seen_at = {schema}.clock()
-WHERE id = %(worker_id)s RETURNING id"""
+WHERE id = %(worker_id)s AND buried_at IS NULL
+  AND (place IS NULL OR place = {schema}.place_1()) RETURNING id"""
 
 # Told again with every beat of a whole lease, so that a lost answer loses none.
 CANCELLATIONS: Final = """
@@ -262,54 +263,18 @@ WITH old AS (
 )
 SELECT id, token FROM {schema}.cancellation WHERE worker_id = %(worker_id)s"""
 
-STRIKE_OUT: Final = "DELETE FROM {schema}.worker WHERE id = %(worker_id)s"
+LEAVE: Final = "SELECT {schema}.leave_1(%(worker_id)s::bigint)"
 
 # A beat that lies in the future was made before the clock was set back, and proves nothing.
-STRIKE_OUT_SILENT: Final = """
-DELETE FROM {schema}.worker
-WHERE id = %(worker_id)s AND beats = %(beats)s
-  AND (seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second')
-RETURNING id"""
-
-FORGET_CANCELLATIONS: Final = "DELETE FROM {schema}.cancellation WHERE worker_id = %(worker_id)s"
-
 SIGHTINGS: Final = """
 SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
        seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second',
        host, pid
 FROM {schema}.worker ORDER BY id"""
 
-RESCUE: Final = """
-WITH held AS MATERIALIZED (
-    SELECT l.*, a.alone, a.alone AND l.attempt - l.excused
-           >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up
-    FROM (
-        SELECT count(*) = 1 AS alone FROM {schema}.live WHERE worker_id = %(worker_id)s
-    ) AS a CROSS JOIN {schema}.live l JOIN {schema}.task t ON t.id = l.id
-    JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
-    WHERE l.worker_id = %(worker_id)s
-    FOR UPDATE OF l
-), back AS (
-    UPDATE {schema}.live SET worker_id = NULL, token = NULL, started_at = NULL,
-        process_at = {schema}.clock(),
-        excused = excused + CASE WHEN (SELECT alone FROM held LIMIT 1) THEN 0 ELSE 1 END
-    WHERE id IN (SELECT id FROM held WHERE NOT used_up)
-), gone AS (
-    DELETE FROM {schema}.live WHERE id IN (SELECT id FROM held WHERE used_up)
-), ended AS (
-    INSERT INTO {schema}.finished
-        (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
-    SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused,
-           3
-    FROM held WHERE used_up
-), told AS (
-    INSERT INTO {schema}.attempt
-        (id, token, number, started_at, finished_at, worker_id, outcome, error_type, error_message)
-    SELECT id, token, attempt, started_at, {schema}.clock(), worker_id,
-           CASE WHEN used_up THEN 'fail' ELSE 'rescue' END, %(error_type)s, %(error_message)s
-    FROM held
-)
-SELECT id FROM held"""
+BURY: Final = """
+SELECT {schema}.bury_1(%(worker_id)s::bigint, %(beats)s::bigint, %(granted)s::smallint,
+                       %(error_type)s, %(error_message)s)"""
 
 RESCUE_ORPHANS: Final = """
 SELECT {schema}.rescue_orphans_1(%(granted)s::smallint, %(error_type)s, %(error_message)s)"""

@@ -80,7 +80,7 @@ def postgres_store(
     )
     return Store(
         tasks=tasks,
-        board=PostgresTaskBoard(database, lanes),
+        board=PostgresTaskBoard(database, lanes, new_task_id),
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SUPERVISOR: Final = "TASKSCHEDULER_SUPERVISOR_FD"
+"""Names to a child the end of a pipe that it can read from: end of file is its parent's death."""
 RESTART_AFTER_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.2
 
@@ -22,12 +26,35 @@ def supervise(arguments: Sequence[str], count: int, metrics_port: int | None = N
     """Keep ``count`` processes of ``taskscheduler`` with ``arguments`` alive; return an exit code.
 
     Signals are passed on. A process that crashed is replaced; one that ended by itself (drained)
-    is not. The call returns when all have ended. The first shows its metrics on ``metrics_port``,
-    each other one on the next; with 0, all on any.
+    is not. The call returns when all have ended. Should this process be killed, they end as well.
+    The first shows its metrics on ``metrics_port``, each other one on the next; with 0, all on any.
     """
     return _Supervisor(
         [sys.executable, "-m", "taskscheduler", *arguments], count, metrics_port
     ).run()
+
+
+def end_with_supervisor() -> None:
+    """In a process that a supervisor has started: stop, as by SIGTERM, when that is no more.
+
+    A thread waits for it, whatever the event loop does.
+    """
+    number = os.environ.pop(SUPERVISOR, "")
+    if not number.isdecimal():
+        return
+    descriptor = int(number)
+    try:
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - by position only
+    except OSError:  # it came from somebody who has nothing to do with us
+        return
+
+    def wait() -> None:
+        while os.read(descriptor, 1):
+            pass
+        log.warning("the process that started this worker is gone; it stops")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="taskscheduler-supervisor", daemon=True).start()
 
 
 class _Supervisor:
@@ -39,6 +66,8 @@ class _Supervisor:
         self._children: list[subprocess.Popen[bytes]] = []
         self._stopping = False
         self._code = 0
+        # Nobody writes: the other end closes when this process ends, in whatever way.
+        self._alive, self._kept_open = os.pipe()
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,7 +84,12 @@ class _Supervisor:
         if self._metrics_port is not None:
             port = ["--metrics-port", str(self._metrics_port and self._metrics_port + number)]
         command = [*self._command, *port]
-        child = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - ourselves
+        child = subprocess.Popen(  # noqa: S603 - ourselves
+            command,
+            start_new_session=True,
+            pass_fds=[self._alive],
+            env={**os.environ, SUPERVISOR: str(self._alive)},
+        )
         self._numbers[child.pid] = number
         return child
 

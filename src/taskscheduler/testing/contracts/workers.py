@@ -328,7 +328,7 @@ class BurialContract(Contract):
     async def test_a_claim_under_way_leaves_no_stray(
         self, store: Store, clock: ManualClock, verb: str
     ) -> None:
-        """No task is leased to a worker that was struck out."""
+        """No task stays leased to a worker that was struck out; a burial waits for no claim."""
         for _ in range(5):
             worker_id = await join(store)
             clock.advance(LEASE + TICK)
@@ -340,6 +340,9 @@ class BurialContract(Contract):
                 else store.workers.leave(worker_id)
             )
             await asyncio.gather(claim(store, worker_id), gone)
+            # What the claim committed after the burial is found by the next one, as a watcher's is.
+            await store.workers.bury(worker_id, 0)
+            assert worker_id not in {seen.id for seen in await store.workers.sightings()}
             statuses = {await status_of(store, task.id) for task in tasks}
             assert statuses == {TaskStatus.PENDING}
             for task in tasks:
