@@ -14,6 +14,7 @@ import time
 from importlib import resources
 from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
 
+import psycopg
 from psycopg import sql
 
 from taskscheduler.adapters.postgres.database import checked_schema, conninfo, translated
