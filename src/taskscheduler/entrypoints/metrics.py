@@ -181,6 +181,12 @@ def of_tally(tally: Tally) -> Iterator[Metric]:
     batches.add_metric([], *cumulated(tally.claims))
     yield batches
     yield counter("rescued_tasks", "Tasks taken from workers that fell silent", tally.rescues)
+    fires = CounterMetricFamily(
+        f"{NAME}_schedule_fires", "Fires of schedules, by what became of them", labels=["outcome"]
+    )
+    for outcome, count in list(tally.fires.items()):
+        fires.add_metric([outcome], count)
+    yield fires
 
 
 def of_requests(requests: Requests) -> Iterator[Metric]:
