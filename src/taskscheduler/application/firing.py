@@ -7,11 +7,12 @@ and tried again later and later.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from taskscheduler.application.observer import FIRES
 from taskscheduler.application.planning import COUNTED_MAX, plan, zone_data_of
 from taskscheduler.application.reviewing import Review
 from taskscheduler.application.zones import VERSION
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from taskscheduler.domain.fire import Due, Taken
 
 TAKEN_AT_ONCE: Final = 250
+SETS_MAX: Final = 10
+"""After so many sets a worker looks around again."""
 FRUITLESS_MAX: Final = 3
 """So often in a row there may be nothing left to take of what was seen to be due."""
 AGAIN: Final = timedelta(seconds=0.1)
@@ -51,7 +54,7 @@ class Firing:
         self._store = store
         self._observer = observer
         self._aside: dict[str, Aside] = {}
-        self._unanswered: Taken | None = None
+        self._unanswered: list[Taken] = []
         self._review = Review(store)
 
     async def turn(self) -> timedelta | None:
@@ -62,10 +65,10 @@ class Firing:
         """
         schedules = self._store.schedules
         fruitless = 0
-        while True:
-            if self._unanswered is not None:
-                await self._answered(self._unanswered)
-            aside, back_in = self._put_aside_now()
+        while fruitless <= FRUITLESS_MAX:
+            while self._unanswered:
+                await self._answered(self._unanswered.pop())
+            aside, back_in = self._let_be()
             outlook = await schedules.outlook(zone_data=VERSION, aside=aside)
             if not timedelta(0) <= outlook.now - outlook.looked_at < WATCH_EVERY:
                 await schedules.watch()
@@ -73,22 +76,49 @@ class Firing:
                 continue
             if outlook.wait is None or outlook.wait > timedelta(0):
                 return min((each for each in (outlook.wait, back_in) if each), default=None)
-            taken = await schedules.take(TAKEN_AT_ONCE, zone_data=VERSION, aside=aside)
-            if taken is None:
-                fruitless += 1
-                if fruitless > FRUITLESS_MAX:
-                    return AGAIN
-                continue
-            fruitless = 0
+            fruitless = 0 if await self._fire_some() else fruitless + 1
+        return AGAIN
+
+    async def _fire_some(self) -> bool:
+        """Take some schedules and fire them; return whether there were any.
+
+        Where there are many, two sets are under way: one is reckoned while the other is stored.
+        """
+        taken = await self._take()
+        if taken is None:
+            return False
+        if not _is_full(taken):
             await self._answered(taken)
+            return True
+        done = await asyncio.gather(
+            self._fire_sets(taken), self._fire_sets(None), return_exceptions=True
+        )
+        for error in done:
+            if error is not None:
+                raise error
+        return True
+
+    async def _fire_sets(self, taken: Taken | None) -> None:
+        """Fire one set after another, beginning with ``taken``, for a while at most."""
+        for _ in range(SETS_MAX):
+            taken = taken or await self._take()
+            if taken is None:
+                return
+            await self._answered(taken)
+            if not _is_full(taken):
+                return
+            taken = None
+
+    async def _take(self) -> Taken | None:
+        aside, _ = self._let_be()
+        return await self._store.schedules.take(TAKEN_AT_ONCE, zone_data=VERSION, aside=aside)
 
     async def _answered(self, taken: Taken) -> None:
         """Fire what was taken; if the store goes away meanwhile, it is ours to fire still."""
-        self._unanswered = None
         try:
             await self._fire(taken)
         except (StoreUnavailable, SchemaMismatch):
-            self._unanswered = taken
+            self._unanswered.append(taken)
             raise
 
     async def _fire(self, taken: Taken) -> None:
@@ -135,7 +165,7 @@ class Firing:
     async def _store_some(self, fires: Sequence[Fire], plans: Mapping[str, Plan]) -> None:
         if not fires:
             return
-        outcomes: Counter[str] = Counter()
+        outcomes = dict.fromkeys(FIRES, 0)
         rung: set[str] = set()
         for fire, fired in zip(fires, await self._store.schedules.fire(fires), strict=True):
             name = fire.due.name
@@ -144,7 +174,9 @@ class Firing:
                 continue
             planned = plans[name]
             overlapped = planned.overlapped + (len(fire.tasks) if fired.overlapped else 0)
-            outcomes += Counter(stored=fired.fresh, missed=planned.missed, overlapped=overlapped)
+            outcomes["stored"] += fired.fresh
+            outcomes["missed"] += planned.missed
+            outcomes["overlapped"] += overlapped
             if fired.fresh:
                 rung.add(fire.due.queue)
             if planned.missed:
@@ -155,12 +187,12 @@ class Firing:
                 )
         if rung:
             self._store.wakeups.ring(rung)
-        if outcomes and self._observer is not None:
+        if self._observer is not None:
             self._observer.fired(outcomes)
 
     # -- what cannot be fired here -----------------------------------------------------------------
 
-    def _put_aside_now(self) -> tuple[list[str], timedelta | None]:
+    def _let_be(self) -> tuple[list[str], timedelta | None]:
         """Return the names of those that are let be, and how long the first of them is."""
         now_s = self._store.clock.monotonic()
         waiting = {name: each for name, each in self._aside.items() if each.until_s > now_s}
@@ -182,6 +214,11 @@ class Firing:
             )
         if self._observer is not None:
             self._observer.fired({"failed": len(problems)})
+
+
+def _is_full(taken: Taken) -> bool:
+    """Tell whether there may be more to take."""
+    return len(taken.due) + len(taken.unread) >= TAKEN_AT_ONCE
 
 
 def _tell_missed(fire: Fire, planned: Plan) -> None:

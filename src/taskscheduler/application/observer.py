@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.status import Event
 
-FIRES: Final = ("stored", "missed", "overlapped", "failed")
+FIRES: Final[tuple[str, ...]] = ("stored", "missed", "overlapped", "failed")
 """What becomes of a fire: its task is stored; it passed in an outage and is let go; the task before
 has not ended; it could not be made here, and is tried again."""
 

@@ -35,14 +35,17 @@ AND (taken_until IS NULL
 AND (zone_data IS NULL OR zone_data <= %(zone_data)s)
 AND name <> ALL (%(aside)s::text[])"""
 DUE: Final = "next_fire_at <= {schema}.clock() AND " + FREE
-# A time that Python has no form for would make all rows unreadable with its own.
-READABLE: Final = """
-every IS NULL OR every BETWEEN '0 s' AND '10000 days',
-ruled_at BETWEEN '0002-01-01 UTC' AND '9001-01-01 UTC'
-AND created_at BETWEEN '0002-01-01 UTC' AND '9001-01-01 UTC'
-AND next_fire_at BETWEEN '0002-01-01 UTC' AND '9001-01-01 UTC'
-AND coalesce(starts_at BETWEEN '0002-01-01 UTC' AND '9001-01-01 UTC', true)
-AND coalesce(ends_at BETWEEN '0002-01-01 UTC' AND '9001-01-01 UTC', true)"""
+# A time or a span that Python has no form for would make all rows unreadable with its own.
+FITTING: Final = """
+LATERAL (SELECT
+    coalesce(every BETWEEN '0 s' AND '10000 days', true)
+    AND coalesce(timeout BETWEEN '0 s' AND '10000 days', true)
+    AND (
+        SELECT coalesce(bool_and(t BETWEEN '0002-01-01 UTC' AND '9001-01-01 UTC'), true)
+        FROM (VALUES (created_at), (changed_at), (ruled_at), (paused_at), (starts_at), (ends_at),
+                     (next_fire_at), (last_fire_at)) AS times (t)
+    )
+) AS fitting (fits)"""
 OUTLOOK: Final = (
     """
 SELECT {schema}.clock(), (
@@ -61,10 +64,10 @@ ON CONFLICT (one) DO UPDATE SET looked_at = {schema}.clock(), since = CASE
     THEN w.since ELSE {schema}.clock() END
 WHERE w.looked_at NOT BETWEEN {schema}.clock() - %(every)s::interval AND {schema}.clock()"""
 COLUMNS: Final = """
-name, queue, cron, CASE WHEN span_fits THEN every END, time_zone,
-CASE WHEN times_fit THEN starts_at END, CASE WHEN times_fit THEN ends_at END, catch_up, overlap,
-CASE WHEN times_fit THEN created_at END, CASE WHEN times_fit THEN ruled_at END,
-CASE WHEN times_fit THEN next_fire_at END, zone_data, problem IS NOT NULL"""
+name, queue, cron, CASE WHEN fits THEN every END, time_zone,
+CASE WHEN fits THEN starts_at END, CASE WHEN fits THEN ends_at END, catch_up, overlap,
+CASE WHEN fits THEN created_at END, CASE WHEN fits THEN ruled_at END,
+CASE WHEN fits THEN next_fire_at END, zone_data, problem IS NOT NULL"""
 TAKE_SOME: Final = (
     """
 WITH longest AS MATERIALIZED (
@@ -87,9 +90,8 @@ WITH longest AS MATERIALIZED (
 SELECT """
     + COLUMNS
     + """, {schema}.clock(), (SELECT since FROM {schema}.schedule_watch)
-FROM taken, LATERAL (SELECT """
-    + READABLE
-    + """) AS fitting (span_fits, times_fit)"""
+FROM taken, """
+    + FITTING
 )
 WAITING: Final = (
     """
@@ -99,9 +101,9 @@ SELECT """  # noqa: S608 - constants only
     SELECT * FROM {schema}.schedule
     WHERE name > %(after)s AND next_fire_at > {schema}.clock()
     ORDER BY name LIMIT %(limit)s::integer
-) AS s, LATERAL (SELECT """
-    + READABLE
-    + """) AS fitting (span_fits, times_fit) ORDER BY name"""
+) AS s, """
+    + FITTING
+    + " ORDER BY name"
 )
 FIRE: Final = """
 SELECT * FROM {schema}.fire_1(
@@ -245,7 +247,7 @@ def _read(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Due], dict[str, str]]:
 
 def due_of(row: tuple[Any, ...]) -> Due:
     """Return the schedule of a row of ``COLUMNS``. Raises ValueError."""
-    if row[9] is None or (row[2] is None and row[3] is None):
+    if row[9] is None:
         message = "it has a time that is out of range"
         raise ValueError(message)
     return Due(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from taskscheduler.adapters.postgres.audit import Trail
-from taskscheduler.adapters.postgres.fires import PostgresFires
+from taskscheduler.adapters.postgres.fires import FITTING, PostgresFires
 from taskscheduler.adapters.postgres.rows import utc
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller
 
-COLUMNS: Final = """name, revision, kind, cron, every, time_zone, payload::text, queue, priority,
-    max_attempts, timeout, starts_at, ends_at, catch_up, overlap, created_at, changed_at, ruled_at,
-    paused_at, next_fire_at, last_fire_at, last_task_id, zone_data, problem"""
+COLUMNS: Final = """
+    name, revision, kind, cron, CASE WHEN fits THEN every END, time_zone, payload::text, queue,
+    priority, max_attempts, CASE WHEN fits THEN timeout END, CASE WHEN fits THEN starts_at END,
+    CASE WHEN fits THEN ends_at END, catch_up, overlap, CASE WHEN fits THEN created_at END,
+    CASE WHEN fits THEN changed_at END, CASE WHEN fits THEN ruled_at END,
+    CASE WHEN fits THEN paused_at END, CASE WHEN fits THEN next_fire_at END,
+    CASE WHEN fits THEN last_fire_at END, last_task_id, zone_data, problem"""
 NOW: Final = "SELECT {schema}.clock()"
 ADD: Final = """
 INSERT INTO {schema}.schedule
@@ -53,11 +57,19 @@ SET revision = %(revision)s, kind = %(kind)s, cron = %(cron)s, every = %(every)s
     last_task_id = %(last_task_id)s, zone_data = %(zone_data)s, problem = %(problem)s,
     taken_until = NULL
 WHERE name = %(name)s AND revision = %(expected)s"""
-GET: Final = "SELECT " + COLUMNS + " FROM {schema}.schedule WHERE name = %(name)s"  # noqa: S608
+GET: Final = (
+    "SELECT "  # noqa: S608 - constants only
+    + COLUMNS
+    + " FROM {schema}.schedule, "
+    + FITTING
+    + " WHERE name = %(name)s"
+)
 LIST: Final = (
     "SELECT "  # noqa: S608 - constants only
     + COLUMNS
-    + """ FROM {schema}.schedule
+    + " FROM {schema}.schedule, "
+    + FITTING
+    + """
 WHERE name > %(after)s AND starts_with(queue, %(prefix)s) ORDER BY name LIMIT %(limit)s"""
 )
 DELETE: Final = "DELETE FROM {schema}.schedule WHERE name = %(name)s"
@@ -211,6 +223,8 @@ def schedule_of(row: tuple[Any, ...]) -> Schedule:
             catch_up=CatchUp(row[13]),
             overlap=Overlap(row[14]),
         )
+        if row[15] is None:
+            raise ScheduleUnread(row[0], "it has a time that is out of range")
     except (ValueError, InvalidTask) as error:
         raise ScheduleUnread(row[0], str(error)) from None
     return Schedule(

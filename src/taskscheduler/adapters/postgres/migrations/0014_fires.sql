@@ -30,7 +30,10 @@ CREATE FUNCTION {schema}.fire_1(
     p_following timestamptz[], p_zone_data text[],
     p_of bigint[], p_ids uuid[], p_at timestamptz[], p_keys text[], p_unique_for interval
 ) RETURNS TABLE (o_place bigint, o_ids uuid[], o_fresh bigint, o_overlaps boolean)
-LANGUAGE plpgsql SET lock_timeout = '2s' SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql
+    SET lock_timeout = '2s' SET enable_seqscan = off SET jit = off
+    -- It knows how many there are, and joins them by hash.
+    SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     INSERT INTO {schema}.lane (queue, kind, priority)
     SELECT DISTINCT s.queue, s.kind COLLATE "C", s.priority FROM {schema}.schedule s
@@ -41,19 +44,23 @@ BEGIN
     ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
 
     RETURN QUERY
-    WITH given AS MATERIALIZED (
-        SELECT * FROM unnest(p_names, p_next, p_ruled, p_fired, p_following, p_zone_data)
+    WITH held AS MATERIALIZED (
+        SELECT g.place, g.name, g.fired_at, g.following, g.zone_data, s.*
+        FROM unnest(p_names, p_next, p_ruled, p_fired, p_following, p_zone_data)
             WITH ORDINALITY AS g (name, next_fire_at, ruled_at, fired_at, following, zone_data, place)
-    ), held AS MATERIALIZED (
-        SELECT g.place, g.name, g.fired_at, g.following, g.zone_data, s.kind,
-               s.overlap = 'skip' AND EXISTS (
-                   SELECT FROM {schema}.live l WHERE l.id = s.last_task_id
-               ) AS overlaps
-        FROM given g JOIN {schema}.schedule s
-          ON s.name = g.name AND s.next_fire_at = g.next_fire_at AND s.ruled_at = g.ruled_at
-        FOR NO KEY UPDATE OF s SKIP LOCKED
+        CROSS JOIN LATERAL (
+            SELECT s.kind, s.max_attempts, s.timeout, s.payload, s.overlap = 'skip' AND EXISTS (
+                SELECT FROM {schema}.live l WHERE l.id = s.last_task_id
+            ) AS overlaps, (
+                SELECT n.id FROM {schema}.lane n
+                WHERE n.queue = s.queue AND n.kind = s.kind COLLATE "C" AND n.priority = s.priority
+            ) AS lane
+            FROM {schema}.schedule s
+            WHERE s.name = g.name AND s.next_fire_at = g.next_fire_at AND s.ruled_at = g.ruled_at
+            FOR NO KEY UPDATE OF s SKIP LOCKED
+        ) AS s
     ), wanted AS MATERIALIZED (
-        SELECT f.place, f.id, f.at, f.key, h.name, h.kind
+        SELECT f.id, f.at, f.key, h.*
         FROM unnest(p_of, p_ids, p_at, p_keys) AS f (place, id, at, key)
         JOIN held h ON h.place = f.place AND NOT h.overlaps
     ), fresh AS (
@@ -66,21 +73,21 @@ BEGIN
     ), body AS (
         INSERT INTO {schema}.task
             (id, execute_at, created_at, max_attempts, timeout, unique_key, payload)
-        SELECT w.id, w.at, {schema}.clock(), s.max_attempts, s.timeout, w.key, s.payload
-        FROM wanted w JOIN fresh ON fresh.id = w.id JOIN {schema}.schedule s ON s.name = w.name
+        SELECT w.id, w.at, {schema}.clock(), w.max_attempts, w.timeout, w.key, w.payload
+        FROM wanted w WHERE (w.id IN (SELECT fresh.id FROM fresh)) IS TRUE
     ), hot AS (
         INSERT INTO {schema}.live (id, process_at, lane)
-        SELECT w.id, greatest(w.at, {schema}.clock()), n.id
-        FROM wanted w JOIN fresh ON fresh.id = w.id JOIN {schema}.schedule s ON s.name = w.name
-        JOIN {schema}.lane n
-          ON n.queue = s.queue AND n.kind = s.kind COLLATE "C" AND n.priority = s.priority
+        SELECT w.id, greatest(w.at, {schema}.clock()), w.lane
+        FROM wanted w WHERE (w.id IN (SELECT fresh.id FROM fresh)) IS TRUE
     ), told AS MATERIALIZED (
-        SELECT w.place, array_agg(coalesce(fresh.id, k.id) ORDER BY w.at) AS ids,
-               count(fresh.id) AS fresh
-        FROM wanted w LEFT JOIN fresh ON fresh.id = w.id
-        LEFT JOIN {schema}.unique_key k
-          ON fresh.id IS NULL AND k.kind = w.kind COLLATE "C" AND k.key = w.key COLLATE "C"
-        GROUP BY w.place
+        SELECT w.place, count(*) FILTER (WHERE w.is_fresh) AS fresh,
+               array_agg(CASE WHEN w.is_fresh THEN w.id ELSE (
+                   SELECT k.id FROM {schema}.unique_key k
+                   WHERE k.kind = w.kind COLLATE "C" AND k.key = w.key COLLATE "C"
+               ) END ORDER BY w.at) AS ids
+        FROM (
+            SELECT *, (w.id IN (SELECT fresh.id FROM fresh)) IS TRUE AS is_fresh FROM wanted w
+        ) AS w GROUP BY w.place
     ), gone_on AS (
         UPDATE {schema}.schedule s
         SET revision = s.revision + 1, next_fire_at = h.following, last_fire_at = h.fired_at,
