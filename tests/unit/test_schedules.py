@@ -242,7 +242,8 @@ async def test_a_caller_with_a_prefix_sees_its_own_alone(scheduler: Scheduler):
         ({"cron": "*/5 2 25-31 3 */7", "time_zone": "Europe/Berlin"}, "cron"),
         ({"cron": "0 0 31 2 *"}, "cron"),
         ({"cron": "0 0 1 3 *", "ends_at": datetime(2026, 2, 1, tzinfo=UTC)}, "ends_at"),
-        ({"ends_at": datetime(2025, 2, 1, tzinfo=UTC)}, "ends_at"),
+        ({"cron": "0 0 31 2 *", "ends_at": datetime(2025, 2, 1, tzinfo=UTC)}, "cron"),
+        ({"cron": "0 0 */31 2 MON#5", "ends_at": datetime(2025, 2, 1, tzinfo=UTC)}, "cron"),
         (
             {
                 "cron": None,
@@ -268,15 +269,16 @@ async def test_what_can_never_fire_is_refused(
         await schedules.put(hourly(**fields))
     assert refused.value.field == field
     made, _ = await schedules.put(hourly())
-    if fields.get("ends_at") != datetime(2025, 2, 1, tzinfo=UTC):
-        with pytest.raises(InvalidSchedule) as refused:
-            await schedules.put(hourly(**fields))
-        assert refused.value.field == field
-        assert await schedules.get("hourly") == made
+    with pytest.raises(InvalidSchedule) as refused:
+        await schedules.put(hourly(**fields))
+    assert refused.value.field == field
+    assert await schedules.get("hourly") == made
 
 
 async def test_a_schedule_may_be_ended(schedules: Schedules, manual_clock: ManualClock):
-    """By a last time that has passed: that is no mistake."""
+    """By a last time that has passed: that is no mistake, nor is it to put one that has ended."""
+    made, _ = await schedules.put(hourly("ended", ends_at=manual_clock.now() - HOUR * 24))
+    assert made.next_fire_at is None
     await schedules.put(hourly())
     manual_clock.advance(HOUR / 2)
     ended = await schedules.edit("hourly", ends_at=manual_clock.now() - TICK)

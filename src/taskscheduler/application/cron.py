@@ -60,7 +60,7 @@ class Expression:
         """Read ``text``. Raises InvalidSchedule."""
         fields = NICKNAMES.get(text.strip().lower(), text).upper().split()
         if len(fields) not in {5, 6}:
-            raise InvalidSchedule("cron", f"{text!r} has {len(fields)} fields: {FORM}")
+            raise InvalidSchedule("cron", f"{text!r} is not understood: {FORM}")
         has_seconds = len(fields) == len(FIELDS)
         places = FIELDS if has_seconds else FIELDS[1:]
         try:

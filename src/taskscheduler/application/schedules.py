@@ -64,7 +64,8 @@ class Schedules:
             The schedule, and whether it was made.
 
         Raises:
-            InvalidSchedule: it cannot be one, or would never fire.
+            InvalidSchedule: it cannot be one, or would never fire. (With an ``ends_at`` that has
+                passed it has ended, which is no mistake.)
             Forbidden: the caller does not reach its queue.
             ScheduleExists: the name is taken by one that the caller does not reach.
         """
@@ -86,9 +87,7 @@ class Schedules:
         """Make a schedule. Raises InvalidSchedule, Forbidden, ScheduleExists."""
         self._require_reach(definition)
         now = await self._store.schedules.now()
-        next_fire_at = Timetable(definition.rule, made_at=now).after(now)
-        if next_fire_at is None:
-            raise _never(definition)
+        next_fire_at = _first(definition, now, made_at=now)
         schedule = Schedule.make(
             definition,
             now=now,
@@ -118,8 +117,7 @@ class Schedules:
         Giving one of ``cron`` and ``every`` takes the other away. What comes next is as in ``put``.
 
         Raises:
-            InvalidSchedule: it cannot be so, or would never fire again. (To end one, give it an
-                ``ends_at`` that has passed.)
+            InvalidSchedule: it cannot be so, or would never fire.
             Forbidden: the caller does not reach its queue.
             ScheduleNotFound: there is none.
         """
@@ -211,15 +209,12 @@ def _redefined(definition: NewSchedule) -> Callable[[Schedule, datetime], Schedu
     def redefined(old: Schedule, now: datetime) -> Schedule:
         if old.definition == definition:
             return old
-        next_fire_at = _timetable(old, definition).after(now)
-        if next_fire_at is None and definition.rule != old.definition.rule:
-            ends_at = definition.ends_at
-            if ends_at is None or ends_at > now:
-                raise _never(definition)
+        if definition.rule == old.definition.rule:
+            return old.redefine(definition, now=now, next_fire_at=None)
         return old.redefine(
             definition,
             now=now,
-            next_fire_at=next_fire_at,
+            next_fire_at=_first(definition, now, made_at=old.created_at),
             zone_data=zone_data_of(definition.rule),
         )
 
@@ -230,8 +225,17 @@ def _timetable(schedule: Schedule, definition: NewSchedule) -> Timetable:
     return Timetable(definition.rule, made_at=schedule.created_at)
 
 
-def _never(definition: NewSchedule) -> InvalidSchedule:
-    field = "every_s" if definition.cron is None else "cron"
-    bounds = [name for name in ("starts_at", "ends_at") if getattr(definition, name) is not None]
-    reason = "it would never fire" + "".join(f", with this {name}" for name in bounds)
-    return InvalidSchedule("ends_at" if definition.ends_at is not None else field, reason)
+def _first(definition: NewSchedule, now: datetime, *, made_at: datetime) -> datetime | None:
+    """Return the first fire after ``now``; None if it has ended. Raises InvalidSchedule: never."""
+    rule = definition.rule
+    first = Timetable(rule, made_at=made_at).after(now)
+    if first is not None:
+        return first
+    if (
+        rule.ends_at is None
+        or Timetable(rule._replace(ends_at=None), made_at=made_at).after(now) is None
+    ):
+        raise InvalidSchedule("cron" if rule.every is None else "every_s", "would never fire")
+    if rule.ends_at > now:
+        raise InvalidSchedule("ends_at", "comes before the first fire: it would never fire")
+    return None
