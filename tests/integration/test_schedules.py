@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -22,6 +25,7 @@ from tests.integration.processes import Programs, eventually, every_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from datetime import datetime
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +44,12 @@ HOLD: Final[LiteralString] = "SELECT FROM {}.schedule FOR UPDATE"
 WAITING: Final = """
 SELECT pid FROM pg_stat_activity
 WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %s || '%%fire_1%%'"""
+LATE: Final[LiteralString] = """
+SELECT extract(epoch FROM now() - min(next_fire_at))::float FROM {}.schedule"""
+STOPS: Final = 5
+STANDS_S: Final = 4.0
+OVERDUE_S_MAX: Final = 6.0
+"""What was taken by whoever stands still is given to others after two; the rest is leeway."""
 FILL: Final[LiteralString] = """
 INSERT INTO {}.schedule
     (name, revision, kind, every, time_zone, payload, queue, priority, catch_up, overlap,
@@ -265,3 +275,49 @@ def test_killed_workers_miss_no_fire_and_double_none(
         third.stop()
     times = sorted(task.execute_at for task in every_task(postgres_url, schema))
     assert {later - earlier for earlier, later in pairwise(times)} == {SECOND}
+
+
+def test_a_worker_that_stands_still_stops_no_schedule(
+    tmp_path: Path, postgres_url: str, schema: str
+):
+    """Wherever it stands: what it has taken is fired by another soon, and all else in time."""
+    names = [f"often{number}" for number in range(50)]
+
+    async def put() -> None:
+        async with Scheduler.postgres(postgres_url, schema=schema) as scheduler:
+            for name in names:
+                await scheduler.schedules.put(NewSchedule(name=name, kind="Baz", every=SECOND))
+
+    asyncio.run(migrate(postgres_url, schema))
+    asyncio.run(put())
+    env = {"DATABASE_URL": postgres_url, "TASKSCHEDULER_SCHEMA": schema}
+    with (
+        Programs(tmp_path, **env) as programs,
+        psycopg.connect(postgres_url, autocommit=True) as admin,
+    ):
+        late = sql.SQL(LATE).format(sql.Identifier(schema))
+
+        def overdue_s() -> float:
+            row = admin.execute(late).fetchone()
+            assert row is not None
+            return row[0]
+
+        first, second = programs.start("worker"), programs.start("worker")
+        eventually(lambda: every_task(postgres_url, schema), "they fire")
+        for round_ in range(STOPS):
+            time.sleep(0.13 * round_)  # somewhere else in its work each time
+            os.killpg(first.process.pid, signal.SIGSTOP)
+            until = time.monotonic() + STANDS_S
+            while time.monotonic() < until:
+                time.sleep(0.2)
+                assert overdue_s() < OVERDUE_S_MAX
+            os.killpg(first.process.pid, signal.SIGCONT)
+        first.stop()
+        second.stop()
+    fired: dict[str, list[datetime]] = {name: [] for name in names}
+    for task in every_task(postgres_url, schema):
+        assert task.unique_key is not None
+        fired[task.unique_key.partition("@")[0]].append(task.execute_at)
+    for times in fired.values():
+        times.sort()
+        assert {later - earlier for earlier, later in pairwise(times)} == {SECOND}
