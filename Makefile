@@ -105,6 +105,10 @@ drill-systemd: setup ## Follow docs/deploy.md on a machine with systemd, and dis
 chaos: setup ## Kill, pause and cut off, and see that the promises hold
 	@$(BIN)/python -m chaos $(ARGS)
 
+.PHONY: oracle
+oracle: setup ## Compare schedules with a walk through every change of clocks of ten years
+	@$(BIN)/python -m tests.oracle $(ARGS)
+
 .PHONY: mutants
 mutants: setup ## Break the package in small ways, and see that the tests notice
 	@$(BIN)/python -m mutants $(ARGS)

@@ -15,8 +15,11 @@ CLAIM = "adapters/postgres/migrations/0008_idle_claims.sql"
 FRESH = "adapters/postgres/fresh.py"
 PACKING = "adapters/postgres/packing.py"
 SCHEDULES = "adapters/postgres/schedules.py"
+FIRES = "adapters/postgres/fires.py"
+FIRE = "adapters/postgres/migrations/0014_fires.sql"
 TIMETABLE = "application/timetable.py"
-FIRING = "application/firing.py"
+PLANNING = "application/planning.py"
+WALLCLOCK = "application/wallclock.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/slots.py"
 MEMBERSHIP = "application/membership.py"
@@ -448,47 +451,63 @@ IN_PACKING: list[tuple[Any, ...]] = [
 
 IN_SCHEDULES = [
     (
-        "fire whatever the revision",
-        "WHERE name = %(name)s AND revision = %(revision)s FOR UPDATE",
-        "WHERE name = %(name)s FOR UPDATE",
-        "of_many_who_fire",
-    ),
-    (
         "change whatever the revision",
         "WHERE name = %(name)s AND revision = %(expected)s",
         "WHERE name = %(name)s",
         "made_to_what_was_looked_at",
     ),
-    (
-        "fire without waiting for who fires already",
-        "AND revision = %(revision)s FOR UPDATE",
-        "AND revision = %(revision)s",
-        "of_many_who_fire",
-    ),
-    (
-        "overlaps are never skipped",
-        "overlaps = bool(row[0]) and",
-        "overlaps = False and",
-        "overlap_is_skipped",
-    ),
+]
+
+IN_FIRES = [
     (
         "due before its time",
-        "WHERE next_fire_at <= {schema}.clock()",
-        "WHERE next_fire_at <= {schema}.clock() + interval '1 us'",
+        'DUE: Final = "next_fire_at <= {schema}.clock() AND',
+        "DUE: Final = \"next_fire_at <= {schema}.clock() + interval '1 us' AND",
         "tells_what_is_due",
+    ),
+    (
+        "what is taken is given to others too",
+        "OR taken_until NOT BETWEEN {schema}.clock() AND {schema}.clock() + %(take)s::interval)",
+        "OR true)",
+        "taken_by_one",
+    ),
+    (
+        "what newer zones have reckoned is taken",
+        "AND (zone_data IS NULL OR zone_data <= %(zone_data)s)",
+        "",
+        "left_out_keeps_no_other",
+    ),
+    ("what is put aside is taken", "AND name <> ALL (%(aside)s::text[])", "", "left_out_keeps_no"),
+]
+
+IN_FIRE = [
+    (
+        "fire whatever is next by now",
+        "AND s.next_fire_at = g.next_fire_at AND",
+        "AND",
+        "of_many_who_fire",
+    ),
+    ("fire whatever the rule is by now", " AND s.ruled_at = g.ruled_at", "", "changed_meanwhile"),
+    ("overlaps are never skipped", "s.overlap = 'skip' AND", "false AND", "overlap_is_skipped"),
+    (
+        "a key that lives is taken over",
+        "WHERE k.expires_at <= {schema}.clock()",
+        "WHERE true",
+        "not_stored_twice",
     ),
 ]
 
 ON_TIME = [
     (TIMETABLE, "timetable", "the first fire too late", "- TICK)):", ")):"),
     (TIMETABLE, "timetable", "after the end", "at > self._last", "at > self._last + SECOND * 7200"),
-    (TIMETABLE, "timetable", "twice in an hour that comes twice", "if at > moment:", "if True:"),
+    (WALLCLOCK, "oracle", "both passes of a fold", "fold is Fold.FIRST or", ""),
+    (WALLCLOCK, "oracle", "a gap is passed over", "first = second = change", "continue"),
     (
-        FIRING,
-        "schedules",
+        PLANNING,
+        "firing",
         "catch up with nothing, ever",
-        "now - latest > GRACE",
-        "now - latest >= GRACE",
+        "now - fired_at <= GRACE",
+        "now - fired_at < GRACE",
     ),
 ]
 
@@ -511,6 +530,8 @@ MUTANTS: list[Mutant] = [
     *(sql(FRESH, *each) for each in IN_FRESH),
     *(sql(PACKING, *each) for each in IN_PACKING),
     *(sql(SCHEDULES, *each) for each in IN_SCHEDULES),
+    *(sql(FIRES, *each) for each in IN_FIRES),
+    *(sql(FIRE, *each) for each in IN_FIRE),
     *(unit(*each) for each in ON_TIME),
     *(
         Mutant(

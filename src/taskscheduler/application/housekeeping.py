@@ -55,7 +55,7 @@ class Housekeeping:
         self._observer = observer
         self._bulkhead = bulkhead or Bulkhead(store.clock, observer)
         self._rescue = Rescue(store.workers, store.clock, self._bulkhead)
-        self._firing = Firing(store)
+        self._firing = Firing(store, observer)
         self._every_s = min(max(membership.lease_s / 4, 0.25), LOOK_AROUND_S)
 
     async def begin(self) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.application.observer import FIRES
 from taskscheduler.domain.status import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from taskscheduler.application.observer import Ran
 
@@ -62,6 +63,7 @@ class Tally:
         self.rescues = 0
         self.faults: defaultdict[str, int] = defaultdict(int)
         self.faults.update((part, 0) for part in PARTS)
+        self.fires: Counter[str] = Counter(dict.fromkeys(FIRES, 0))
         # What is due is decided by the store; this only measures how late it was begun.
         self._ahead_s = time.time() - time.monotonic()
 
@@ -86,6 +88,10 @@ class Tally:
     def faulted(self, part: str) -> None:
         """See ``Observer.faulted``."""
         self.faults[part] += 1
+
+    def fired(self, outcomes: Mapping[str, int]) -> None:
+        """See ``Observer.fired``."""
+        self.fires.update(outcomes)
 
     def rescued(self, tasks: int) -> None:
         """See ``Observer.rescued``."""

@@ -45,6 +45,24 @@ class InvalidSchedule(InvalidTask):
     """What was asked for cannot be a schedule."""
 
 
+class ScheduleUnread(TaskSchedulerError):
+    """A schedule is there, and this program does not understand it: a newer one has written it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Name the schedule and what is not understood."""
+        super().__init__(f"schedule {name!r} is not understood by this version: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class ScheduleBusy(TaskSchedulerError):
+    """Somebody else's open transaction holds what a schedule's fire is to write."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("another transaction holds the unique key of its task")
+
+
 class ScheduleNotFound(TaskSchedulerError):
     """No schedule has this name."""
 

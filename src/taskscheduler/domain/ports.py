@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.census import Census
     from taskscheduler.domain.change import TaskState
     from taskscheduler.domain.edit import TaskEdit
+    from taskscheduler.domain.fire import Due, Fire, Fired, Outlook, Taken, Waiting
     from taskscheduler.domain.hints import Hints
     from taskscheduler.domain.lease import Attempt, Lease, Settlement
     from taskscheduler.domain.query import TaskQuery
@@ -378,6 +379,7 @@ class ScheduleRepository(Protocol):
 
         Raises:
             ScheduleNotFound: there is none.
+            ScheduleUnread: this program does not understand it.
         """
         ...
 
@@ -386,7 +388,8 @@ class ScheduleRepository(Protocol):
     ) -> Sequence[Schedule]:
         """Return up to ``limit`` schedules by name, those after ``after``, by bytes.
 
-        With ``queue_prefix``, only those whose queue begins so.
+        With ``queue_prefix``, only those whose queue begins so. Those that this program does not
+        understand are left out.
         """
         ...
 
@@ -411,34 +414,68 @@ class ScheduleRepository(Protocol):
         """
         ...
 
-    async def next_fire_in(self) -> timedelta | None:
-        """Return how long until the first schedule is due, on the store's clock.
+    async def outlook(self, *, zone_data: str, aside: Collection[str] = ()) -> Outlook:
+        """Return when to look at schedules again; see ``take`` for what is left out.
 
-        Zero or less when one is due already; None when none will ever be. It costs one look into
-        an index.
+        It writes nothing, and costs one look into an index.
         """
         ...
 
-    async def due(self, limit: int) -> Sequence[Schedule]:
-        """Return up to ``limit`` schedules whose ``next_fire_at`` has passed, earliest first."""
+    async def watch(self) -> None:
+        """Say that schedules are watched: somebody with a clock and a worker looks at them now.
+
+        Whoever says so for the first time after more than ``GRACE`` ends an outage: from then on
+        ``Taken.watched_since`` is now. Those who say it within ``WATCH_EVERY`` of another need not.
+        """
         ...
 
-    async def fire(
-        self,
-        schedule: Schedule,
-        tasks: Sequence[NewTask],
-        *,
-        fired_at: datetime | None,
-        next_fire_at: datetime | None,
-    ) -> Sequence[TaskId] | None:
-        """Store ``tasks`` and let the schedule go on to ``next_fire_at``, both or neither.
+    async def take(
+        self, limit: int, *, zone_data: str, aside: Collection[str] = ()
+    ) -> Taken | None:
+        """Take up to ``limit`` schedules that are due, for ``TAKE``; None if there are none.
 
-        Of any number of callers who fire the same revision one does it and is returned the ids;
-        the others are returned None, as is who finds the schedule changed, paused or deleted. So
-        repeating is safe: after a lost answer it is None, and the tasks are there.
+        Of any number of callers each is given others, and none waits. What is taken is to be fired
+        or put aside; if it is neither, because the caller died or stands still, others are given it
+        once ``TAKE`` has passed. Half are those that have been due for longest, half those that
+        became due last, so that no backlog is in the way of what is punctual.
+
+        Left out are those named in ``aside``, and those whose time was reckoned by zones newer than
+        ``zone_data``. One that this program does not understand is ``unread``, and harms no other.
+        """
+        ...
+
+    async def fire(self, fires: Sequence[Fire]) -> Sequence[Fired | None]:
+        """Store the tasks of each fire and let its schedule go on, both or neither.
+
+        Of any number of callers with the same fire one does it; the others are returned None, as
+        is who finds the schedule's rule or next time changed, or it paused or deleted. So repeating
+        is safe: after a lost answer it is None, and the tasks are there. No schedule may be fired
+        twice in one call. What else is changed meanwhile, such as the payload, holds already.
 
         Where the schedule skips overlaps and its last task has not ended, nothing is stored, and
         it goes on. A task whose unique key is held is not stored, as in ``TaskRepository.put``.
+
+        It is one transaction, which waits for nobody else's for long: any error is that of all.
+        """
+        ...
+
+    async def put_aside(self, problems: Mapping[str, str]) -> None:
+        """Let go of taken schedules that could not be fired, and keep why, by name."""
+        ...
+
+    async def waiting(self, after: str, limit: int) -> Waiting:
+        """Return up to ``limit`` schedules whose time has not come, by name, those after ``after``.
+
+        Those that this program does not understand are left out.
+        """
+        ...
+
+    async def reckon(
+        self, due: Due, *, next_fire_at: datetime | None, zone_data: str | None
+    ) -> bool:
+        """Let a schedule go on to another time, if its rule and its next time are those of ``due``.
+
+        Return whether they were.
         """
         ...
 

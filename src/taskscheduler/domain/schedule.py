@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
+from taskscheduler.domain.rule import Rule
 from taskscheduler.domain.task import (
     NAME,
     NAME_FORM,
@@ -22,17 +23,23 @@ from taskscheduler.domain.task import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from taskscheduler.domain.fire import Fire
+
 EVERY_MIN: Final = timedelta(seconds=1)
 EVERY_MAX: Final = timedelta(days=366)
 CRON_CHARACTERS_MAX: Final = 256
 TIME_ZONE_CHARACTERS_MAX: Final = 64
 GRACE: Final = timedelta(minutes=1)
-"""With ``CatchUp.NONE``, a fire that is later than this was missed."""
+"""How long nobody may have looked at schedules before it counts as an outage; and with
+``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
 
 
 class CatchUp(StrEnum):
-    """What becomes of fires that passed while no worker was alive."""
+    """What becomes of fires that passed while no worker was alive.
+
+    What living workers are late with is not missed: each of it is stored.
+    """
 
     LATEST = "latest"
     ALL = "all"
@@ -101,6 +108,11 @@ class NewSchedule:
         if first is not None and last is not None and first > last:
             raise InvalidSchedule("ends_at", "must not be before starts_at")
 
+    @property
+    def rule(self) -> Rule:
+        """All that decides when it fires."""
+        return Rule(self.cron, self.every, self.time_zone, self.starts_at, self.ends_at)
+
     def task(self, task_id: TaskId, fire_at: datetime | None = None) -> NewTask:
         """Return the task of the fire at ``fire_at``; without one, a task for now.
 
@@ -116,7 +128,7 @@ class NewSchedule:
             priority=self.priority,
             max_attempts=self.max_attempts,
             timeout=self.timeout,
-            unique_key=None if fire_at is None else f"{self.name}@{_text(fire_at)}",
+            unique_key=None if fire_at is None else key_of(self.name, fire_at),
         )
 
 
@@ -124,23 +136,34 @@ class NewSchedule:
 class Schedule:
     """A schedule as it is kept. Each verb returns the next one; none changes this one.
 
-    ``next_fire_at`` is None while it is paused, and when it will not fire any more.
+    ``next_fire_at`` is None while it is paused, and when it will not fire any more. Once it has
+    passed it is due, whatever the rule says by then. ``ruled_at`` is since when the rule holds.
     ``last_fire_at`` is the time that was last due, and ``last_task_id`` the task that was last
-    stored. ``revision`` grows with every change, a fire included.
+    stored. ``revision`` grows with every change, a fire included. ``zone_data`` is the version of
+    the time zones by which ``next_fire_at`` was reckoned, None where it depends on none.
+    ``problem`` says why a worker could not fire it when it was due last.
     """
 
     definition: NewSchedule
     revision: int
     created_at: datetime
     changed_at: datetime
+    ruled_at: datetime
     paused_at: datetime | None
     next_fire_at: datetime | None
     last_fire_at: datetime | None = None
     last_task_id: TaskId | None = None
+    zone_data: str | None = None
+    problem: str | None = None
 
     @classmethod
     def make(
-        cls, definition: NewSchedule, *, now: datetime, next_fire_at: datetime | None
+        cls,
+        definition: NewSchedule,
+        *,
+        now: datetime,
+        next_fire_at: datetime | None,
+        zone_data: str | None = None,
     ) -> Schedule:
         """Return the schedule that ``definition`` becomes."""
         return cls(
@@ -148,8 +171,10 @@ class Schedule:
             revision=1,
             created_at=now,
             changed_at=now,
+            ruled_at=now,
             paused_at=None,
             next_fire_at=next_fire_at,
+            zone_data=zone_data,
         )
 
     @property
@@ -163,16 +188,26 @@ class Schedule:
         return self.paused_at is not None
 
     def redefine(
-        self, definition: NewSchedule, *, now: datetime, next_fire_at: datetime | None
+        self,
+        definition: NewSchedule,
+        *,
+        now: datetime,
+        next_fire_at: datetime | None,
+        zone_data: str | None = None,
     ) -> Schedule:
-        """Let it be ``definition`` from now on; one that is paused stays so."""
-        return replace(
-            self,
-            definition=definition,
-            revision=self.revision + 1,
-            changed_at=now,
-            next_fire_at=None if self.is_paused else next_fire_at,
+        """Let it be ``definition`` from now on; one that is paused stays so.
+
+        With another rule it goes on to ``next_fire_at``. What is due by now was to be by the rule
+        that held until now, and stays due; so does all that comes by a rule that stays.
+        """
+        changed = replace(
+            self, definition=definition, revision=self.revision + 1, changed_at=now, problem=None
         )
+        if self.is_paused or definition.rule == self.definition.rule:
+            return changed
+        if self.next_fire_at is not None and self.next_fire_at <= now:
+            return replace(changed, ruled_at=now)
+        return replace(changed, ruled_at=now, next_fire_at=next_fire_at, zone_data=zone_data)
 
     def pause(self, *, now: datetime) -> Schedule:
         """Let it not fire until it is resumed."""
@@ -180,31 +215,36 @@ class Schedule:
             self, revision=self.revision + 1, changed_at=now, paused_at=now, next_fire_at=None
         )
 
-    def resume(self, *, now: datetime, next_fire_at: datetime | None) -> Schedule:
+    def resume(
+        self, *, now: datetime, next_fire_at: datetime | None, zone_data: str | None = None
+    ) -> Schedule:
         """Let it fire again; what passed meanwhile was not to be."""
         return replace(
             self,
             revision=self.revision + 1,
             changed_at=now,
+            ruled_at=now,
             paused_at=None,
             next_fire_at=next_fire_at,
+            zone_data=zone_data,
         )
 
-    def fire(
-        self,
-        *,
-        fired_at: datetime | None,
-        next_fire_at: datetime | None,
-        task_ids: Sequence[TaskId],
-    ) -> Schedule:
-        """Go on to ``next_fire_at``, after ``task_ids`` were stored for what was due."""
+    def fire(self, fire: Fire, task_ids: Sequence[TaskId]) -> Schedule:
+        """Go on after ``fire``, for which the last of ``task_ids`` was stored."""
         return replace(
             self,
             revision=self.revision + 1,
-            next_fire_at=next_fire_at,
-            last_fire_at=self.last_fire_at if fired_at is None else fired_at,
+            next_fire_at=fire.next_fire_at,
+            last_fire_at=fire.fired_at,
             last_task_id=task_ids[-1] if task_ids else self.last_task_id,
+            zone_data=fire.zone_data,
+            problem=None,
         )
+
+
+def key_of(name: str, fire_at: datetime) -> str:
+    """Return the unique key of the task of a schedule's fire."""
+    return f"{name}@{_text(fire_at)}"
 
 
 def _text(moment: datetime) -> str:

@@ -194,6 +194,12 @@ def of_tally(tally: Tally) -> Iterator[Metric]:
         faults.add_metric([part], count)
     yield faults
     yield counter("rescued_tasks", "Tasks taken from workers that fell silent", tally.rescues)
+    fires = CounterMetricFamily(
+        f"{NAME}_schedule_fires", "Fires of schedules, by what became of them", labels=["outcome"]
+    )
+    for outcome, count in list(tally.fires.items()):
+        fires.add_metric([outcome], count)
+    yield fires
 
 
 def of_requests(requests: Requests) -> Iterator[Metric]:

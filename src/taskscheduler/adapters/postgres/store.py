@@ -85,7 +85,7 @@ def postgres_store(
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
-        schedules=PostgresScheduleRepository(database, tasks),
+        schedules=PostgresScheduleRepository(database, unique_for),
         keys=PostgresKeyRing(database),
         audit=PostgresAuditTrail(database),
         upkeep=PostgresUpkeep(database, clock),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from taskscheduler.application.preparing import encode_payload
+from taskscheduler.application.zones import zone_of
 from taskscheduler.domain.schedule import (
     CRON_CHARACTERS_MAX,
     EVERY_MAX,
@@ -190,7 +190,7 @@ class PreviewMessage(Struct):
     @classmethod
     def of(cls, definition: NewSchedule, fires: Sequence[datetime]) -> PreviewMessage:
         """Return ``fires`` as they are sent."""
-        zone = ZoneInfo(definition.time_zone)
+        zone = zone_of(definition.time_zone)
         shown = [FireMessage(at, at.astimezone(zone)) for at in fires]
         return cls(definition.name, definition.time_zone, shown)
 
