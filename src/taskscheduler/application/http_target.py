@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 KIND: Final = "http"
 EXCERPT_CHARACTERS_MAX: Final = 1_000
+DATE_CHARACTERS_MAX: Final = 64
 RETRY_AFTER_MIN: Final = timedelta(seconds=1)
 RETRY_AFTER_MAX: Final = timedelta(days=1)
 WORTH_A_RETRY: Final = frozenset({408, 409, 423, 425, 429})
@@ -243,6 +244,8 @@ def _retry_after(headers: Mapping[str, str], now_s: float) -> timedelta | None:
 
 
 def _moment(text: str) -> datetime | None:
+    if len(text) > DATE_CHARACTERS_MAX:
+        return None
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

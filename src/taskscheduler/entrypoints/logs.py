@@ -48,8 +48,10 @@ def configure_logs(level: LogLevel, form: LogFormat, tracing: Tracing | None = N
     )
     logging.basicConfig(level=level.value.upper(), handlers=[handler], force=True)
     # Others' lines are worth reading when something is wrong; of the pool's we say it ourselves.
-    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error"):
+    for noisy in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It has a line for each request that is none, which anybody can send; we count them.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     for noisy in ("aiobotocore", "botocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

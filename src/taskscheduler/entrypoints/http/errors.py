@@ -99,6 +99,22 @@ class ScopeTooNarrow(Forbidden):
         super().__init__(f"this needs a key of scope {needed}; this key's is {held}")
 
 
+class UnclearHost(TaskSchedulerError):
+    """The request names no host, or several, or none that can be one."""
+
+    def __init__(self) -> None:
+        """Say what was expected."""
+        super().__init__("there must be one Host header, with a name or an address")
+
+
+class ForeignHost(TaskSchedulerError):
+    """The request is meant for another service."""
+
+    def __init__(self, host: str) -> None:
+        """Name the host that was asked for."""
+        super().__init__(f"this service is not {host!r}; see --allowed-host")
+
+
 class TooManyRequests(TaskSchedulerError):
     """The key has used up what it may ask for at present."""
 
@@ -175,6 +191,16 @@ def on_too_many(_: Request[Any, Any, Any], error: TooManyRequests) -> Response[b
     return answer
 
 
+def on_unclear_host(_: Request[Any, Any, Any], error: UnclearHost) -> Response[bytes]:
+    """Report a request that does not say, as HTTP wants it, whom it is for."""
+    return problem(HTTPStatus.BAD_REQUEST, str(error))
+
+
+def on_foreign_host(_: Request[Any, Any, Any], error: ForeignHost) -> Response[bytes]:
+    """Report a request that is for somebody else."""
+    return problem(HTTPStatus.MISDIRECTED_REQUEST, str(error))
+
+
 def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[bytes]:
     """Report an error of this package."""
     status = next(
@@ -232,6 +258,8 @@ DESCRIBED: Final[Mapping[Any, Any]] = {
     Unauthorized: on_unauthorized,
     ScopeTooNarrow: on_narrow_scope,
     TooManyRequests: on_too_many,
+    UnclearHost: on_unclear_host,
+    ForeignHost: on_foreign_host,
     TaskSchedulerError: on_error,
     HTTPException: on_http_exception,
 }
