@@ -7,6 +7,7 @@ environment, keeps cookies, unpacks what is sent packed, and follows redirects b
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Final
 
 import httpcore
@@ -58,6 +59,10 @@ class WebCaller:
                 raise
             message = f"no complete answer within {call.timeout_s:g} s"
             raise TargetUnreachable(message) from None
+        except httpcore.LocalProtocolError:
+            # What it quotes is the request, which holds secrets; and no repetition mends it.
+            message = "the request cannot be sent: HTTP does not allow what is in its headers"
+            raise TargetRefused(message) from None
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             said = str(error) or str(error.__cause__ or "")
             message = f"{type(error).__name__}{': ' if said else ''}{said}"
@@ -133,7 +138,9 @@ def checked(url: str | httpx.URL) -> httpx.URL:
         parsed = httpx.URL(url)
         fault = _fault(parsed)
     except (httpx.InvalidURL, ValueError) as error:
-        message = f"not a URL that can be called: {error}"
+        # What it quotes may be a part of a password that divides the URL where none should.
+        reason = re.sub(r"'.*'", "'…'", str(error), flags=re.DOTALL)
+        message = f"not a URL that can be called: {reason}"
         raise TargetRefused(message) from None
     if fault is not None:
         message = f"not a URL that can be called: {fault}"
