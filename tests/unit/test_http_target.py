@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -249,8 +251,8 @@ CANARY = 'Kan4"ri/ Vog+el'
         str,
         quote,
         quote_plus,
-        lambda text: quote(text, safe=""),
-        lambda text: msgspec.json.encode(text).decode(),
+        partial(quote, safe=""),
+        json.dumps,
     ],
 )
 @pytest.mark.parametrize("failure", [None, TargetRefused, TargetUnreachable])

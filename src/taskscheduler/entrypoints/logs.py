@@ -89,7 +89,7 @@ def _without_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Show what strangers wrote as what it is.
 
-    Only a traceback may be several lines, and those are indented: none looks like a line of its own.
+    Only a traceback may be several lines; indented, none of them looks like a line of its own.
     """
     for name, value in event.items():
         if name in LINES:
