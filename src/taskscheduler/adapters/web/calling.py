@@ -15,6 +15,7 @@ import httpx
 
 from taskscheduler.adapters.web.addresses import Opened, literal
 from taskscheduler.adapters.web.dialing import CheckedDialer
+from taskscheduler.adapters.web.heads import Head, MeasuredDialer
 from taskscheduler.application.http_target import Answer, TargetRefused, TargetUnreachable, shown
 
 if TYPE_CHECKING:
@@ -92,12 +93,13 @@ class WebCaller:
     ) -> Answer:
         # A connection for each call: none is found closed by its other end when it is needed, and
         # none carries one task's request after another's.
+        head = Head()
         async with (
             httpcore.AsyncConnectionPool(
                 ssl_context=self._trust() if url.scheme == "https" else None,
                 max_connections=1,
                 max_keepalive_connections=0,
-                network_backend=self._dialer,
+                network_backend=MeasuredDialer(self._dialer, head),
             ) as pool,
             pool.stream(
                 method,
@@ -106,6 +108,7 @@ class WebCaller:
                 ),
                 headers={"Host": url.netloc.decode("ascii"), **headers},
                 content=body,
+                extensions={"trace": head.trace},
             ) as response,
         ):
             return Answer(

@@ -124,6 +124,15 @@ class TooManyRequests(TaskSchedulerError):
         super().__init__(f"too many requests with this key; come again in {retry_after_s} s")
 
 
+class TooManyStreams(TooManyRequests):
+    """The key watches as much as it may already."""
+
+    def __init__(self, most: int, retry_after_s: int) -> None:
+        """Say how many streams a key may have open, and in how many seconds to come again."""
+        super().__init__(retry_after_s)
+        self.args = (f"this key has {most} streams of events open already, and may have no more",)
+
+
 def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """Return ``body`` decoded.
 
