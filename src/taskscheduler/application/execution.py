@@ -16,6 +16,7 @@ import msgspec
 from taskscheduler.application.context import Context
 from taskscheduler.domain.errors import LeaseLost
 from taskscheduler.domain.lease import AttemptError, Settlement
+from taskscheduler.domain.redaction import redacted
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Verdict
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 TRACEBACK_CHARACTERS_MAX: Final = 16_384
 MESSAGE_CHARACTERS_MAX: Final = 4_096
+READ_CHARACTERS_MAX: Final = 65_536
+"""How much of either end of a text is looked at; what is kept of it is far less."""
 THREAD_GRACE_S: Final = 5.0
 """How long a thread that was told to stop may take before its attempt is settled without it."""
 
@@ -252,5 +255,11 @@ def describe(error: BaseException) -> AttemptError:
 
 
 def storable(text: str) -> str:
-    """Return ``text`` without what no database takes: NUL, and halves of surrogate pairs."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    """Return ``text`` without secrets, and without what no database takes.
+
+    That is NUL, and halves of surrogate pairs. Called before the text is cut: half a secret has no
+    form to be known by.
+    """
+    if len(text) > 2 * READ_CHARACTERS_MAX:
+        text = f"{text[:READ_CHARACTERS_MAX]}\n[…]\n{text[-READ_CHARACTERS_MAX:]}"
+    return redacted(text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0"))

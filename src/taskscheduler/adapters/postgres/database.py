@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
 
@@ -22,6 +23,7 @@ from taskscheduler.domain.errors import (
     StoreUnavailable,
     TaskSchedulerError,
 )
+from taskscheduler.domain.redaction import learn_url, redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -259,24 +261,28 @@ class translated:  # noqa: N801 - reads as a word: "with translated():"
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of the error's message, which names no query."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """Return the first line of the error's message, which names no query and no secret."""
+    return redacted(str(error).strip().partition("\n")[0]) or type(error).__name__
 
 
 def conninfo(url: str) -> str:
     """Return ``url`` with what every connection needs; parameters given in ``url`` win.
 
-    All but the encoding: we send and read every text.
+    All but the encoding: we send and read every text. Its password is not shown anywhere from then
+    on.
 
     Raises:
         InvalidConfiguration: libpq does not understand it.
     """
+    learn_url(url)
     try:
         given = conninfo_to_dict(url)
         missing = {name: value for name, value in KEEPALIVE.items() if name not in given}
         return make_conninfo(url, **missing, client_encoding=ENCODING)
     except psycopg.ProgrammingError as error:
-        message = f"the database URL is not understood: {first_line(error)}"
+        # What it quotes is what it took a part of the URL for: that may be the password.
+        reason = re.sub(r'".*"', '"…"', first_line(error))
+        message = f"the database URL is not understood: {reason}"
         raise InvalidConfiguration(message) from None
 
 

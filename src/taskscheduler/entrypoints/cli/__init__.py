@@ -14,6 +14,8 @@ from taskscheduler.domain.errors import (
     InvalidTask,
     TaskSchedulerError,
 )
+from taskscheduler.domain.printable import printable
+from taskscheduler.domain.redaction import redacted
 from taskscheduler.entrypoints.cli import (
     audit,
     doctor,
@@ -91,5 +93,6 @@ def start(context: typer.Context) -> None:
 
 def fail(message: str, code: int) -> int:
     """Say why in one line and return ``code``."""
-    print(f"taskscheduler: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    said = printable(redacted(" ".join(message.split())))
+    print(f"taskscheduler: {said}", file=sys.stderr)  # noqa: T201
     return code

@@ -6,6 +6,7 @@ import typer
 
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import database_url as chosen
+from taskscheduler.entrypoints.cli.work import say, tell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,14 +30,12 @@ def doctor(
     findings = list(run(examine(chosen(database_url), schema, listen_url)))
     verdict = worst(findings)
     if json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode({"verdict": verdict, "checks": findings}).decode())
+        say({"verdict": verdict, "checks": findings}, as_json=True, text="")
     else:
         for each in findings:
-            typer.echo(f"{each.verdict.value:<5} {each.check:<13} {each.found}")
+            tell(f"{each.verdict.value:<5} {each.check:<13} {each.found}")
             if each.means:
-                typer.echo(f"{'':<20}means: {each.means}")
+                tell(f"{'':<20}means: {each.means}")
             if each.remedy:
-                typer.echo(f"{'':<20}do:    {each.remedy}")
+                tell(f"{'':<20}do:    {each.remedy}")
     raise typer.Exit(1 if verdict is Verdict.FAIL else 0)

@@ -10,7 +10,14 @@ from taskscheduler.domain.access import Scope
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.span import span_of
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, moment_of, operator, say, with_scheduler
+from taskscheduler.entrypoints.cli.work import (
+    at_text,
+    moment_of,
+    operator,
+    say,
+    tell,
+    with_scheduler,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -72,7 +79,7 @@ def list_(
             say([shape(key) for key in keys], as_json=True, text="")
         else:
             for key in keys:
-                typer.echo(line_of(key))
+                tell(line_of(key))
 
     with_scheduler(database_url, schema, work)
 

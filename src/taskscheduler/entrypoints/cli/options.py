@@ -132,6 +132,31 @@ CorsOrigins = Annotated[
         show_default=False,
     ),
 ]
+AllowedHosts = Annotated[
+    list[str],
+    typer.Option(
+        "--allowed-host",
+        envvar="TASKSCHEDULER_ALLOWED_HOST",
+        help="A name under which the service is called, such as tasks.example.org or "
+        "*.example.org; * for any; repeatable.",
+        show_default=False,
+    ),
+]
+TrustedProxies = Annotated[
+    list[str],
+    typer.Option(
+        "--trusted-proxy",
+        envvar="TASKSCHEDULER_TRUSTED_PROXY",
+        help="An address or a network whose X-Forwarded-For is believed; repeatable.",
+        show_default=False,
+    ),
+]
+ConnectionsMax = Annotated[
+    int,
+    typer.Option(
+        envvar="TASKSCHEDULER_CONNECTIONS_MAX", min=1, help="Callers' connections at most."
+    ),
+]
 NoAccessLog = Annotated[
     bool,
     typer.Option(

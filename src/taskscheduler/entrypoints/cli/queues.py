@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, say, with_scheduler
+from taskscheduler.entrypoints.cli.work import at_text, say, tell, with_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ def list_(
             say([QueueMessage.of(queue) for queue in found], as_json=True, text="")
             return
         for queue in found:
-            typer.echo(line_of_queue(queue))
+            tell(line_of_queue(queue))
 
     with_scheduler(database_url, schema, work)
 
@@ -83,7 +83,7 @@ def workers(
             say([WorkerMessage.of(load) for load in found], as_json=True, text="")
             return
         for worker, running in found:
-            typer.echo(
+            tell(
                 f"{worker.id}  {worker.name}  {'silent' if worker.expired else 'alive'} since "
                 f"{at_text(worker.seen_at)}  running {count_text(running)} of "
                 f"{worker.concurrency}  queues {','.join(sorted(worker.queues))}  "

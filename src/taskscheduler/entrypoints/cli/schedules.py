@@ -9,7 +9,14 @@ import typer
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, json_of, moment_of, say, with_scheduler
+from taskscheduler.entrypoints.cli.work import (
+    at_text,
+    json_of,
+    moment_of,
+    say,
+    tell,
+    with_scheduler,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,7 +48,7 @@ def list_(
             say(found, as_json=True, text="")
             return
         async for schedule in _all(scheduler.schedules):
-            typer.echo(line_of(schedule))
+            tell(line_of(schedule))
 
     with_scheduler(database_url, schema, work)
 
@@ -234,7 +241,7 @@ def preview(
             return
         for fire in found.fires:
             local = f"{fire.local:%a} {fire.local.isoformat()}"
-            typer.echo(f"{at_text(fire.at)}  {local}  {found.time_zone}")
+            tell(f"{at_text(fire.at)}  {local}  {found.time_zone}")
 
     with_scheduler(database_url, schema, work)
 

@@ -15,6 +15,7 @@ from taskscheduler.entrypoints.cli.store import store_settings
 from taskscheduler.entrypoints.settings import (
     BAR_URL_DEFAULT,
     BODY_BYTES_MAX_DEFAULT,
+    CONNECTIONS_DEFAULT,
     ApiSettings,
     DevSettings,
     HttpTargetSettings,
@@ -59,6 +60,9 @@ def dev(
     insecure: o.Insecure = False,
     rate_limit: o.RateLimit = None,
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
+    allowed_host: o.AllowedHosts = [],  # noqa: B006 - typer's own form; never changed
+    trusted_proxy: o.TrustedProxies = [],  # noqa: B006 - typer's own form; never changed
+    connections_max: o.ConnectionsMax = CONNECTIONS_DEFAULT,
     no_access_log: o.NoAccessLog = False,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
@@ -88,6 +92,9 @@ def dev(
             rate_limit=_per_second(rate_limit),
             cors_origins=_names(cors_origin),
             access_log=not no_access_log,
+            allowed_hosts=_names(allowed_host),
+            trusted_proxies=_names(trusted_proxy),
+            connections_max=connections_max,
         ),
         worker=WorkerSettings(
             app=app,
@@ -127,6 +134,9 @@ def api(
     insecure: o.Insecure = False,
     rate_limit: o.RateLimit = None,
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
+    allowed_host: o.AllowedHosts = [],  # noqa: B006 - typer's own form; never changed
+    trusted_proxy: o.TrustedProxies = [],  # noqa: B006 - typer's own form; never changed
+    connections_max: o.ConnectionsMax = CONNECTIONS_DEFAULT,
     no_access_log: o.NoAccessLog = False,
     no_http_targets: o.NoHttpTargets = False,
     tracing: o.Tracing = TracingBy.OFF,
@@ -147,6 +157,9 @@ def api(
         rate_limit=_per_second(rate_limit),
         cors_origins=_names(cors_origin),
         access_log=not no_access_log,
+        allowed_hosts=_names(allowed_host),
+        trusted_proxies=_names(trusted_proxy),
+        connections_max=connections_max,
     )
     from taskscheduler.entrypoints.http.main import run_api
 

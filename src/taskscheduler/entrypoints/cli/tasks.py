@@ -17,6 +17,7 @@ from taskscheduler.entrypoints.cli.work import (
     line_of,
     moment_of,
     say,
+    tell,
     with_scheduler,
 )
 
@@ -97,7 +98,7 @@ def list_(
             say([TaskMessage.of(task) for task in tasks], as_json=True, text="")
         else:
             for task in tasks:
-                typer.echo(line_of(task))
+                tell(line_of(task))
 
     with_scheduler(database_url, schema, work)
 
@@ -119,19 +120,19 @@ def show(
 
             say(TaskWithAttempts.with_attempts(task, attempts), as_json=True, text="")
             return
-        typer.echo(line_of(task))
-        typer.echo(f"  payload: {task.payload.decode()}")
+        tell(line_of(task))
+        tell(f"  payload: {task.payload.decode()}")
         for attempt in attempts:
             outcome = attempt.outcome or "running"
             error = attempt.error
-            typer.echo(
+            tell(
                 f"  attempt {attempt.number}: {outcome} {at_text(attempt.started_at)} to "
                 f"{at_text(attempt.finished_at)}"
                 + (f" {error.type}: {error.message}" if error else "")
             )
             # The last one's traceback is what a reader is after; --json has them all.
             if error is not None and error.traceback and attempt is attempts[-1]:
-                typer.echo("    " + error.traceback.strip().replace("\n", "\n    "))
+                tell("    " + error.traceback.strip().replace("\n", "\n    "), lines=True)
 
     with_scheduler(database_url, schema, work)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.printable import printable, printable_json
 from taskscheduler.entrypoints.cli.store import store_settings
 
 if TYPE_CHECKING:
@@ -80,9 +81,14 @@ def say(value: Any, *, as_json: bool, text: str) -> None:
     if as_json:
         import msgspec
 
-        typer.echo(msgspec.json.encode(value).decode())
+        typer.echo(printable_json(msgspec.json.encode(value).decode()))
     else:
-        typer.echo(text)
+        tell(text, lines=True)
+
+
+def tell(text: str, *, lines: bool = False) -> None:
+    """Print ``text``, in which strangers may have written; it may be several ``lines``."""
+    typer.echo(printable(text, lines=lines))
 
 
 def line_of(task: Task) -> str:

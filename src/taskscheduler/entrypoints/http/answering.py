@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Response
 
+from taskscheduler.entrypoints.http.hosts import KNOWN
 from taskscheduler.entrypoints.http.messages import TaskWithAttempts
 
 if TYPE_CHECKING:
@@ -35,8 +36,16 @@ def answer(
 def next_page(
     request: Request[Any, Any, Any], following: Sequence[tuple[str, Any]]
 ) -> dict[str, str]:
-    """Return the header that names the page after this one, by its query parameters."""
-    address = request.url.with_replacements(query=urlencode(following))
+    """Return the header that names the page after this one, by its query parameters.
+
+    It is a whole address only where the service was called by a name that it knows to be its own:
+    a stranger's would send the reader, and his key, to the stranger.
+    """
+    query = urlencode(following)
+    if request.scope.get(KNOWN):
+        address = str(request.url.with_replacements(query=query))
+    else:
+        address = f"{request.url.path}?{query}"
     return {"Link": f'<{address}>; rel="next"'}
 
 

@@ -22,6 +22,7 @@ from taskscheduler.entrypoints.http.audit import list_audit
 from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS, RETRY_AFTER_S
 from taskscheduler.entrypoints.http.events import event_router
+from taskscheduler.entrypoints.http.hosts import Hosts, Proxies, called
 from taskscheduler.entrypoints.http.messages import (
     Health,
     Readiness,
@@ -109,7 +110,7 @@ def not_ready(readiness: Readiness) -> Response[Readiness]:
     )
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may choose
     scheduler: Scheduler,
     *,
     kinds: Mapping[str, int] | None = None,
@@ -120,6 +121,9 @@ def create_app(
     cors_origins: Sequence[str] = (),
     shown: Metrics | None = None,
     access_log: bool = True,
+    hosts: Hosts | None = None,
+    proxies: Proxies | None = None,
+    requests: Requests | None = None,
 ) -> Litestar:
     """Return the service over ``scheduler``.
 
@@ -129,9 +133,11 @@ def create_app(
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
     ``shown`` are the metrics to show, where more than the store's are to be told.
     ``access_log`` is whether each request leaves a line in the log.
+    ``hosts`` are the service's names, ``proxies`` those who are believed about callers' addresses.
+    ``requests`` counts, where a server counts with it what it refuses itself.
     """
     found = shown
-    requests = Requests()
+    requests = requests or Requests()
 
     def metrics_of_process() -> Metrics:
         nonlocal found
@@ -173,6 +179,7 @@ def create_app(
         request_max_body_size=body_bytes_max,
         logging_config=None,
     )
+    app.asgi_handler = called(app.asgi_handler, hosts or Hosts(), proxies or Proxies())
     app.asgi_handler = told(app.asgi_handler, requests, log_lines=access_log)
     if scheduler.tracing is not None:
         # Outermost, so that the request's own line in the log names its trace, too.

@@ -101,6 +101,22 @@ class ScopeTooNarrow(Forbidden):
         super().__init__(f"this needs a key of scope {needed}; this key's is {held}")
 
 
+class UnclearHost(TaskSchedulerError):
+    """The request names no host, or several, or none that can be one."""
+
+    def __init__(self) -> None:
+        """Say what was expected."""
+        super().__init__("there must be one Host header, with a name or an address")
+
+
+class ForeignHost(TaskSchedulerError):
+    """The request is meant for another service."""
+
+    def __init__(self, host: str) -> None:
+        """Name the host that was asked for."""
+        super().__init__(f"this service is not {host!r}; see --allowed-host")
+
+
 class TooManyRequests(TaskSchedulerError):
     """The key has used up what it may ask for at present."""
 
@@ -108,6 +124,15 @@ class TooManyRequests(TaskSchedulerError):
         """Say in how many seconds to come again."""
         self.retry_after_s = retry_after_s
         super().__init__(f"too many requests with this key; come again in {retry_after_s} s")
+
+
+class TooManyStreams(TooManyRequests):
+    """The key watches as much as it may already."""
+
+    def __init__(self, most: int, retry_after_s: int) -> None:
+        """Say how many streams a key may have open, and in how many seconds to come again."""
+        super().__init__(retry_after_s)
+        self.args = (f"this key has {most} streams of events open already, and may have no more",)
 
 
 def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
@@ -177,6 +202,16 @@ def on_too_many(_: Request[Any, Any, Any], error: TooManyRequests) -> Response[b
     return answer
 
 
+def on_unclear_host(_: Request[Any, Any, Any], error: UnclearHost) -> Response[bytes]:
+    """Report a request that does not say, as HTTP wants it, whom it is for."""
+    return problem(HTTPStatus.BAD_REQUEST, str(error))
+
+
+def on_foreign_host(_: Request[Any, Any, Any], error: ForeignHost) -> Response[bytes]:
+    """Report a request that is for somebody else."""
+    return problem(HTTPStatus.MISDIRECTED_REQUEST, str(error))
+
+
 def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[bytes]:
     """Report an error of this package."""
     status = next(
@@ -234,6 +269,8 @@ DESCRIBED: Final[Mapping[Any, Any]] = {
     Unauthorized: on_unauthorized,
     ScopeTooNarrow: on_narrow_scope,
     TooManyRequests: on_too_many,
+    UnclearHost: on_unclear_host,
+    ForeignHost: on_foreign_host,
     TaskSchedulerError: on_error,
     HTTPException: on_http_exception,
 }
