@@ -327,5 +327,5 @@ def test_without_the_extra_it_is_named_in_one_line(programs: Programs) -> None:
     programs.env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     for command in (("api", "--port", "0"), WORKER, (*WORKER, "--processes", "2")):
         line = programs.refused(*command, "--tracing", "otlp")
-        assert "pip install 'taskscheduler[otel]'" in line
+        assert "pip install 'durable-taskscheduler[otel]'" in line
     assert "off" in programs.refused("worker", "--tracing", "everything")

@@ -138,6 +138,7 @@ class Worker:
         self._draining = False
         self._unsure = False
         self._cautious = False
+        self._away: StoreUnavailable | SchemaMismatch | None = None
         self.listener: Listener | None = None
         """What it hears wake-ups with, once it runs."""
 
@@ -218,6 +219,10 @@ class Worker:
 
         While the store is away the worker waits for it: it does not raise and does not exit.
         Cancelling the call stops the handlers and gives every lease back.
+
+        Raises:
+            StoreUnavailable: only with ``until_drained``: the store cannot be reached, or was away
+                for so long that the worker's leases are no longer its own.
         """
         self._draining = until_drained
         try:
@@ -238,6 +243,8 @@ class Worker:
                     loop.cancel()
         finally:
             await asyncio.shield(self._close())
+        if self._draining and self._away is not None:
+            raise self._away
 
     def stop(self) -> None:
         """Stop claiming, finish what runs, give the rest back; called again, stop at once."""
@@ -253,6 +260,8 @@ class Worker:
                 await self._membership.join()
                 await self._housekeeping.begin()
             except StoreUnavailable as error:
+                if self._draining:
+                    raise
                 log.warning("waiting for the store: %s", error)
                 await backoff.sleep()
             else:
@@ -262,6 +271,8 @@ class Worker:
         backoff = Backoff()
         while not self._stopping.is_set():
             self._changed.clear()
+            if self._draining and self._away is not None and self._membership.is_fenced:
+                return
             try:
                 await self._membership.join()
                 room = self._room()
@@ -286,9 +297,11 @@ class Worker:
             except (StoreUnavailable, SchemaMismatch) as error:
                 # The claim may have been heard although its answer was not.
                 self._unsure = True
+                self._away = error
                 log.warning("cannot claim: %s", error)
                 await backoff.sleep()
             else:
+                self._away = None
                 backoff.reset()
 
     async def _run_suspect(self, leases: Sequence[Lease]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.integration.cli.conftest import Call
 
 ORDER = [
+    "package",
     "connection",
     "server",
     "schema",

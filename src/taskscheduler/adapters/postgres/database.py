@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from taskscheduler.adapters.postgres.prepared import PooledConnection
+from taskscheduler.adapters.postgres.refusal import Refusals, WatchedConnection, told
 from taskscheduler.domain.errors import (
     InvalidConfiguration,
     SchemaMismatch,
@@ -22,6 +22,8 @@ from taskscheduler.domain.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from taskscheduler.adapters.postgres.prepared import PooledConnection
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
@@ -62,6 +64,7 @@ class Database:
         """Whether something stands between: then sessions are not ours to keep state in."""
         self.on_reconnect: list[Callable[[], None]] = []
         """Called for every new connection: what was cached of the database may be stale."""
+        self._refusals = Refusals(self.url)
         self._pool: AsyncConnectionPool[PooledConnection] = AsyncConnectionPool(
             self.url,
             open=False,
@@ -70,8 +73,8 @@ class Database:
             timeout=POOL_TIMEOUT_S,
             max_idle=300,
             reconnect_timeout=POOL_TIMEOUT_S,
-            kwargs={"autocommit": True},
-            connection_class=PooledConnection,
+            kwargs={"autocommit": True, "refusals": self._refusals},
+            connection_class=WatchedConnection,
             configure=self._configure,
             name="taskscheduler",
         )
@@ -100,7 +103,7 @@ class Database:
         Raises:
             StoreUnavailable: there is none, or it broke, or did not answer in time.
         """
-        with translated():
+        with translated(self._refusals):
             # Not by the pool's own context manager, which commits: these connections commit by
             # themselves, and the pool rolls back what comes back half done.
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -122,7 +125,7 @@ class Database:
         Raises:
             StoreUnavailable: there is none.
         """
-        with translated():
+        with translated(self._refusals):
             connection = await self._pool.getconn()
         try:
             yield connection
@@ -142,13 +145,13 @@ class Database:
                 raise
             log.info("trying once more on another connection: %s", error)
             # The other pooled connections broke with this one, more often than not.
-            with translated():
+            with translated(self._refusals):
                 await self._pool.check()
             return await self._once(work)
 
     async def _once(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         # As ``connection``, spelled out: a generator in between costs every task a microsecond.
-        with translated():
+        with translated(self._refusals):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 connection = await self._pool.getconn()
                 try:
@@ -196,6 +199,10 @@ class Database:
 class translated:  # noqa: N801 - reads as a word: "with translated():"
     """Turns the driver's errors into ``StoreUnavailable``, and leaves faults of data alone."""
 
+    def __init__(self, refusals: Refusals | None = None) -> None:
+        """``refusals`` knows why the pool has no connection."""
+        self._refusals = refusals
+
     def __enter__(self) -> None:
         """Watch."""
 
@@ -208,11 +215,11 @@ class translated:  # noqa: N801 - reads as a word: "with translated():"
                 message = "the schema is missing; run: taskscheduler migrate"
                 raise SchemaMismatch(message) from error
             case PoolTimeout() | PoolClosed():
-                message = "no connection to the database can be had"
-                raise StoreUnavailable(message) from error
+                raise (self._refusals or Refusals()).told() from error
+            case psycopg.OperationalError():
+                raise told(error) from error
             case (
-                psycopg.OperationalError()
-                | psycopg.InterfaceError()
+                psycopg.InterfaceError()
                 | psycopg.NotSupportedError()  # a cached plan that a migration made stale
             ):
                 raise StoreUnavailable(first_line(error)) from error

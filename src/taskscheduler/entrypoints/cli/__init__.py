@@ -10,6 +10,7 @@ from dotenv import find_dotenv, load_dotenv
 
 from taskscheduler.domain.errors import (
     InvalidConfiguration,
+    InvalidHandler,
     InvalidKey,
     InvalidTask,
     TaskSchedulerError,
@@ -56,7 +57,7 @@ def main() -> NoReturn:
         code = fail(error.format_message(), 2)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except (InvalidConfiguration, InvalidKey, InvalidTask) as error:
+    except (InvalidConfiguration, InvalidHandler, InvalidKey, InvalidTask) as error:
         code = fail(str(error), 2)
     except TaskSchedulerError as error:
         code = fail(str(error), 1)
