@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from dotenv import find_dotenv, load_dotenv
@@ -32,7 +32,6 @@ UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="taskscheduler",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -82,8 +81,22 @@ def load_environment() -> None:
         raise InvalidConfiguration(message) from None
 
 
+def version(asked: bool) -> None:
+    """Say which release this is, and end."""
+    if asked:
+        from taskscheduler.application.distribution import NAME, release
+
+        typer.echo(f"{NAME} {release()}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=version, is_eager=True, help="Say which release.")
+]
+
+
 @app.callback(invoke_without_command=True)
-def start(context: typer.Context) -> None:
+def start(context: typer.Context, version: Version = False) -> None:  # noqa: ARG001
     """Store a task; a worker runs it at or after its time; it is never lost."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
