@@ -274,8 +274,8 @@ def test_off_nothing_is_stored_sent_or_loaded(programs: Programs, receiver: Rece
 def test_what_others_wrote_into_the_column_is_passed_over(
     programs: Programs, receiver: Receiver
 ) -> None:
-    programs.good("tasks", "add", "Quick")
-    programs.good("tasks", "add", "Quick")
+    programs.good("tasks", "add", "Quick", "--accept-unknown-kinds")
+    programs.good("tasks", "add", "Quick", "--accept-unknown-kinds")
     spoil = sql.SQL("UPDATE {}.task SET traceparent = %s WHERE id = %s::uuid").format(
         sql.Identifier(programs.env["TASKSCHEDULER_SCHEMA"])
     )
@@ -314,7 +314,7 @@ def test_nobody_waits_for_a_receiver(programs: Programs, receiver: Receiver, how
 
 def test_each_of_several_processes_traces(programs: Programs, receiver: Receiver) -> None:
     worker = programs.start(*WORKER, "--processes", "2", "--tracing", "otlp")
-    programs.good("tasks", "add", "Quick")
+    programs.good("tasks", "add", "Quick", "--accept-unknown-kinds")
     eventually(lambda: receiver.named("process Quick"), "a span of a child")
     worker.stop()
     assert receiver.one("process Quick").parent_id == ""

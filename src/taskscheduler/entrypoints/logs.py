@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,6 +33,7 @@ def configure_logs(level: LogLevel, form: LogFormat, tracing: Tracing | None = N
         _add_request,
         _add_task,
         *([] if tracing is None else [_adding_trace(tracing)]),
+        _say_values,
         structlog.processors.format_exc_info,
     ]
     renderer: Processor = (
@@ -63,6 +65,14 @@ def configure_logs(level: LogLevel, form: LogFormat, tracing: Tracing | None = N
 def no_logs() -> None:
     """Log nothing: a command that ends says itself what went wrong, in one line."""
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+def _say_values(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Say of a constant what it stands for: 201, and not how Python describes it."""
+    for name, value in event.items():
+        if isinstance(value, Enum):
+            event[name] = value.value
+    return event
 
 
 def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

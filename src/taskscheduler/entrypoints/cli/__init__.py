@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from dotenv import find_dotenv, load_dotenv
@@ -26,6 +26,9 @@ from taskscheduler.entrypoints.cli import (
     services,
     tasks,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for any wrong call; it exports only this child of it."""
@@ -51,7 +54,7 @@ def main() -> NoReturn:
     """Run the command that the process was called with."""
     try:
         load_environment()
-        code = app(standalone_mode=False)
+        code = program()(standalone_mode=False)
     except UsageError as error:
         code = fail(error.format_message(), 2)
     except (typer.Abort, KeyboardInterrupt):
@@ -65,6 +68,29 @@ def main() -> NoReturn:
         sys.stderr.close()
         code = 0
     sys.exit(code)
+
+
+def program() -> Any:
+    """Return all commands, each option with a twin in the environment.
+
+    Options that several commands share name theirs; of any other it is the way to the option:
+    ``TASKSCHEDULER_TASKS_ADD_PRIORITY``.
+    """
+    group = typer.main.get_command(app)
+    for name, command in _commands(group, ("TASKSCHEDULER",)):
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and parameter.envvar is None:
+                option = max(parameter.opts, key=len).removeprefix("--")
+                parameter.envvar = "_".join((*name, option)).upper().replace("-", "_")
+    return group
+
+
+def _commands(group: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for command in group.commands.values():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*name, command.name))
+        else:
+            yield (*name, command.name), command
 
 
 def load_environment() -> None:
