@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+SHOP: Final = (Path(__file__).with_name("typed_shop.py.txt")).read_text("utf-8")
 FIRST_TEST: Final = """\
 def test_fixtures_are_found(scheduler_in_memory, manual_clock):
     before = manual_clock.now()
@@ -125,6 +127,35 @@ def test_its_fixtures_are_found_in_a_users_tests(fresh: Fresh):
     (fresh.folder / "test_first.py").write_text(FIRST_TEST)
     said = fresh.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_first.py")
     assert "1 passed" in said
+
+
+def marked(source: str) -> set[int]:
+    """Return the lines that say that they are wrong."""
+    lines = enumerate(source.splitlines(), 1)
+    return {number for number, line in lines if line.endswith("# wrong")}
+
+
+def test_mypy_knows_our_types_in_a_users_file(fresh: Fresh):
+    (fresh.folder / "shop.py").write_text(SHOP)
+    python = ["--python-executable", fresh.bin / "python"]
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", *python, "shop.py"]
+    ran = subprocess.run(command, cwd=fresh.folder, capture_output=True, check=False, text=True)
+    found = {
+        int(number) for number in re.findall(r"^shop\.py:(\d+): error", ran.stdout, re.MULTILINE)
+    }
+    assert found == marked(SHOP), ran.stdout + ran.stderr
+
+
+def test_basedpyright_knows_our_types_in_a_users_file(fresh: Fresh):
+    (fresh.folder / "shop.py").write_text(SHOP)
+    settings = {"typeCheckingMode": "strict", "include": ["shop.py"]}
+    (fresh.folder / "pyrightconfig.json").write_text(json.dumps(settings))
+    program = Path(sys.executable).with_name("basedpyright")
+    command = [program, "--outputjson", "--pythonpath", fresh.bin / "python"]
+    ran = subprocess.run(command, cwd=fresh.folder, capture_output=True, check=False, text=True)
+    diagnostics = json.loads(ran.stdout)["generalDiagnostics"]
+    found = {each["range"]["start"]["line"] + 1 for each in diagnostics}
+    assert found == marked(SHOP), [(each["range"], each["message"]) for each in diagnostics]
 
 
 @pytest.fixture
