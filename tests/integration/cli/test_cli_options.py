@@ -268,9 +268,9 @@ def test_a_bad_twin_is_refused_by_its_name(call: Call, name: str):
 
 
 def test_a_bad_line_of_the_file_is_refused_by_its_name(bare: Programs):
-    bare.write(".env", "TASKSCHEDULER_PORT=nonsense\n")
-    assert "TASKSCHEDULER_PORT" in bare.refused("dev")
-    assert "TASKSCHEDULER_PORT" in bare.refused("api", DATABASE_URL=URL)
+    bare.write(".env", "TASKSCHEDULER_BODY_BYTES_MAX=nonsense\n")
+    assert "TASKSCHEDULER_BODY_BYTES_MAX" in bare.refused("dev")
+    assert "TASKSCHEDULER_BODY_BYTES_MAX" in bare.refused("api", DATABASE_URL=URL)
 
 
 def test_a_file_that_is_not_text_is_refused(bare: Programs):
