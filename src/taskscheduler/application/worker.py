@@ -145,6 +145,7 @@ class Worker:
         self._draining = False
         self._unsure = False
         self._cautious = False
+        self._away: StoreUnavailable | SchemaMismatch | None = None
         self.listener: Listener | None = None
         """What it hears wake-ups with, once it runs."""
 
@@ -226,6 +227,10 @@ class Worker:
         While the store is away the worker waits for it: it does not raise and does not exit.
         Cancelling the call stops the handlers and gives every lease back. Should it die all the
         same, it says so in the log, where nobody awaits it, and raises.
+
+        Raises:
+            StoreUnavailable: only with ``until_drained``: the store cannot be reached, or was away
+                for so long that the worker's leases are no longer its own.
         """
         self._draining = until_drained
         try:
@@ -253,6 +258,8 @@ class Worker:
                     loop.cancel()
         finally:
             await asyncio.shield(self._close())
+        if self._draining and self._away is not None:
+            raise self._away
 
     def stop(self) -> None:
         """Stop claiming, finish what runs, give the rest back; called again, stop at once."""
@@ -268,6 +275,8 @@ class Worker:
                 await self._membership.join()
                 await self._housekeeping.begin()
             except StoreUnavailable as error:
+                if self._draining:
+                    raise
                 log.warning("waiting for the store: %s", error)
                 await backoff.sleep()
             else:
@@ -277,6 +286,8 @@ class Worker:
         backoff = Backoff()
         while not self._stopping.is_set():
             self._changed.clear()
+            if self._draining and self._away is not None and self._membership.is_fenced:
+                return
             try:
                 await self._membership.join()
                 room = self._room()
@@ -301,6 +312,7 @@ class Worker:
             except (StoreUnavailable, SchemaMismatch) as error:
                 # The claim may have been heard although its answer was not.
                 self._unsure = True
+                self._away = error
                 log.warning("cannot claim: %s", error)
                 await backoff.sleep()
             except Exception as error:  # noqa: BLE001 - whatever it is, what runs goes on
@@ -308,6 +320,7 @@ class Worker:
                 self._bulkhead.failed("claim", error)
                 await backoff.sleep()
             else:
+                self._away = None
                 backoff.reset()
 
     async def _run_suspect(self, leases: Sequence[Lease]) -> None:

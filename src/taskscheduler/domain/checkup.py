@@ -65,6 +65,19 @@ def worst(findings: list[Finding]) -> Verdict:
     return max((finding.verdict for finding in findings), key=order.index, default=Verdict.OK)
 
 
+def judge_package(name: str, release: str, stranger: str | None) -> Finding:
+    """Judge what is installed; ``stranger`` is the version of the other package of our name."""
+    if stranger is None:
+        return Finding("package", Verdict.OK, f"{name} {release}")
+    return Finding(
+        "package",
+        Verdict.WARN,
+        f"{name} {release}, and beside it taskscheduler {stranger} of somebody else",
+        "the package called taskscheduler on PyPI has nothing to do with this program",
+        f"run: pip uninstall taskscheduler; and write {name} where that was asked for",
+    )
+
+
 def judge_version(number: int, text: str, *, least: int) -> Finding:
     """Judge the server's version; ``number`` is PostgreSQL's own, 180006 say."""
     verdict = Verdict.OK if number // 10_000 >= least else Verdict.FAIL

@@ -184,6 +184,13 @@ class StoreUnavailable(TaskSchedulerError):
     """The store cannot be reached, or did not answer in time. Trying again may help."""
 
 
+class StoreRefused(StoreUnavailable):
+    """The store answers, and refuses us: the role, the password, the database or the TLS is wrong.
+
+    Trying again does not help before somebody has changed one side.
+    """
+
+
 class TooManyWatchers(TaskSchedulerError):
     """This process has as many watchers as it takes. Another process may have room."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
@@ -46,6 +47,7 @@ def configure_logs(level: LogLevel, form: LogFormat, tracing: Tracing | None = N
         _add_request,
         _add_task,
         *([] if tracing is None else [_adding_trace(tracing)]),
+        _say_values,
         structlog.processors.format_exc_info,
         _without_secrets,
         *([_printable] if human else []),
@@ -124,6 +126,14 @@ def _each_text(value: Any, change: Callable[[str], str], depth: int = 0) -> Any:
 def no_logs() -> None:
     """Log nothing: a command that ends says itself what went wrong, in one line."""
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+def _say_values(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Say of a constant what it stands for: 201, and not how Python describes it."""
+    for name, value in event.items():
+        if isinstance(value, Enum):
+            event[name] = value.value
+    return event
 
 
 def _add_request(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

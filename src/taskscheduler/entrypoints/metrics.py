@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -21,6 +20,7 @@ from prometheus_client.core import (
     InfoMetricFamily,
 )
 
+from taskscheduler.application.distribution import release
 from taskscheduler.application.sampling import Sampling
 from taskscheduler.domain.status import Event
 
@@ -72,7 +72,7 @@ class Metrics:
         yield InfoMetricFamily(
             f"{NAME}_build",
             "What runs here",
-            {"version": version("taskscheduler"), "python": platform.python_version()},
+            {"version": release(), "python": platform.python_version()},
         )
         yield from self._of_store()
         yield from of_wakeups(self._store.wakeups, self.worker)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.entrypoints.library import Scheduler
     from taskscheduler.testing.clock import ManualClock
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.integration.cli.conftest import Call
 
 ORDER = [
+    "package",
     "connection",
     "server",
     "encoding",

@@ -224,3 +224,13 @@ def test_what_is_not_there_is_refused(operator: Operator):
     for verb in ("show", "delete", "pause", "resume", "trigger", "preview"):
         assert "no schedule has the name 'nightly'" in operator.refused(f"{verb} nightly")
         assert "'a/b'" in operator.refused(f"{verb} a/b")
+
+
+def test_a_kind_that_nobody_has_is_refused_unless_that_is_wanted(call: Call, programs: Programs):
+    put = ["schedules", "put", "nightly", "--kind", "Nobody", "--cron", "0 3 * * *"]
+    called = call(put, **programs.env)
+    assert (called.code, called.out) == (2, "")
+    assert "unknown kind 'Nobody'; known kinds: Bar, Baz, Foo, http" in called.err
+    assert "--accept-unknown-kinds" in called.err
+    assert programs.good("schedules", "list") == ""
+    assert "made" in programs.good(*put, "--accept-unknown-kinds")

@@ -6,7 +6,6 @@ Names and attributes are those of OpenTelemetry's semantic conventions for messa
 from __future__ import annotations
 
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -14,6 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, StatusCode, format_span_id, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from taskscheduler.application.distribution import release
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.tracing import TRACESTATE, TraceContext
 
@@ -41,7 +41,7 @@ class OtelTracing:
         self, provider: TracerProvider | None = None, *, close: Callable[[], None] = lambda: None
     ) -> None:
         """Make spans with ``provider``; ``close`` hands over those that it still has."""
-        self._tracer = trace.get_tracer(SYSTEM, version(SYSTEM), tracer_provider=provider)
+        self._tracer = trace.get_tracer(SYSTEM, release(), tracer_provider=provider)
         self._close = close
 
     @contextmanager

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from taskscheduler.adapters.postgres.lending import LentConnection
 from taskscheduler.adapters.postgres.prepared import NEVER, PooledConnection
+from taskscheduler.adapters.postgres.refusal import Refusals, WatchedConnection, told
 from taskscheduler.adapters.postgres.sessions import ENCODING, FOR_THE_SESSION, look
 from taskscheduler.adapters.postgres.sqlstates import READ_ONLY, is_stale, is_unavailable
 from taskscheduler.domain.errors import (
@@ -27,6 +28,7 @@ from taskscheduler.domain.redaction import learn_url, redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
@@ -68,11 +70,12 @@ class Database:
         """Whether something stands between: then sessions are not ours to keep state in."""
         self.on_reconnect: list[Callable[[], None]] = []
         """Called for every new connection: what was cached of the database may be stale."""
+        self._refusals = Refusals(self.url)
         kept: dict[str, Any] = {
             "open": False,
             "max_size": pool_size,
             "reconnect_timeout": POOL_TIMEOUT_S,
-            "kwargs": {"autocommit": True},
+            "kwargs": {"autocommit": True, "refusals": self._refusals},
             "configure": self._configure,
         }
         self._pool: AsyncConnectionPool[PooledConnection] = AsyncConnectionPool(
@@ -80,7 +83,7 @@ class Database:
             min_size=min(2, pool_size),
             timeout=POOL_TIMEOUT_S,
             max_idle=300,
-            connection_class=PooledConnection,
+            connection_class=WatchedConnection,
             name="taskscheduler",
             **kept,
         )
@@ -124,7 +127,7 @@ class Database:
         Raises:
             StoreUnavailable: there is none, or it broke, or did not answer in time.
         """
-        with translated():
+        with translated(self._refusals):
             # Not by the pool's own context manager, which commits: these connections commit by
             # themselves, and the pool rolls back what comes back half done.
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -147,7 +150,7 @@ class Database:
             StoreUnavailable: none can be made.
         """
         async with self._turns:
-            with translated():
+            with translated(self._refusals):
                 connection = await self._lending.getconn()
             try:
                 yield connection
@@ -167,13 +170,13 @@ class Database:
                 raise
             log.info("trying once more on another connection: %s", error)
             # The other pooled connections broke with this one, more often than not.
-            with translated():
+            with translated(self._refusals):
                 await self._pool.check()
             return await self._once(work)
 
     async def _once(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         # As ``connection``, spelled out: a generator in between costs every task a microsecond.
-        with translated():
+        with translated(self._refusals):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 connection = await self._pool.getconn()
                 try:
@@ -234,6 +237,10 @@ class Database:
 class translated:  # noqa: N801 - reads as a word: "with translated():"
     """Turns the driver's errors into ``StoreUnavailable``, and leaves faults of data alone."""
 
+    def __init__(self, refusals: Refusals | None = None) -> None:
+        """``refusals`` knows why the pool has no connection."""
+        self._refusals = refusals
+
     def __enter__(self) -> None:
         """Watch."""
 
@@ -246,13 +253,12 @@ class translated:  # noqa: N801 - reads as a word: "with translated():"
                 message = "the schema is missing; run: taskscheduler migrate"
                 raise SchemaMismatch(message) from error
             case PoolTimeout() | PoolClosed():
-                message = "no connection to the database can be had"
-                raise StoreUnavailable(message) from error
+                raise (self._refusals or Refusals()).told() from error
             case psycopg.Error() if error.sqlstate == READ_ONLY:
                 message = "the database takes no writes: it is a standby"
                 raise StoreUnavailable(message) from error
             case psycopg.Error() if is_unavailable(error):
-                raise StoreUnavailable(first_line(error)) from error
+                raise told(error) from error
             case TimeoutError():
                 message = "the database did not answer in time"
                 raise StoreUnavailable(message) from error

@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import tuple_row
 
-from taskscheduler.adapters.postgres.prepared import PooledConnection
+from taskscheduler.adapters.postgres.refusal import WatchedConnection
 from taskscheduler.adapters.postgres.sessions import FOR_THE_SESSION
 
 FORGET: Final = (
@@ -18,7 +18,7 @@ FORGET: Final = (
 """What DISCARD ALL does, in one round trip together with what a session is given at first."""
 
 
-class LentConnection(PooledConnection):
+class LentConnection(WatchedConnection):
     """One that is left as it was found, whatever its borrower did to the session and to it.
 
     Behind a pooler the session is not ours to tidy up: it may be another one by then. There a

@@ -51,6 +51,9 @@ def audit(
         else:
             for entry in entries:
                 tell(line_of(entry))
+        if len(entries) == limit:
+            last = entries[-1].id
+            typer.echo(f"taskscheduler: there may be more: --before {last}", err=True)
 
     with_scheduler(database_url, schema, work)
 

@@ -21,13 +21,17 @@ def doctor(
     json: o.Json = False,
 ) -> None:
     """Look the database over; exit 1 when something is wrong. Changes nothing."""
+    from taskscheduler.application.distribution import NAME, release, stranger
     from taskscheduler.container import examine
-    from taskscheduler.domain.checkup import Verdict, worst
+    from taskscheduler.domain.checkup import Verdict, judge_package, worst
     from taskscheduler.entrypoints.logs import no_logs
     from taskscheduler.entrypoints.loop import run
 
     no_logs()
-    findings = list(run(examine(chosen(database_url), schema, listen_url)))
+    findings = [
+        judge_package(NAME, release(), stranger()),
+        *run(examine(chosen(database_url), schema, listen_url)),
+    ]
     verdict = worst(findings)
     if json:
         say({"verdict": verdict, "checks": findings}, as_json=True, text="")

@@ -310,6 +310,16 @@ LogForm = Annotated[
         help="json, text, or auto: text on a terminal.",
     ),
 ]
+AttemptTimeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.000_001,
+        max=YEAR_S,
+        metavar="SECONDS",
+        help="How long an attempt may take; by default the handler's.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +11,11 @@ from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.work import at_text, say, tell, with_scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.queue import Count, Queue
+    from taskscheduler.domain.worker import WorkerLoad
 
 app = typer.Typer(help="List, pause and resume queues.")
 
@@ -40,8 +42,9 @@ def list_(
         if json:
             say([QueueMessage.of(queue) for queue in found], as_json=True, text="")
             return
+        takers = takers_of(await scheduler.workers())
         for queue in found:
-            tell(line_of_queue(queue))
+            tell(line_of_queue(queue, takers[queue.name]))
 
     with_scheduler(database_url, schema, work)
 
@@ -84,8 +87,8 @@ def workers(
             return
         for worker, running in found:
             tell(
-                f"{worker.id}  {worker.name}  {'silent' if worker.expired else 'alive'} since "
-                f"{at_text(worker.seen_at)}  running {count_text(running)} of "
+                f"{worker.id}  {worker.name}  {'silent' if worker.expired else 'alive'}, last "
+                f"heard of at {at_text(worker.seen_at)}  running {count_text(running)} of "
                 f"{worker.concurrency}  queues {','.join(sorted(worker.queues))}  "
                 f"kinds {','.join(sorted(worker.kinds))}"
             )
@@ -101,9 +104,18 @@ async def all_queues(scheduler: Scheduler) -> list[Queue]:
     return found
 
 
-def line_of_queue(queue: Queue) -> str:
-    """Return ``queue`` in one line."""
-    state = f"paused since {at_text(queue.paused_at)}" if queue.is_paused else "working"
+def takers_of(workers: Iterable[WorkerLoad]) -> Counter[str]:
+    """Return by how many living workers each queue is taken."""
+    return Counter(name for worker, _ in workers if not worker.expired for name in worker.queues)
+
+
+def line_of_queue(queue: Queue, takers: int) -> str:
+    """Return ``queue`` in one line; so many living workers take it."""
+    state = f"open, taken by {takers} worker{'' if takers == 1 else 's'}"
+    if queue.is_paused:
+        state = f"paused since {at_text(queue.paused_at)}"
+    elif not takers:
+        state = "open, but no living worker takes it"
     return (
         f"{queue.name:<20}  due {count_text(queue.due)}  later {count_text(queue.later)}  "
         f"in progress {count_text(queue.running)}  oldest due {at_text(queue.oldest_due_at)}  "
@@ -127,8 +139,10 @@ def _for_each(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.entrypoints.http.operating import QueueMessage
 
+        takers = takers_of(await scheduler.workers())
         for name in names:
             queue = await verb(scheduler)(name)
-            say(QueueMessage.of(queue), as_json=as_json, text=line_of_queue(queue))
+            line = line_of_queue(queue, takers[queue.name])
+            say(QueueMessage.of(queue), as_json=as_json, text=line)
 
     with_scheduler(database_url, schema, work)

@@ -9,6 +9,7 @@ import typer
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
 from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli.kinds import require_known_unless
 from taskscheduler.entrypoints.cli.work import (
     at_text,
     json_of,
@@ -103,16 +104,7 @@ def put(
     max_attempts: Annotated[
         int | None, typer.Option(min=1, help="By default the handler's.")
     ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.000_001,
-            max=o.YEAR_S,
-            metavar="SECONDS",
-            help="How long an attempt may take; by default the handler's.",
-            show_default=False,
-        ),
-    ] = None,
+    timeout: o.AttemptTimeout = None,
     starts_at: Annotated[
         str | None, typer.Option(help="Not before: ISO 8601 with an offset.", show_default=False)
     ] = None,
@@ -125,6 +117,7 @@ def put(
     overlap: Annotated[
         Overlap, typer.Option(help="skip: not while the task of the last fire has not ended.")
     ] = Overlap.ALLOW,
+    accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
@@ -155,6 +148,7 @@ def put(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
 
+        await require_known_unless(accept_unknown_kinds, scheduler, kind)
         before = await _found(scheduler.schedules, name)
         after, made = await scheduler.schedules.put(definition)
         # By what it is, not by its revision: it may have fired meanwhile.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.errors import InvalidConfiguration, StoreRefused, StoreUnavailable
 from taskscheduler.domain.retention import AUDIT_DEFAULT, RetentionPolicy, audit_span
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import store_settings
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.handlers import Handlers
     from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.entrypoints.settings import StoreSettings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -221,6 +222,8 @@ def worker(
     )
     targets = _targets(no_http_targets, http_allow, webhook_secret)
     handlers = _handlers(app, bar_url, targets)
+    if drain or processes > 1:
+        _reach(store, patient=not drain)
     if processes > 1:
         # Each traces for itself, but only once it is sure that they can.
         with _traced(tracing, "taskscheduler-worker", log_level, log_format):
@@ -233,6 +236,18 @@ def worker(
 
     with _traced(tracing, "taskscheduler-worker", log_level, log_format) as spans:
         run(run_worker(store.scheduler(spans), handlers, settings))
+
+
+def _reach(store: StoreSettings, *, patient: bool) -> None:
+    """Say at once what keeps us from the database; ``patient``, only what waiting cannot mend."""
+    from taskscheduler.container import reach
+    from taskscheduler.entrypoints.loop import run
+
+    try:
+        run(reach(store.url, store.schema))
+    except StoreUnavailable as error:
+        if isinstance(error, StoreRefused) or not patient:
+            raise
 
 
 def _handlers(app: str | None, bar_url: str, targets: HttpTargetSettings) -> Handlers:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def with_scheduler(
     database_url: str | None, schema: str, work: Callable[[Scheduler], Coroutine[Any, Any, None]]
 ) -> None:
-    """Do ``work`` with the scheduler of that database."""
+    """Do ``work`` with the scheduler of that database; one that is away is not waited for."""
     from taskscheduler.entrypoints.logs import no_logs
     from taskscheduler.entrypoints.loop import run as run_loop
 
@@ -31,7 +31,9 @@ def with_scheduler(
 
     async def within() -> None:
         from taskscheduler.application.acting import ActingScheduler
+        from taskscheduler.container import reach
 
+        await reach(settings.url, settings.schema)
         async with settings.scheduler() as scheduler:
             await work(ActingScheduler(scheduler, operator()))
 

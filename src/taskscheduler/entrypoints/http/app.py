@@ -6,13 +6,13 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Litestar, Response, get
 from litestar.di import NamedDependency, Provide
 
 from taskscheduler.application.backoff import Backoff
+from taskscheduler.application.distribution import release
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
@@ -174,7 +174,7 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
         before_send=[add_headers],
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
-        openapi_config=docs.openapi_config(version("taskscheduler"), closed=access is not None),
+        openapi_config=docs.openapi_config(release(), closed=access is not None),
         plugins=[refusals.RefusedByAccess(closed=access is not None)],
         request_max_body_size=body_bytes_max,
         logging_config=None,
