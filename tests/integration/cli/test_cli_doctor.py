@@ -108,7 +108,7 @@ def test_a_database_that_is_away(doctor: Doctor):
     code, found = doctor(DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
     assert code == 1
     assert found["connection"]["verdict"] == "fail"
-    assert found.keys() == {"connection"}
+    assert found.keys() == {"package", "connection"}
 
 
 def test_a_url_that_is_none_is_one_line(call: Call, doctor: Doctor):
