@@ -8,6 +8,7 @@ from uuid import UUID
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.rows import STATUSES, task_of, utc
+from taskscheduler.adapters.postgres.windows import Windows
 from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.queue import Count
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 LOWEST: Final = UUID(int=0)
 ABOVE_ALL: Final = UUID(int=2**128 - 1)
 
-NEWEST: Final[LiteralString] = " AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
+NEWEST: Final[LiteralString] = (
+    " AND id >= %(lowest)s AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
+)
 
 LIVE: Final[dict[TaskStatus | None, LiteralString]] = {
     None: s.LIVE + " WHERE true",
@@ -40,7 +43,8 @@ FINISHED_ANY: Final[LiteralString] = s.FINISHED + " WHERE true" + NEWEST
 # for it takes the few that are looked for to be spread evenly among them.
 FINISHED_STATUS: Final[LiteralString] = (
     s.FINISHED + " WHERE (status, id) >= (%(status)s::smallint, %(lowest)s::uuid)"
-    " AND (status, id) <= (%(status)s::smallint, %(before)s::uuid) AND id <= %(before)s"
+    " AND (status, id) <= (%(status)s::smallint, %(before)s::uuid)"
+    " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY status DESC, id DESC LIMIT %(limit)s"
 )
 # One look into the index for each lane and status.
@@ -49,14 +53,16 @@ FINISHED_LANES: Final[LiteralString] = (
     " CROSS JOIN unnest(%(statuses)s::smallint[]) AS h (status) CROSS JOIN LATERAL ("
     + s.FINISHED
     + " WHERE (lane, status, id) >= (g.lane, h.status, %(lowest)s::uuid)"
-    " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid) AND id <= %(before)s"
+    " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid)"
+    " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY lane DESC, status DESC, id DESC LIMIT %(limit)s) AS f"
 )
 PAGE: Final[LiteralString] = (
     "SELECT"  # noqa: S608 - constants only
     + s.TASK_COLUMNS.replace("t.id", "l.id")
     + " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
-    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id OFFSET 0) AS t"
+    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id"
+    " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
     " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
 )
 
@@ -105,6 +111,7 @@ class PostgresTaskBoard:
         """Read through ``database``."""
         self._database = database
         self._lanes = lanes
+        self._windows = Windows(database)
         self._attempts = database.sql(s.ATTEMPTS)
         self._states_of = database.sql(STATES_OF)
         self._standing = database.sql(STANDING)
@@ -139,12 +146,7 @@ class PostgresTaskBoard:
     async def _page(
         self, connection: Connection, query: TaskQuery, form: LiteralString
     ) -> Sequence[tuple[Any, ...]]:
-        values: dict[str, Any] = {
-            # The cursor is exclusive; "<=" lets the first page go without one.
-            "before": ABOVE_ALL if query.before is None else UUID(int=query.before.int - 1),
-            "lowest": LOWEST,
-            "limit": query.limit,
-        }
+        values: dict[str, Any] = {}
         named = (query.kind, query.queue, query.queue_prefix)
         by_lane = any(each is not None for each in named)
         if by_lane:
@@ -157,9 +159,17 @@ class PostgresTaskBoard:
         statement = self._database.sql(page(query.status, by_lane=by_lane, form=form))
         values["status"] = query.status and STATUSES.index(query.status)
         values["statuses"] = [2, 3, 4] if query.status is None else [values["status"]]
-        # Unprepared, so that the plan is made for this very cursor and limit.
-        cursor = await connection.execute(statement, values, prepare=False)
-        return await cursor.fetchall()
+        # The cursor is exclusive; "<=" lets the first page go without one.
+        newest = ABOVE_ALL if query.before is None else UUID(int=query.before.int - 1)
+        rows: list[tuple[Any, ...]] = []
+        for low, high in await self._windows.of(connection, LOWEST, newest):
+            asked = values | {"lowest": low, "before": high, "limit": query.limit - len(rows)}
+            # Unprepared, so that the plan is made for this very window and limit.
+            cursor = await connection.execute(statement, asked, prepare=False)
+            rows += await cursor.fetchall()
+            if len(rows) == query.limit:
+                break
+        return rows
 
     async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""
