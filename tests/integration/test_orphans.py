@@ -92,7 +92,8 @@ async def test_one_that_is_being_changed_is_not_waited_for(
 
 
 async def test_a_worker_at_work_finds_them(orphaning: Orphaning) -> None:
-    handlers, ran = Handlers(), []
+    handlers = Handlers()
+    ran: list[TaskId] = []
 
     @handlers.register("job")
     async def job(context: Context) -> None:

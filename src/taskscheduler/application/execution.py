@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from taskscheduler.application.context import Context
+from taskscheduler.application.patience import counted
 from taskscheduler.domain.errors import LeaseLost
 from taskscheduler.domain.lease import AttemptError, Settlement
 from taskscheduler.domain.redaction import redacted
@@ -129,7 +130,8 @@ class Execution:
         limit = asyncio.timeout(span.total_seconds())
         try:
             async with limit:
-                return await self._call(handler, context, payload)
+                with counted(limit):
+                    return await self._call(handler, context, payload)
         except TimeoutError:
             if not limit.expired():
                 raise

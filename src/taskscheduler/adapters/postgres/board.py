@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.rows import STATUSES, task_of, utc
+from taskscheduler.adapters.postgres.windows import Windows
 from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.ids import HIGHEST, LOWEST, newest_of, spans
 from taskscheduler.domain.lease import Attempt, AttemptError
@@ -40,7 +41,8 @@ FINISHED_ANY: Final[LiteralString] = s.FINISHED + " WHERE true" + NEWEST
 # for it takes the few that are looked for to be spread evenly among them.
 FINISHED_STATUS: Final[LiteralString] = (
     s.FINISHED + " WHERE (status, id) >= (%(status)s::smallint, %(lowest)s::uuid)"
-    " AND (status, id) <= (%(status)s::smallint, %(before)s::uuid) AND id <= %(before)s"
+    " AND (status, id) <= (%(status)s::smallint, %(before)s::uuid)"
+    " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY status DESC, id DESC LIMIT %(limit)s"
 )
 # One look into the index for each lane and status.
@@ -49,14 +51,16 @@ FINISHED_LANES: Final[LiteralString] = (
     " CROSS JOIN unnest(%(statuses)s::smallint[]) AS h (status) CROSS JOIN LATERAL ("
     + s.FINISHED
     + " WHERE (lane, status, id) >= (g.lane, h.status, %(lowest)s::uuid)"
-    " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid) AND id <= %(before)s"
+    " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid)"
+    " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY lane DESC, status DESC, id DESC LIMIT %(limit)s) AS f"
 )
 PAGE: Final[LiteralString] = (
     "SELECT"  # noqa: S608 - constants only
     + s.TASK_COLUMNS.replace("t.id", "l.id")
     + " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
-    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id OFFSET 0) AS t"
+    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id"
+    " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
     " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
 )
 
@@ -106,6 +110,7 @@ class PostgresTaskBoard:
         self._new_task_id = new_task_id
         self._database = database
         self._lanes = lanes
+        self._windows = Windows(database)
         self._attempts = database.sql(s.ATTEMPTS)
         self._states_of = database.sql(STATES_OF)
         self._standing = database.sql(STANDING)
@@ -152,10 +157,15 @@ class PostgresTaskBoard:
         values["statuses"] = [2, 3, 4] if query.status is None else [values["status"]]
 
         async def between(low: UUID, high: UUID, limit: int) -> list[tuple[Any, ...]]:
-            asked = values | {"lowest": low, "before": high, "limit": limit}
-            # Unprepared, so that the plan is made for this very cursor and limit.
-            cursor = await connection.execute(statement, asked, prepare=False)
-            return await cursor.fetchall()
+            rows: list[tuple[Any, ...]] = []
+            for first, last in await self._windows.of(connection, low, high):
+                asked = values | {"lowest": first, "before": last, "limit": limit - len(rows)}
+                # Unprepared, so that the plan is made for this very window and limit.
+                cursor = await connection.execute(statement, asked, prepare=False)
+                rows += await cursor.fetchall()
+                if len(rows) == limit:
+                    break
+            return rows
 
         if query.before is None:
             # Hardly ever is there an id that bears no time, and then one look is enough.

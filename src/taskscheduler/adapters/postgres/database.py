@@ -18,6 +18,7 @@ from taskscheduler.adapters.postgres.prepared import NEVER, PooledConnection
 from taskscheduler.adapters.postgres.refusal import Refusals, WatchedConnection, told
 from taskscheduler.adapters.postgres.sessions import ENCODING, FOR_THE_SESSION, look
 from taskscheduler.adapters.postgres.sqlstates import READ_ONLY, is_stale, is_unavailable
+from taskscheduler.application.patience import uncounted
 from taskscheduler.domain.errors import (
     InvalidConfiguration,
     SchemaMismatch,
@@ -144,18 +145,23 @@ class Database:
     async def lent(self) -> AsyncGenerator[LentConnection]:
         """Lend a connection to a handler, for as long as it likes; its errors stay its own.
 
-        Where all are out, their return is waited for: that is nobody's failure.
+        Where all are out, their return is waited for: that is nobody's failure, however long it
+        takes, and does not count against the attempt.
 
         Raises:
             StoreUnavailable: none can be made.
         """
-        async with self._turns:
+        with uncounted():
+            await self._turns.acquire()
+        try:
             with translated(self._refusals):
                 connection = await self._lending.getconn()
             try:
                 yield connection
             finally:
                 await self._lending.putconn(connection)
+        finally:
+            self._turns.release()
 
     async def run(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         """Do ``work`` on a connection; if the connection turns out to be broken, once more.
