@@ -24,9 +24,9 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 20
 MANY = 400_000
 CLAIM: LiteralString = """
-SELECT o_id FROM {schema}.claim_3(
+SELECT o_id FROM {schema}.claim_13(
     ARRAY(SELECT id FROM {schema}.lane),
-    ARRAY(SELECT %(floor)s::timestamptz FROM {schema}.lane), 10, %(worker)s, 0)"""
+    ARRAY(SELECT %(floor)s::timestamptz FROM {schema}.lane), 10, %(worker)s, 0, 2::smallint)"""
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %(schema)s || '%%FOR UPDATE%%'"""

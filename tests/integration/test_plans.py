@@ -133,10 +133,11 @@ STATISTICS = [
 ]
 
 CLAIM: LiteralString = """
-SELECT o_id, o_token FROM {schema}.claim_3(
-    %(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s, %(worker)s, 0)"""
+SELECT o_id, o_token FROM {schema}.claim_13(
+    %(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s, %(worker)s, 0, 2::smallint)"""
 NEXT_DUE: LiteralString = """
-SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
+SELECT {schema}.next_due_13(
+    %(lanes)s::integer[], %(floors)s::timestamptz[], 2::smallint)"""
 COMPLETE: LiteralString = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 SETTLE: LiteralString = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],

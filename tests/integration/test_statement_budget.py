@@ -34,8 +34,8 @@ SETTINGS: Final = {
 PATIENCE_S: Final = 20.0
 
 CLAIM: Final = """
-SELECT o_id FROM {schema}.claim_3(
-    ARRAY(SELECT id FROM {schema}.lane), ARRAY['-infinity'::timestamptz], 5, %s, 0)"""
+SELECT o_id FROM {schema}.claim_13(
+    ARRAY(SELECT id FROM {schema}.lane), ARRAY['-infinity'::timestamptz], 5, %s, 0, 2::smallint)"""
 STATEMENTS: Final = """
 SELECT coalesce(sum(s.calls), 0)::integer FROM pg_stat_statements s
 JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = %s AND s.toplevel"""

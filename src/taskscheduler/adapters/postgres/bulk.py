@@ -50,13 +50,13 @@ WITH gone AS (
     WHERE id = ANY (%(ids)s::uuid[]) AND status = %(status)s AND status IN (3, 4)
     RETURNING id, lane, attempt, excused
 ), granted AS (
-    UPDATE {schema}.task t SET max_attempts = gone.attempt - gone.excused + 1
+    UPDATE {schema}.task t SET max_attempts = least(gone.attempt - gone.excused + 1, 32767)
     FROM gone JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
     WHERE t.id = gone.id AND t.id = ANY (%(ids)s::uuid[])
       AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, {schema}.clock(), lane, attempt, excused FROM gone
+SELECT id, {schema}.clock(), lane, least(attempt, 32766), excused FROM gone
 RETURNING id, false"""
 
 DELETE_ALL: Final = """

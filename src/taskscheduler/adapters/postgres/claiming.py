@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.lanes import BEGINNING, Floors, FullLook
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, texts
-from taskscheduler.domain.lease import Lease
+from taskscheduler.domain.lease import SUSPECT_AFTER, Lease, Suspects
+from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from taskscheduler.domain.worker import Subscription
 
 
+SUSPECTS_COUNTED: Final = 1_000
+
+
 class Claims:
     """What one process knows of the lanes that it claims from."""
 
@@ -34,6 +38,8 @@ class Claims:
         self._floors: dict[Subscription, Floors] = {}
         self._claim = Statement.of(database.sql(s.CLAIM))
         self._next_due = Statement.of(database.sql(s.NEXT_DUE))
+        self._suspects = Statement.of(database.sql(s.SUSPECTS))
+        self._claim_suspects = Statement.of(database.sql(s.CLAIM_SUSPECTS))
 
     async def claim(
         self, worker_id: WorkerId, subscription: Subscription, limit: int, *, epoch: int
@@ -44,6 +50,7 @@ class Claims:
             "limit": str(limit),
             "worker_id": str(worker_id),
             "epoch": str(epoch),
+            "excused_below": excused_below(subscription),
         }
         async with self._database.connection() as connection:
             lanes = await self._lanes.of(connection, subscription)
@@ -119,15 +126,58 @@ class Claims:
             order = list(lanes)
             if not self._full_look.is_due():
                 floors = self._floors.setdefault(subscription, Floors()).of(order)
-                return await self._ask_next_due(connection, order, floors)
+                return await self._ask_next_due(connection, subscription, order, floors)
             with self._full_look:
-                return await self._ask_next_due(connection, order, [BEGINNING] * len(order))
+                floors = [BEGINNING] * len(order)
+                return await self._ask_next_due(connection, subscription, order, floors)
 
     async def _ask_next_due(
-        self, connection: PooledConnection, order: Sequence[int], floors: Sequence[datetime]
+        self,
+        connection: PooledConnection,
+        subscription: Subscription,
+        order: Sequence[int],
+        floors: Sequence[datetime],
     ) -> timedelta | None:
-        rows = await connection.send(self._next_due, looking(order, floors))
+        asked = looking(order, floors) | {"excused_below": excused_below(subscription)}
+        rows = await connection.send(self._next_due, asked)
         return rows[0][0] if rows else None
+
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """See ``TaskRepository.suspects``."""
+        async with self._database.connection() as connection:
+            lanes = await self._lanes.of(connection, subscription)
+            asked = {"lanes": bigints(lanes), "limit": str(SUSPECTS_COUNTED)}
+            rows = await connection.send(self._suspects, asked) if lanes else []
+        return Suspects(*rows[0]) if rows else None
+
+    async def claim_suspects(
+        self,
+        worker_id: WorkerId,
+        subscription: Subscription,
+        excused: int,
+        limit: int,
+        *,
+        epoch: int,
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim_suspects``. There are few, so they need no floors."""
+        nowhere = Floors()
+        async with self._database.connection() as connection:
+            lanes = await self._lanes.of(connection, subscription)
+            order = nowhere.order(lanes)
+            asked = {
+                "lanes": bigints(order),
+                "limit": str(limit),
+                "worker_id": str(worker_id),
+                "epoch": str(epoch),
+                "excused": str(excused),
+            }
+            rows = await connection.send(self._claim_suspects, asked) if order else []
+        return self._leases(rows, lanes, order, nowhere)
+
+
+def excused_below(subscription: Subscription) -> str:
+    """Return the parameter that leaves suspects out, or nobody."""
+    return str(MAX_ATTEMPTS_LIMIT if subscription.suspects else SUSPECT_AFTER)
 
 
 def looking(lanes: Sequence[int], floors: Sequence[datetime]) -> dict[str, str]:

@@ -102,11 +102,23 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_3(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
-                               %(worker_id)s::bigint, %(epoch)s::integer)"""
+SELECT * FROM {schema}.claim_13(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
+                                %(worker_id)s::bigint, %(epoch)s::integer,
+                                %(excused_below)s::smallint)"""
 
 NEXT_DUE: Final = """
-SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
+SELECT {schema}.next_due_13(%(lanes)s::integer[], %(floors)s::timestamptz[],
+                            %(excused_below)s::smallint)"""
+
+SUSPECTS: Final = "SELECT * FROM {schema}.suspects_1(%(lanes)s::integer[], %(limit)s::bigint)"
+
+CLAIM_SUSPECTS: Final = """
+SELECT * FROM {schema}.claim_suspects_1(%(lanes)s::integer[], %(limit)s::bigint,
+                                        %(worker_id)s::bigint, %(epoch)s::integer,
+                                        %(excused)s::smallint)"""
+
+BEGIN: Final = """
+UPDATE {schema}.live SET begun = token WHERE id = %(id)s AND token = %(token)s RETURNING true"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
@@ -163,13 +175,13 @@ WITH gone AS (
     DELETE FROM {schema}.finished WHERE id = %(id)s AND status IN (3, 4)
     RETURNING id, lane, attempt, excused
 ), granted AS (
-    UPDATE {schema}.task t SET max_attempts = gone.attempt - gone.excused + 1
+    UPDATE {schema}.task t SET max_attempts = least(gone.attempt - gone.excused + 1, 32767)
     FROM gone JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
     WHERE t.id = %(id)s
       AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, {schema}.clock(), lane, attempt, excused FROM gone
+SELECT id, {schema}.clock(), lane, least(attempt, 32766), excused FROM gone
 RETURNING true"""
 
 RUN_NOW: Final = """
@@ -227,7 +239,7 @@ WHERE known.max_attempts <> excluded.max_attempts"""
 KNOWN_KINDS: Final = "SELECT name FROM {schema}.kind"
 
 BEAT: Final = """
-UPDATE {schema}.worker SET beats = beats + 1, seen_at = {schema}.clock()
+UPDATE {schema}.worker SET beats = beats + 1, seen_at = {schema}.clock(), abandoned = %(abandoned)s
 WHERE id = %(worker_id)s RETURNING id"""
 
 # Told again with every beat of a whole lease, so that a lost answer loses none.
@@ -253,38 +265,47 @@ FORGET_CANCELLATIONS: Final = "DELETE FROM {schema}.cancellation WHERE worker_id
 SIGHTINGS: Final = """
 SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
        seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second',
-       host, pid
+       host, pid, abandoned
 FROM {schema}.worker ORDER BY id"""
 
+# What had not begun is put back as if it had not been claimed. If one alone had begun, it is to
+# blame; if several had, any of them may be. Of a task that no crash has excused so far nobody wrote
+# down whether it had begun: it is taken for granted. No attempt comes after the 32,767th.
 RESCUE: Final = """
 WITH held AS MATERIALIZED (
-    SELECT l.*, a.alone, a.alone AND l.attempt - l.excused
-           >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up
-    FROM (
-        SELECT count(*) = 1 AS alone FROM {schema}.live WHERE worker_id = %(worker_id)s
-    ) AS a CROSS JOIN {schema}.live l JOIN {schema}.task t ON t.id = l.id
+    SELECT l.*, l.excused = 0 OR l.begun IS NOT DISTINCT FROM l.token AS had_begun,
+           coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS granted
+    FROM {schema}.live l JOIN {schema}.task t ON t.id = l.id
     JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
     WHERE l.worker_id = %(worker_id)s
     FOR UPDATE OF l
+), judged AS MATERIALIZED (
+    SELECT h.*, a.alone, h.had_begun AND CASE WHEN a.alone
+           THEN h.attempt - h.excused >= h.granted OR h.attempt >= 32767
+           ELSE h.attempt >= 32767 END AS used_up
+    FROM held h CROSS JOIN (
+        SELECT count(*) FILTER (WHERE had_begun) = 1 AS alone FROM held
+    ) AS a
 ), back AS (
-    UPDATE {schema}.live SET worker_id = NULL, token = NULL, started_at = NULL,
+    UPDATE {schema}.live l SET worker_id = NULL, token = NULL, started_at = NULL,
         process_at = {schema}.clock(),
-        excused = excused + CASE WHEN (SELECT alone FROM held LIMIT 1) THEN 0 ELSE 1 END
-    WHERE id IN (SELECT id FROM held WHERE NOT used_up)
+        attempt = l.attempt - CASE WHEN j.had_begun THEN 0 ELSE 1 END,
+        excused = l.excused + CASE WHEN j.had_begun AND NOT j.alone THEN 1 ELSE 0 END
+    FROM judged j WHERE l.id = j.id AND NOT j.used_up
 ), gone AS (
-    DELETE FROM {schema}.live WHERE id IN (SELECT id FROM held WHERE used_up)
+    DELETE FROM {schema}.live WHERE id IN (SELECT id FROM judged WHERE used_up)
 ), ended AS (
     INSERT INTO {schema}.finished
         (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
     SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused,
            3
-    FROM held WHERE used_up
+    FROM judged WHERE used_up
 ), told AS (
     INSERT INTO {schema}.attempt
         (id, token, number, started_at, finished_at, worker_id, outcome, error_type, error_message)
     SELECT id, token, attempt, started_at, {schema}.clock(), worker_id,
            CASE WHEN used_up THEN 'fail' ELSE 'rescue' END, %(error_type)s, %(error_message)s
-    FROM held
+    FROM judged WHERE had_begun
 )
 SELECT id FROM held"""
 

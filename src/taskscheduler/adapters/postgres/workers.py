@@ -60,11 +60,11 @@ class PostgresWorkerRegistry:
             assert row is not None  # noqa: S101 - INSERT ... RETURNING of one row
             return row[0]
 
-    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
         """See ``WorkerRegistry.beat``."""
 
         async def work(connection: Connection) -> Sequence[Cancellation]:
-            values = {"worker_id": worker_id}
+            values = {"worker_id": worker_id, "abandoned": abandoned}
             if await (await connection.execute(self._beat, values)).fetchone() is None:
                 raise WorkerLost(worker_id)
             rows = await (await connection.execute(self._cancellations, values)).fetchall()
@@ -104,6 +104,7 @@ class PostgresWorkerRegistry:
                     expired=row[9],
                     host=row[10],
                     pid=row[11],
+                    abandoned=row[12],
                 )
                 for row in rows
             ]
