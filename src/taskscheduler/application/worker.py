@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.claimer import Claimer
 from taskscheduler.application.execution import Execution
+from taskscheduler.application.forked import children_are_their_own
 from taskscheduler.application.housekeeping import Housekeeping
 from taskscheduler.application.membership import Membership
 from taskscheduler.application.outbox import Outbox
@@ -232,6 +233,10 @@ class Worker:
         While the store is away the worker waits for it: it does not raise and does not exit.
         Cancelling the call stops the handlers and gives every lease back.
         """
+        with children_are_their_own():
+            await self._run(until_drained=until_drained)
+
+    async def _run(self, *, until_drained: bool) -> None:
         try:
             await self._join()
             async with self._pulse.beating(), asyncio.TaskGroup() as group:

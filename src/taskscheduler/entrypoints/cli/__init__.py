@@ -25,6 +25,7 @@ from taskscheduler.entrypoints.cli import (
     services,
     tasks,
 )
+from taskscheduler.entrypoints.signals import end
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for any wrong call; it exports only this child of it."""
@@ -64,7 +65,7 @@ def main() -> NoReturn:
         # Whoever read our output has had enough of it.
         sys.stderr.close()
         code = 0
-    sys.exit(code)
+    end(code or 0)
 
 
 def load_environment() -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 RESTART_AFTER_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.2
+KILL_AFTER_S: Final = 10.0
+"""How long a process may take to end after a second signal; it needs less unless it is stuck."""
 
 log = logging.getLogger("taskscheduler.processes")
 
@@ -38,6 +40,7 @@ class _Supervisor:
         self._numbers: dict[int, int] = {}
         self._children: list[subprocess.Popen[bytes]] = []
         self._stopping = False
+        self._kill_at: float | None = None
         self._code = 0
 
     def run(self) -> int:
@@ -46,6 +49,8 @@ class _Supervisor:
         self._children = [self._start(number) for number in range(self._count)]
         while self._children:
             time.sleep(LOOK_EVERY_S)
+            if self._kill_at is not None and time.monotonic() > self._kill_at:
+                self._kill()
             self._children = [kept for child in self._children if (kept := self._look(child))]
         return self._code
 
@@ -75,9 +80,18 @@ class _Supervisor:
         return None if self._stopping else self._start(self._numbers[child.pid])
 
     def _pass_on(self, number: int, _: Any) -> None:
+        if self._stopping and self._kill_at is None:
+            # A second signal ends a worker at once. One that does not even hear it is ended.
+            self._kill_at = time.monotonic() + KILL_AFTER_S
         self._stopping = True
         for child in self._children:
             child.send_signal(number)
+
+    def _kill(self) -> None:
+        for child in self._children:
+            log.warning("worker process %d did not end by itself; it is killed", child.pid)
+            child.kill()
+        self._kill_at = None
 
     def _stop(self) -> None:
         self._stopping = True
