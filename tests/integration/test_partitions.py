@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from taskscheduler.adapters.postgres import partitions
 from taskscheduler.adapters.postgres.database import Database

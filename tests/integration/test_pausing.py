@@ -23,11 +23,11 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 20
 MANY = 400_000
 CLAIM: LiteralString = """
-SELECT o_id FROM {schema}.claim_4(
+SELECT o_id FROM {schema}.claim_5(
     ARRAY(SELECT id FROM {schema}.lane),
     ARRAY(SELECT '-infinity'::timestamptz FROM {schema}.lane),
     ARRAY(SELECT '00000000-0000-0000-0000-000000000000'::uuid FROM {schema}.lane), 10,
-    %(worker)s, 0)"""
+    %(worker)s, 0, 2::smallint)"""
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %(schema)s || '%%await_claims%%'"""

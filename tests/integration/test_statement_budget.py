@@ -35,9 +35,9 @@ SETTINGS: Final = {
 PATIENCE_S: Final = 20.0
 
 CLAIM: Final = """
-SELECT o_id FROM {schema}.claim_4(
+SELECT o_id FROM {schema}.claim_5(
     ARRAY(SELECT id FROM {schema}.lane), ARRAY['-infinity'::timestamptz], ARRAY[%s::uuid], 5, %s,
-    0)"""
+    0, 2::smallint)"""
 LOWEST: Final = UUID(int=0)
 STATEMENTS: Final = """
 SELECT coalesce(sum(s.calls), 0)::integer FROM pg_stat_statements s

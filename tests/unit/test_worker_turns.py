@@ -12,6 +12,7 @@ from taskscheduler import Context, Handlers, RetryPolicy, Scheduler, Snooze, Wor
 from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.testing import assert_scheduled, drain, refute_scheduled
+from taskscheduler.testing.contracts.steps import claim
 from taskscheduler.testing.faults import Faulty
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ async def test_a_dead_workers_task_runs_elsewhere(
     await dead.turn()
     task_id = await scheduler.schedule("mail")
     assert dead.id is not None
-    subscription = dead._subscription  # pyright: ignore[reportPrivateUsage]
-    assert len(await scheduler.store.tasks.claim(dead.id, subscription, 1)) == 1
+    assert len(await claim(scheduler.store, dead.id)) == 1
     turns = 0
     while not ran:
         manual_clock.advance(LEASE / 3)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
-import msgspec
-
+from taskscheduler.application.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
 
     from taskscheduler.domain.task import TaskId
 
@@ -64,9 +63,9 @@ class Prepared(Sequence[NewTask]):
                     if isinstance(wish, NewTask)
                     else NewTask(
                         id=ids[index],
+                        execute_at=_time_in(wish),
                         kind=wish[0],
                         payload=encode_payload(wish[1]),
-                        execute_at=_time_in(wish),
                     )
                 )
             except InvalidTask as error:
@@ -109,16 +108,28 @@ def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
 
 
 def _time_in(wish: tuple[str, object] | tuple[str, object, datetime | None]) -> datetime | None:
+    """Return the time that a wish names, if it does. Raises InvalidTask: it is no wish."""
+    if not isinstance(wish, (tuple, list)) or not 2 <= len(wish) <= 3:  # pyright: ignore[reportUnnecessaryIsInstance] # noqa: PLR2004 - not every caller is checked
+        raise InvalidTask(
+            "task",
+            "must be what prepare returns, or (kind, payload), or (kind, payload, execute_at)",
+        )
     return wish[2] if len(wish) == 3 else None  # noqa: PLR2004 - kind, payload, time
 
 
-def encode_payload(payload: object) -> bytes:
-    """Return ``payload`` as JSON text.
-
-    Raises:
-        InvalidTask: it has no JSON form.
-    """
+def time_after(delay: timedelta) -> datetime:
+    """Return the time that lies ``delay`` after this process's now. Raises InvalidTask."""
+    if not isinstance(delay, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+        raise InvalidTask(
+            "delay",
+            f"must be a timedelta, such as timedelta(seconds=5), not {type(delay).__name__}",
+        )
     try:
-        return msgspec.json.encode(payload)
-    except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidTask("payload", f"has no JSON form: {error}") from error
+        return datetime.now(UTC) + delay
+    except OverflowError:
+        raise InvalidTask("delay", "leads to a time that no calendar has") from None
+
+
+def encode_payload(payload: object) -> bytes:
+    """Return ``payload`` as JSON text. Raises InvalidTask."""
+    return encode(payload)

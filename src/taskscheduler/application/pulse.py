@@ -118,7 +118,9 @@ class Pulse:
         # Counted from before the call: the store's lease runs from some moment within it.
         asked_at = self._clock.monotonic()
         try:
-            cancelled = await self._answer_in_time(registry.beat(worker_id))
+            cancelled = await self._answer_in_time(
+                registry.beat(worker_id, abandoned=self._membership.abandoned())
+            )
         except WorkerLost:
             self._report(lambda: self._membership.lost(worker_id))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may work

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
+from uuid import UUID
 
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
-from taskscheduler.application.preparing import Prepared, encode_payload, times_of
+from taskscheduler.application.preparing import Prepared, encode_payload, time_after, times_of
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
@@ -22,7 +23,6 @@ from taskscheduler.domain.worker import WorkerLoad
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
-    from uuid import UUID
 
     from taskscheduler.application.preparing import Wish
     from taskscheduler.application.store import Store
@@ -135,8 +135,10 @@ class Scheduler:
         if (delay := options.get("delay")) is not None:
             if execute_at is not None:
                 raise InvalidTask("delay", "give either execute_at or delay")
-            execute_at = datetime.now(UTC) + delay
+            execute_at = time_after(delay)
         task_id = options.get("id")
+        if task_id is not None and not isinstance(task_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
+            raise InvalidTask("id", f"must be a UUID, not {type(task_id).__name__}")
         return NewTask(
             id=self.store.new_task_id() if task_id is None else TaskId(task_id),
             kind=kind,

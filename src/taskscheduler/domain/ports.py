@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.fire import Due, Fire, Fired, Outlook, Taken, Waiting
     from taskscheduler.domain.hints import Hints
-    from taskscheduler.domain.lease import Attempt, Lease, Settlement
+    from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.retention import Expiry, RetentionPolicy
@@ -90,6 +90,7 @@ class TaskRepository(Protocol):
 
         * it is Pending and its ``process_at`` has passed on the store's clock;
         * its kind and its queue are in ``subscription``, and the queue is not paused;
+        * it is no suspect, unless ``subscription`` has those, too;
         * ``worker_id`` is registered.
 
         More urgent priorities come first; within a kind, queue and priority the earliest
@@ -97,6 +98,27 @@ class TaskRepository(Protocol):
         found by the next claim that finds nothing else, and within a second by those that do. No
         task is ever leased to two claims at once. A claim whose answer was lost leaves leases
         that nobody knows of: ``reconcile`` gives them back.
+        """
+        ...
+
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """Return which suspects are due; of those that were excused least often, how many.
+
+        None if none are. Up to some hundreds are counted. Tasks of paused queues are not looked at.
+        """
+        ...
+
+    async def claim_suspects(
+        self, worker_id: WorkerId, subscription: Subscription, excused: int, limit: int
+    ) -> Sequence[Lease]:
+        """Lease up to ``limit`` due suspects that were excused so often, as ``claim`` does."""
+        ...
+
+    async def begin(self, lease: Lease) -> bool:
+        """Write down that the attempt under ``lease`` begins; return whether the lease holds.
+
+        Asked of tasks that were excused before, for ``WorkerRegistry.bury`` to know of. Repeating
+        changes nothing.
         """
         ...
 
@@ -278,8 +300,10 @@ class WorkerRegistry(Protocol):
         """Register a worker under a new id and make its kinds known."""
         ...
 
-    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
         """Extend the worker's lease from the store's now; return leases taken away since.
+
+        ``abandoned`` is how many of its threads run on though their attempts have ended.
 
         Raises:
             WorkerLost: the worker is not registered; its leases are void.
@@ -298,9 +322,11 @@ class WorkerRegistry(Protocol):
         """Strike out a silent worker and rescue its tasks; return their ids.
 
         Only if it is expired on the store's clock and has not beaten since ``beats`` was seen;
-        otherwise nothing happens. A rescued task is Pending and due. If the worker held it alone,
-        the attempt counts: one that was its last makes the task Failed with the error
-        ``WorkerLost``. If it held several, any of them may be to blame, and all are excused.
+        otherwise nothing happens. A rescued task is Pending and due. If one attempt alone had
+        begun there, it counts: one that was its last makes the task Failed with the error
+        ``WorkerLost``. If several had, any of them may be to blame, and all are excused. Of a task
+        that was never excused before it is taken for granted that it had begun; of another,
+        ``begin`` must have said so, or else it is put back as if it had never been claimed.
 
         It waits for nobody. What a transaction that does not end keeps locked stays, and so does
         the worker in the list, marked; a repeat rescues the rest, and this worker cannot beat any

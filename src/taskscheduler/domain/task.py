@@ -44,6 +44,12 @@ def _require_name(field: str, text: str) -> None:
         raise InvalidTask(field, f"must be {NAME_FORM}")
 
 
+def _not_a_name(kind: object, queue: object) -> InvalidTask:
+    field, given = ("queue", queue) if isinstance(kind, str) else ("kind", kind)
+    what = "a function; give the name of its kind" if callable(given) else type(given).__name__
+    return InvalidTask(field, f"must be a string, {NAME_FORM}, not {what}")
+
+
 class _Asked(NamedTuple):
     """A tuple, not a dataclass: a busy producer makes tens of thousands of them a second."""
 
@@ -94,12 +100,16 @@ class NewTask(_Asked):
         trace: TraceContext | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
+        if not (isinstance(kind, str) and isinstance(queue, str)):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
+            raise _not_a_name(kind, queue)
         _require_name("kind", kind)
         _require_name("queue", queue)
         if not 0 <= priority <= PRIORITY_LOWEST:
             raise InvalidTask("priority", "must be 0 (most urgent) to 9")
         if max_attempts is not None and not 1 <= max_attempts <= MAX_ATTEMPTS_LIMIT:
             raise InvalidTask("max_attempts", f"must be 1 to {MAX_ATTEMPTS_LIMIT}")
+        if timeout is not None and not isinstance(timeout, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+            raise InvalidTask("timeout", f"must be a timedelta, not {type(timeout).__name__}")
         if timeout is not None and not timedelta(0) < timeout <= TIMEOUT_MAX:
             raise InvalidTask("timeout_s", "must be above 0 and at most 366 days")
         # Kept in UTC, whatever offset they came with: not every store takes every offset.
@@ -159,6 +169,8 @@ class NewTask(_Asked):
 
 def in_utc(field: str, moment: datetime) -> datetime:
     """Return in UTC a time that a producer gave. Raises InvalidTask."""
+    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+        raise InvalidTask(field, f"must be a datetime, not {type(moment).__name__}")
     if moment.utcoffset() is None:
         raise InvalidTask(field, "must carry an offset from UTC, such as Z")
     if not EARLIEST <= moment <= LATEST:
@@ -272,12 +284,19 @@ class Task:
         """Give the lease back unused; the task is due, and this attempt does not count."""
         return self._back(Event.RELEASE, process_at=now, attempt=self.attempt - 1)
 
-    def rescue(self, *, now: datetime, max_attempts: int, alone: bool = True) -> Task:
+    def rescue(
+        self, *, now: datetime, max_attempts: int, alone: bool = True, begun: bool = True
+    ) -> Task:
         """Take the task from a worker that is gone; fail it if that was its last attempt.
 
-        ``max_attempts`` is what holds where the task itself does not say. Unless the worker held
-        this task ``alone``, nobody knows which one brought it down: the attempt is excused.
+        ``max_attempts`` is what holds where the task itself does not say. If the attempt had not
+        ``begun``, it never was. Unless this was the ``alone`` one that had, nobody knows which one
+        brought the worker down: the attempt is excused.
         """
+        if not begun:
+            return self.release(now=now)
+        if self.attempt >= MAX_ATTEMPTS_LIMIT:
+            return self.fail(now=now)
         if not alone:
             back = self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
             return replace(back, excused=min(self.excused + 1, MAX_ATTEMPTS_LIMIT))
@@ -298,6 +317,8 @@ class Task:
             process_at=now,
             started_at=None,
             finished_at=None,
+            # No store counts further than the limit: the last number is given out once more.
+            attempt=min(self.attempt, MAX_ATTEMPTS_LIMIT - 1),
             max_attempts=min(used + 1, MAX_ATTEMPTS_LIMIT) if used_up else self.max_attempts,
         )
 

@@ -141,6 +141,26 @@ def of_worker(worker: Worker) -> Iterator[Metric]:
     yield counter(
         "fenced_outcomes", "Outcomes that came too late: the lease was lost", worker.fenced
     )
+    yield counter(
+        "refused_outcomes",
+        "Outcomes that the store refused for good: their tasks were failed or put back",
+        worker.refused,
+    )
+    yield gauge(
+        "suspect_tasks",
+        "Due tasks that had begun when several workers went down, as this one last found",
+        worker.suspects,
+    )
+    yield gauge(
+        "runs_suspects",
+        "1 while such tasks run here, and nothing beside them",
+        int(worker.runs_suspects),
+    )
+    yield gauge(
+        "abandoned_threads",
+        "Threads that still run an attempt which has ended without them",
+        worker.abandoned,
+    )
 
 
 def of_wakeups(wakeups: WakeUps, worker: Worker | None) -> Iterator[Metric]:

@@ -17,7 +17,7 @@ from taskscheduler.domain.errors import (
     TaskExists,
 )
 from taskscheduler.domain.ids import newest_of, spans
-from taskscheduler.domain.lease import Attempt, Lease, Settlement
+from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId
@@ -25,7 +25,7 @@ from taskscheduler.domain.why import Standing
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from taskscheduler.adapters.memory.state import State
@@ -109,11 +109,36 @@ class MemoryTaskRepository:
         self, worker_id: WorkerId, subscription: Subscription, limit: int
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim``."""
+        return self._lease(worker_id, islice(self._state.due(subscription), limit))
+
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """See ``TaskRepository.suspects``."""
+        excused = [task.excused for task in self._state.suspects(subscription)]
+        least = min(excused, default=None)
+        return None if least is None else Suspects(least, excused.count(least))
+
+    async def claim_suspects(
+        self, worker_id: WorkerId, subscription: Subscription, excused: int, limit: int
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim_suspects``."""
+        due = self._state.suspects(subscription)
+        alike = [task for task in due if task.excused == excused]
+        return self._lease(worker_id, alike[:limit])
+
+    async def begin(self, lease: Lease) -> bool:
+        """See ``TaskRepository.begin``."""
+        task = self._state.tasks.get(lease.task_id)
+        if task is None or task.token != lease.token:
+            return False
+        self._state.begun[task.id] = lease.token
+        return True
+
+    def _lease(self, worker_id: WorkerId, tasks: Iterable[Task]) -> Sequence[Lease]:
         if worker_id not in self._state.workers:
             return []
         now = self._state.now()
         leases: list[Lease] = []
-        for due in islice(self._state.due(subscription), limit):
+        for due in tasks:
             self._state.tokens += 1
             task = due.claim(worker_id=worker_id, token=self._state.tokens, now=now)
             self._state.save(task)

@@ -37,11 +37,12 @@ class MemoryWorkerRegistry:
         self._state.kinds.update(profile.kinds)
         return worker_id
 
-    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
         """See ``WorkerRegistry.beat``."""
         worker = self._state.workers.get(worker_id)
         if worker is None:
             raise WorkerLost(worker_id)
+        worker.abandoned = abandoned
         worker.beats += 1
         worker.seen_at = self._state.now()
         cancelled, worker.cancelled = worker.cancelled, []
@@ -69,6 +70,7 @@ class MemoryWorkerRegistry:
                 expired=self._is_expired(worker),
                 host=worker.profile.host,
                 pid=worker.profile.pid,
+                abandoned=worker.abandoned,
             )
             for worker_id, worker in self._state.workers.items()
         ]
@@ -89,15 +91,18 @@ class MemoryWorkerRegistry:
 
     def _rescue(self, worker_id: WorkerId) -> list[TaskId]:
         rescued = [t for t in self._state.tasks.values() if t.worker_id == worker_id]
+        had_begun = {task.id for task in rescued if self._state.had_begun(task)}
         now = self._state.now()
         for task in rescued:
             after = task.rescue(
                 now=now,
                 max_attempts=self._state.attempts_granted(task.kind),
-                alone=len(rescued) == 1,
+                alone=len(had_begun) == 1,
+                begun=task.id in had_begun,
             )
-            outcome = Event.FAIL if after.status is TaskStatus.FAILED else Event.RESCUE
-            self._state.record(task, outcome, WORKER_LOST)
+            if task.id in had_begun:
+                outcome = Event.FAIL if after.status is TaskStatus.FAILED else Event.RESCUE
+                self._state.record(task, outcome, WORKER_LOST)
             self._state.save(after)
         return [task.id for task in rescued]
 

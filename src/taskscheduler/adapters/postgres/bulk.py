@@ -56,7 +56,7 @@ WITH gone AS (
       AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, {schema}.clock(), lane, attempt, excused FROM gone
+SELECT id, {schema}.clock(), lane, least(attempt, 32766), excused FROM gone
 RETURNING id, false"""
 
 DELETE_ALL: Final = """

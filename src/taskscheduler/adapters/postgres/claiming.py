@@ -8,17 +8,18 @@ from uuid import UUID
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.floors import CLAIMED_MAX, Place
+from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, texts
 from taskscheduler.adapters.postgres.seen import Seen
-from taskscheduler.domain.lease import Lease
+from taskscheduler.domain.lease import SUSPECT_AFTER, Lease, Suspects
+from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Database
-    from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.ports import Clock
     from taskscheduler.domain.task import WorkerId
@@ -29,7 +30,10 @@ FEW_LANES: Final = 64
 first: as a rule they hold all that it may take."""
 NEXT_LANES: Final = 256
 STEPS_MAX: Final = 1_024
-"""So many lanes in which tasks wait are stepped through, before all are looked into: ``look_1``."""
+"""So many lanes in which tasks wait are stepped through, before all are looked into: ``look_2``."""
+
+
+SUSPECTS_COUNTED: Final = 1_000
 
 
 class Claims:
@@ -42,6 +46,8 @@ class Claims:
         self._seen: dict[Subscription, Seen] = {}
         self._claim = Statement.of(database.sql(s.CLAIM))
         self._look = Statement.of(database.sql(s.LOOK))
+        self._suspects = Statement.of(database.sql(s.SUSPECTS))
+        self._claim_suspects = Statement.of(database.sql(s.CLAIM_SUSPECTS))
         # The database may be another one now, in which the numbers mean other lanes.
         database.on_reconnect.append(self._seen.clear)
 
@@ -51,7 +57,11 @@ class Claims:
         """See ``TaskRepository.claim``."""
         seen = self._seen_of(subscription)
         seen.is_fresh = False
-        asked = {"worker_id": str(worker_id), "epoch": str(epoch)}
+        asked = {
+            "worker_id": str(worker_id),
+            "epoch": str(epoch),
+            "excused_below": excused_below(subscription),
+        }
         async with self._database.connection() as connection:
             if seen.must_look:
                 seen.must_look = False
@@ -120,8 +130,8 @@ class Claims:
         full = full or seen.looking.is_full_due()
         floors = from_floors(()) if full else from_floors(seen.nearby())
         asked = {
-            "queues": texts(sorted(subscription.queues)),
-            "kinds": texts(sorted(subscription.kinds)),
+            **named(subscription),
+            "excused_below": excused_below(subscription),
             "few": str(FEW_LANES),
             "steps": str(STEPS_MAX if full else 0),
         }
@@ -129,6 +139,46 @@ class Claims:
         rows = await connection.send(self._look, {**asked, **floors})
         seen.looking.took(began_at, full=full)
         seen.learn(rows, full=full)
+
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """See ``TaskRepository.suspects``."""
+        asked = named(subscription) | {"limit": str(SUSPECTS_COUNTED)}
+        async with self._database.connection() as connection:
+            rows = await connection.send(self._suspects, asked)
+        return Suspects(*rows[0]) if rows else None
+
+    async def claim_suspects(
+        self,
+        worker_id: WorkerId,
+        subscription: Subscription,
+        excused: int,
+        limit: int,
+        *,
+        epoch: int,
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim_suspects``. There are few, so they need no floors."""
+        asked = named(subscription) | {
+            "limit": str(limit),
+            "worker_id": str(worker_id),
+            "epoch": str(epoch),
+            "excused": str(excused),
+        }
+        async with self._database.connection() as connection:
+            rows = await connection.send(self._claim_suspects, asked)
+        return [lease_of(row[:10], Lane(*row[10:])) for row in rows]
+
+
+def named(subscription: Subscription) -> dict[str, str]:
+    """Return the parameters that name what a worker takes."""
+    return {
+        "queues": texts(sorted(subscription.queues)),
+        "kinds": texts(sorted(subscription.kinds)),
+    }
+
+
+def excused_below(subscription: Subscription) -> str:
+    """Return the parameter that leaves suspects out, or nobody."""
+    return str(MAX_ATTEMPTS_LIMIT if subscription.suspects else SUSPECT_AFTER)
 
 
 def from_floors(floors: Iterable[tuple[int, Place]]) -> dict[str, str]:
@@ -144,44 +194,48 @@ def from_floors(floors: Iterable[tuple[int, Place]]) -> dict[str, str]:
 def leases_of(
     rows: Sequence[tuple[Any, ...]], lanes: Mapping[int, Lane], seen: Seen
 ) -> Sequence[Lease]:
-    """Return the leases of ``rows`` of ``claim_4``, lane by lane in the order of time."""
+    """Return the leases of ``rows`` of ``claim_5``, lane by lane in the order of time."""
     of_lane: dict[int, list[tuple[Any, ...]]] = {}
     for row in rows:
         of_lane.setdefault(row[2], []).append(row)
     leases: list[Lease] = []
-    for number, (queue, kind, priority) in lanes.items():
+    for number, lane in lanes.items():
         if number not in of_lane:
             continue
         here = of_lane[number]
         # By the number in the id: two UUIDs are compared by Python code, two ints are not.
         here.sort(key=lambda row: (row[5], row[0].int))
         seen.claimed(number, [Place(row[5], row[0].int) for row in here[-CLAIMED_MAX:]])
-        leases += [
-            Lease(
-                task_id,
-                token,
-                kind,
-                queue,
-                priority,
-                attempt,
-                max_attempts,
-                process_at.astimezone(UTC),
-                timeout,
-                payload.encode(),
-                excused,
-                expired,
-            )
-            for (
-                task_id,
-                token,
-                _,
-                attempt,
-                max_attempts,
-                process_at,
-                timeout,
-                payload,
-                excused,
-                expired,
-            ) in here
-        ]
+        leases += [lease_of(row, lane) for row in here]
     return leases
+
+
+def lease_of(row: tuple[Any, ...], lane: Lane) -> Lease:
+    """Return the lease that a row of a claim tells of."""
+    (
+        task_id,
+        token,
+        _,
+        attempt,
+        max_attempts,
+        process_at,
+        timeout,
+        payload,
+        excused,
+        expired,
+    ) = row
+    queue, kind, priority = lane
+    return Lease(
+        task_id,
+        token,
+        kind,
+        queue,
+        priority,
+        attempt,
+        max_attempts,
+        process_at.astimezone(UTC),
+        timeout,
+        payload.encode(),
+        excused,
+        expired,
+    )

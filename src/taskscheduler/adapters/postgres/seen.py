@@ -53,7 +53,7 @@ class Seen:
         self._looked_at = 0.0
 
     def learn(self, rows: Sequence[tuple[Any, ...]], *, full: bool) -> None:
-        """Take in what a look saw: rows of ``look_1`` and the store's time.
+        """Take in what a look saw: rows of ``look_2`` and the store's time.
 
         In the lanes that it does not name nothing waits. After a ``full`` one they are forgotten.
         """

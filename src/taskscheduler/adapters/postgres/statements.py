@@ -121,15 +121,33 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_4(%(lanes)s::integer[], %(floors)s::timestamptz[],
+SELECT * FROM {schema}.claim_5(%(lanes)s::integer[], %(floors)s::timestamptz[],
                                %(floor_ids)s::uuid[], %(limit)s::bigint, %(worker_id)s::bigint,
-                               %(epoch)s::integer)"""
+                               %(epoch)s::integer, %(excused_below)s::smallint)"""
 
 LOOK: Final = """
 SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock()
-FROM {schema}.look_1(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
+FROM {schema}.look_2(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
                      %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
-                     %(steps)s::integer)"""
+                     %(steps)s::integer, %(excused_below)s::smallint)"""
+
+SUSPECTS: Final = """
+SELECT * FROM {schema}.suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint)"""
+
+CLAIM_SUSPECTS: Final = """
+SELECT * FROM {schema}.claim_suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint,
+                                        %(worker_id)s::bigint, %(epoch)s::integer,
+                                        %(excused)s::smallint)"""
+
+BEGIN: Final = """
+INSERT INTO {schema}.begun
+SELECT l.id, l.token FROM {schema}.live l WHERE l.id = %(id)s AND l.token = %(token)s
+ON CONFLICT (id) DO UPDATE SET token = excluded.token RETURNING true"""
+
+# A task that has ended, or was deleted, is suspect no more.
+FORGET_BEGUN: Final = """
+DELETE FROM {schema}.begun b
+WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = b.id)"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
@@ -192,7 +210,7 @@ WITH gone AS (
       AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, {schema}.clock(), lane, attempt, excused FROM gone
+SELECT id, {schema}.clock(), lane, least(attempt, 32766), excused FROM gone
 RETURNING true"""
 
 RUN_NOW: Final = """
@@ -250,7 +268,7 @@ KNOWN_KINDS: Final = "SELECT name FROM {schema}.kind"
 # Not for one that was buried and is there only because something of it is locked, nor for one that
 # came with a dump: what it holds was given out in another history.
 BEAT: Final = """
-UPDATE {schema}.worker SET beats = beats + 1, seen_at = {schema}.clock()
+UPDATE {schema}.worker SET beats = beats + 1, seen_at = {schema}.clock(), abandoned = %(abandoned)s
 WHERE id = %(worker_id)s AND buried_at IS NULL
   AND (place IS NULL OR place = {schema}.place_1()) RETURNING id"""
 
@@ -269,15 +287,15 @@ LEAVE: Final = "SELECT {schema}.leave_1(%(worker_id)s::bigint)"
 SIGHTINGS: Final = """
 SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
        seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second',
-       host, pid
+       host, pid, abandoned
 FROM {schema}.worker ORDER BY id"""
 
 BURY: Final = """
-SELECT {schema}.bury_1(%(worker_id)s::bigint, %(beats)s::bigint, %(granted)s::smallint,
+SELECT {schema}.bury_2(%(worker_id)s::bigint, %(beats)s::bigint, %(granted)s::smallint,
                        %(error_type)s, %(error_message)s)"""
 
 RESCUE_ORPHANS: Final = """
-SELECT {schema}.rescue_orphans_1(%(granted)s::smallint, %(error_type)s, %(error_message)s)"""
+SELECT {schema}.rescue_orphans_2(%(granted)s::smallint, %(error_type)s, %(error_message)s)"""
 
 DROP_EXPIRED_REQUESTS: Final = """
 DELETE FROM {schema}.idempotency_key WHERE key IN (

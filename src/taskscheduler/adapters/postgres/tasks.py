@@ -34,7 +34,7 @@ from taskscheduler.domain.errors import (
     TaskChanged,
     TaskNotFound,
 )
-from taskscheduler.domain.lease import Lease, Settlement
+from taskscheduler.domain.lease import Lease, Settlement, Suspects
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus, after
 
@@ -93,6 +93,7 @@ class PostgresTaskRepository:
         self._traces = sql(TRACES)
         self._complete = Statement.of(sql(s.COMPLETE))
         self._settle = sql(s.SETTLE)
+        self._begin = sql(s.BEGIN)
         self._outcomes = sql(s.OUTCOMES)
         self._await_standby = sql(s.AWAIT_STANDBY)
         self._next_epoch = sql(s.NEXT_EPOCH)
@@ -183,6 +184,29 @@ class PostgresTaskRepository:
         return await self._claims.claim(
             worker_id, subscription, limit, epoch=self._epochs.get(worker_id, 0)
         )
+
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """See ``TaskRepository.suspects``."""
+        return await self._claims.suspects(subscription)
+
+    async def claim_suspects(
+        self, worker_id: WorkerId, subscription: Subscription, excused: int, limit: int
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim_suspects``."""
+        epoch = self._epochs.get(worker_id, 0)
+        return await self._claims.claim_suspects(
+            worker_id, subscription, excused, limit, epoch=epoch
+        )
+
+    async def begin(self, lease: Lease) -> bool:
+        """See ``TaskRepository.begin``."""
+        values = {"id": lease.task_id, "token": lease.token}
+
+        async def work(connection: Connection) -> bool:
+            cursor = await connection.execute(self._begin, values)
+            return await cursor.fetchone() is not None
+
+        return await self._database.run(work)
 
     async def traces_of(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, TraceContext]:
         """See ``TaskRepository.traces_of``."""

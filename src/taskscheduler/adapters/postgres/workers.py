@@ -59,11 +59,11 @@ class PostgresWorkerRegistry:
             assert row is not None  # noqa: S101 - a function returns one row
             return row[0]
 
-    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
         """See ``WorkerRegistry.beat``."""
 
         async def work(connection: Connection) -> Sequence[Cancellation]:
-            values = {"worker_id": worker_id}
+            values = {"worker_id": worker_id, "abandoned": abandoned}
             if await (await connection.execute(self._beat, values)).fetchone() is None:
                 raise WorkerLost(worker_id)
             rows = await (await connection.execute(self._cancellations, values)).fetchall()
@@ -98,6 +98,7 @@ class PostgresWorkerRegistry:
                     expired=row[9],
                     host=row[10],
                     pid=row[11],
+                    abandoned=row[12],
                 )
                 for row in rows
             ]
@@ -180,6 +181,7 @@ class PostgresUpkeep:
         self._clock = clock
         self._drop_keys = database.sql(s.DROP_EXPIRED_KEYS)
         self._drop_requests = database.sql(s.DROP_EXPIRED_REQUESTS)
+        self._forget_begun = database.sql(s.FORGET_BEGUN)
         self._sweep = Sweep(database)
         self._next_at = clock.monotonic()
 
@@ -193,6 +195,7 @@ class PostgresUpkeep:
             complaints = await prepare_days(connection, self._database.schema)
             await connection.execute(self._drop_keys)
             await connection.execute(self._drop_requests)
+            await connection.execute(self._forget_begun)
             await self._sweep.turn(connection)
             return complaints
 

@@ -28,6 +28,7 @@ from taskscheduler.entrypoints.cli import (
     services,
     tasks,
 )
+from taskscheduler.entrypoints.signals import end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def main() -> NoReturn:
         # Whoever read our output has had enough of it.
         sys.stderr.close()
         code = 0
-    sys.exit(code)
+    end(code or 0)
 
 
 def program() -> Any:

@@ -18,6 +18,8 @@ SUPERVISOR: Final = "TASKSCHEDULER_SUPERVISOR_FD"
 """Names to a child the end of a pipe that it can read from: end of file is its parent's death."""
 RESTART_AFTER_S: Final = 1.0
 LOOK_EVERY_S: Final = 0.2
+KILL_AFTER_S: Final = 10.0
+"""How long a process may take to end after a second signal; it needs less unless it is stuck."""
 
 log = logging.getLogger("taskscheduler.processes")
 
@@ -65,6 +67,7 @@ class _Supervisor:
         self._numbers: dict[int, int] = {}
         self._children: list[subprocess.Popen[bytes]] = []
         self._stopping = False
+        self._kill_at: float | None = None
         self._code = 0
         # Nobody writes: the other end closes when this process ends, in whatever way.
         self._alive, self._kept_open = os.pipe()
@@ -75,6 +78,8 @@ class _Supervisor:
         self._children = [self._start(number) for number in range(self._count)]
         while self._children:
             time.sleep(LOOK_EVERY_S)
+            if self._kill_at is not None and time.monotonic() > self._kill_at:
+                self._kill()
             self._children = [kept for child in self._children if (kept := self._look(child))]
         return self._code
 
@@ -109,9 +114,18 @@ class _Supervisor:
         return None if self._stopping else self._start(self._numbers[child.pid])
 
     def _pass_on(self, number: int, _: Any) -> None:
+        if self._stopping and self._kill_at is None:
+            # A second signal ends a worker at once. One that does not even hear it is ended.
+            self._kill_at = time.monotonic() + KILL_AFTER_S
         self._stopping = True
         for child in self._children:
             child.send_signal(number)
+
+    def _kill(self) -> None:
+        for child in self._children:
+            log.warning("worker process %d did not end by itself; it is killed", child.pid)
+            child.kill()
+        self._kill_at = None
 
     def _stop(self) -> None:
         self._stopping = True

@@ -32,6 +32,7 @@ from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.standing import StandingContract
 from taskscheduler.testing.contracts.storing import StoringContract
+from taskscheduler.testing.contracts.suspects import SuspectsContract
 from taskscheduler.testing.contracts.traces import TracesContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
@@ -72,6 +73,7 @@ class TaskRepositoryContract(
     ChangingContract,
     EditingContract,
     BulkContract,
+    SuspectsContract,
     TracesContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""

@@ -211,10 +211,12 @@ class BurialContract(Contract):
             leases = await claim(store, worker_id)
             assert {lease.task_id for lease in leases} == ids
             assert [lease.is_suspect for lease in leases] == [crash >= SUSPECT_AFTER] * 2
+            assert [await store.tasks.begin(lease) for lease in leases] == [True] * 2
             clock.advance(LEASE + TICK)
             await store.workers.bury(worker_id, 0)
         worker_id = await join(store)
         (alone,) = await claim(store, worker_id, limit=1)
+        assert await store.tasks.begin(alone)
         clock.advance(LEASE + TICK)
         await store.workers.bury(worker_id, 0)
         assert (await store.tasks.get(alone.task_id)).status is TaskStatus.FAILED
@@ -234,6 +236,8 @@ class BurialContract(Contract):
             for lease in await claim(store, worker_id):
                 if alone and lease.task_id == other_id:
                     await end(store, lease)
+                else:
+                    assert await store.tasks.begin(lease)
             clock.advance(LEASE + TICK)
             await store.workers.bury(worker_id, 0)
             statuses.append(await status_of(store, task_id))
