@@ -106,8 +106,8 @@ async def test_a_complaint_is_told_now_and_then(
     ("port", "method", "part"),
     [
         ("upkeep", "turn", "upkeep"),
-        ("schedules", "next_fire_in", "schedules"),
-        ("schedules", "due", "schedules"),
+        ("schedules", "outlook", "schedules"),
+        ("schedules", "take", "schedules"),
         ("workers", "sightings", "rescue"),
         ("archive", "expire", "retention"),
         ("tasks", "claim", "claim"),

@@ -112,7 +112,7 @@ class Noted(Exception):
     """Has notes that are none."""
 
     @property
-    def __notes__(self) -> Any:
+    def __notes__(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         raise SystemExit(3)
 
 

@@ -70,12 +70,15 @@ BEGIN
             attempt = least(l.attempt, 32766) + 1, started_at = {schema}.clock()
         WHERE l.id = ANY (ARRAY(SELECT due.id FROM due))
         RETURNING l.id, l.token, l.lane, l.attempt, l.process_at, l.excused
+    ), gathered AS (
+        SELECT array_agg(d.id) AS ids, array_agg(d.token) AS tokens, array_agg(d.lane) AS lanes,
+               array_agg(d.attempt) AS attempts, array_agg(d.process_at) AS process_at,
+               array_agg(d.excused) AS excused
+        FROM leased d
     )
-    SELECT d.id, d.token, d.lane, d.attempt, t.max_attempts, d.process_at, t.timeout,
-           t.payload::text, d.excused, coalesce(t.expires_at <= {schema}.clock(), false)
-    FROM leased d CROSS JOIN LATERAL (
-        SELECT b.max_attempts, b.timeout, b.payload, b.expires_at FROM {schema}.task b WHERE b.id = d.id OFFSET 0
-    ) AS t;
+    SELECT b.* FROM gathered g CROSS JOIN LATERAL {schema}.leased_1(
+        g.ids, g.tokens, g.lanes, g.attempts, g.process_at, g.excused
+    ) AS b WHERE g.ids IS NOT NULL;
     IF NOT FOUND THEN
         PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
@@ -192,13 +195,16 @@ BEGIN
             attempt = least(l.attempt, 32766) + 1, started_at = {schema}.clock()
         WHERE l.id = ANY (ARRAY(SELECT due.id FROM due))
         RETURNING l.id, l.token, l.lane, l.attempt, l.process_at, l.excused
+    ), gathered AS (
+        SELECT array_agg(d.id) AS ids, array_agg(d.token) AS tokens, array_agg(d.lane) AS lanes,
+               array_agg(d.attempt) AS attempts, array_agg(d.process_at) AS process_at,
+               array_agg(d.excused) AS excused
+        FROM leased d
     )
-    SELECT d.id, d.token, d.lane, d.attempt, t.max_attempts, d.process_at, t.timeout,
-           t.payload::text, d.excused, coalesce(t.expires_at <= {schema}.clock(), false),
-           n.queue, n.kind, n.priority
-    FROM leased d JOIN {schema}.lane n ON n.id = d.lane CROSS JOIN LATERAL (
-        SELECT b.max_attempts, b.timeout, b.payload, b.expires_at FROM {schema}.task b WHERE b.id = d.id OFFSET 0
-    ) AS t;
+    SELECT b.*, n.queue, n.kind, n.priority
+    FROM gathered g CROSS JOIN LATERAL {schema}.leased_1(
+        g.ids, g.tokens, g.lanes, g.attempts, g.process_at, g.excused
+    ) AS b JOIN {schema}.lane n ON n.id = b.o_lane WHERE g.ids IS NOT NULL;
 END $$;
 
 -- As bury_1, but what had not begun is put back as if it had not been claimed. If one alone had begun,
