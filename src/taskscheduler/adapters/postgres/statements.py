@@ -257,39 +257,18 @@ SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
 FROM {schema}.worker ORDER BY id"""
 
 RESCUE: Final = """
-WITH held AS MATERIALIZED (
-    SELECT l.*, a.alone, a.alone AND l.attempt - l.excused
-           >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up
-    FROM (
-        SELECT count(*) = 1 AS alone FROM {schema}.live WHERE worker_id = %(worker_id)s
-    ) AS a CROSS JOIN {schema}.live l JOIN {schema}.task t ON t.id = l.id
-    JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
-    WHERE l.worker_id = %(worker_id)s
-    FOR UPDATE OF l
-), back AS (
-    UPDATE {schema}.live SET worker_id = NULL, token = NULL, started_at = NULL,
-        process_at = {schema}.clock(),
-        excused = excused + CASE WHEN (SELECT alone FROM held LIMIT 1) THEN 0 ELSE 1 END
-    WHERE id IN (SELECT id FROM held WHERE NOT used_up)
-), gone AS (
-    DELETE FROM {schema}.live WHERE id IN (SELECT id FROM held WHERE used_up)
-), ended AS (
-    INSERT INTO {schema}.finished
-        (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
-    SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused,
-           3
-    FROM held WHERE used_up
-), told AS (
-    INSERT INTO {schema}.attempt
-        (id, token, number, started_at, finished_at, worker_id, outcome, error_type, error_message)
-    SELECT id, token, attempt, started_at, {schema}.clock(), worker_id,
-           CASE WHEN used_up THEN 'fail' ELSE 'rescue' END, %(error_type)s, %(error_message)s
-    FROM held
-)
-SELECT id FROM held"""
+SELECT {schema}.rescue_1(ARRAY[%(worker_id)s::bigint], %(granted)s::smallint, %(error_type)s,
+                         %(error_message)s)"""
 
+# A worker's row and its leases go together, so there are none, unless something else than a worker
+# had its hands in the tables: a claim above READ COMMITTED, which did not see that its worker had
+# been struck out, or a table that was restored alone. Numbers of workers are not given twice.
 RESCUE_ORPHANS: Final = """
-SELECT {schema}.rescue_orphans_1(%(granted)s::smallint, %(error_type)s, %(error_message)s)"""
+SELECT {schema}.rescue_1(ARRAY(
+    SELECT DISTINCT l.worker_id FROM {schema}.live l
+    WHERE l.worker_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM {schema}.worker w WHERE w.id = l.worker_id)
+), %(granted)s::smallint, %(error_type)s, %(error_message)s)"""
 
 DROP_EXPIRED_REQUESTS: Final = """
 DELETE FROM {schema}.idempotency_key WHERE key IN (
