@@ -294,6 +294,9 @@ BURY: Final = """
 SELECT {schema}.bury_2(%(worker_id)s::bigint, %(beats)s::bigint, %(granted)s::smallint,
                        %(error_type)s, %(error_message)s)"""
 
+# A worker's row and its leases go together, so there are none, unless something else than a worker
+# had its hands in the tables: a claim above READ COMMITTED, which did not see that its worker had
+# been struck out, or a table that was restored alone. Numbers of workers are not given twice.
 RESCUE_ORPHANS: Final = """
 SELECT {schema}.rescue_orphans_2(%(granted)s::smallint, %(error_type)s, %(error_message)s)"""
 

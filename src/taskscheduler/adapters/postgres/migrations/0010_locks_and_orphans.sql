@@ -87,39 +87,32 @@ BEGIN
     END IF;
 END $$;
 
--- Rescue what is leased to workers that are in no registry; return the ids of the tasks.
+-- Rescue what is leased to workers that have been struck out; return the ids of the tasks.
 --
--- A worker's row and its leases go together, so there are none, unless something else than a worker
--- had its hands in the tables: a claim above READ COMMITTED, which did not see that its worker had been
--- struck out, or a table that was restored alone. Numbers of workers are not given twice, so one that
--- is missing stays missing; a lease that has passed on meanwhile is another worker's, and is left alone.
-CREATE FUNCTION {schema}.rescue_orphans_1(p_granted smallint, p_type text, p_message text)
-RETURNS SETOF uuid LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+-- Nobody is waited for: what another is changing is found by the next look for orphans. A lease that
+-- has passed on by then is another worker's, and is left alone.
+CREATE FUNCTION {schema}.rescue_1(
+    p_workers bigint[], p_granted smallint, p_type text, p_message text
+) RETURNS SETOF uuid LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 DECLARE
-    v_workers bigint[];
     v_ids uuid[];
 BEGIN
-    v_workers := ARRAY(
-        SELECT DISTINCT l.worker_id FROM {schema}.live l
-        WHERE l.worker_id IS NOT NULL
-          AND NOT EXISTS (SELECT FROM {schema}.worker w WHERE w.id = l.worker_id)
-    );
-    IF v_workers = '{{}}' THEN
-        RETURN;
-    END IF;
     v_ids := ARRAY(
         SELECT l.id FROM {schema}.live l
-        WHERE l.worker_id = ANY (v_workers) ORDER BY l.id FOR UPDATE SKIP LOCKED
+        WHERE l.worker_id = ANY (p_workers) ORDER BY l.id FOR UPDATE SKIP LOCKED
     );
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT l.*, count(*) OVER of_worker = 1 AS alone, count(*) OVER of_worker = 1
+        SELECT l.*, c.number = 1 AS alone, c.number = 1
                AND l.attempt - l.excused >= coalesce(t.max_attempts, k.max_attempts, p_granted)
                AS used_up
         FROM {schema}.live l JOIN {schema}.task t ON t.id = l.id AND t.id = ANY (v_ids)
         JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
+        JOIN (
+            SELECT o.worker_id, count(*) AS number FROM {schema}.live o
+            WHERE o.worker_id = ANY (p_workers) GROUP BY o.worker_id
+        ) AS c ON c.worker_id = l.worker_id
         WHERE l.id = ANY (v_ids)
-        WINDOW of_worker AS (PARTITION BY l.worker_id)
     ), back AS (
         UPDATE {schema}.live l
         SET worker_id = NULL, token = NULL, started_at = NULL, process_at = {schema}.clock(),

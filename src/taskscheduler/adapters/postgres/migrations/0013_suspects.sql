@@ -300,7 +300,7 @@ FROM judged WHERE had_begun$rescue$, v_schema) USING v_ids, v_alone, p_granted, 
     RETURN QUERY SELECT unnest(v_ids);
 END $$;
 
--- As rescue_orphans_1, but judged as bury_2 judges.
+-- Rescue what is leased to workers that are in no registry, and judge it as bury_2 does.
 CREATE FUNCTION {schema}.rescue_orphans_2(p_granted smallint, p_type text, p_message text)
 RETURNS SETOF uuid LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 DECLARE
