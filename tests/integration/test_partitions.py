@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from taskscheduler.adapters.postgres import partitions
 from taskscheduler.adapters.postgres.database import Database
@@ -190,7 +191,7 @@ def stranger(tables: Tables, postgres_url: str) -> Iterator[str]:
             "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}",
         ):
             connection.execute(sql.SQL(statement).format(role=role, schema=schema))
-        yield psycopg.conninfo.make_conninfo(postgres_url, user=name, password="p")  # noqa: S106
+        yield make_conninfo(postgres_url, user=name, password="p")  # noqa: S106
         connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
 
