@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 
 from taskscheduler import InvalidTask, NewTask, Scheduler, TaskId
+from taskscheduler.adapters import system
 from taskscheduler.adapters.system import new_task_id
 from taskscheduler.application.watching import Watch, Watched
 from taskscheduler.domain.change import WATCHED_MAX
@@ -88,6 +90,20 @@ async def test_a_thousand_ids_that_bear_no_time_blind_no_watcher() -> None:
         after = await scheduler.schedule("mail")
         assert {state.id for state in (await watch.look()).changed} == {before, after}
         assert [task.id for task in await scheduler.list()][:2] == [after, before]
+
+
+def test_after_a_clock_that_was_ahead_ids_are_of_today_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What makes them remembers the latest time that it has seen."""
+    stuck = UUID(int=new_task_id().int + (40 * 86_400_000 << 80))
+    monkeypatch.setattr(system, "uuid7", lambda: stuck)
+    before_ms = time.time_ns() // 1_000_000
+    ids = [new_task_id() for _ in range(100)]
+    assert len(set(ids)) == len(ids)
+    for each in ids:
+        assert before_ms <= each.int >> 80 <= time.time_ns() // 1_000_000
+        assert (each.version, each.variant) == (7, RFC_4122)
 
 
 def test_spans_go_through_all_ids_once() -> None:
