@@ -310,21 +310,34 @@ class Worker:
         return [suspect]
 
     async def _wait_for_work(self, listener: Listener) -> None:
-        # Draining ends on the whole truth only.
-        due = await self._store.tasks.next_due(self._subscription, roughly=not self._draining)
-        wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
-        if due is not None:
-            wait_s = min(wait_s, due.total_seconds())
-        if wait_s <= 0:
-            return
-        if self._draining and not self._slots.tokens and not self._outbox.backlog:
-            self._stopping.set()
-            return
+        """Return when there is something to claim, or another reason to go on; poll meanwhile."""
+        while True:
+            # Draining ends on the whole truth only.
+            due = await self._store.tasks.next_due(self._subscription, roughly=not self._draining)
+            wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
+            is_timed = due is not None and due.total_seconds() <= wait_s
+            if due is not None and is_timed:
+                wait_s = due.total_seconds()
+            if wait_s <= 0:
+                return
+            if self._draining and not self._slots.tokens and not self._outbox.backlog:
+                self._stopping.set()
+                return
+            heard = await self._wait(listener, wait_s)
+            # After a poll interval it is asked again, and claimed only if something is due.
+            if heard or is_timed or self._draining or self._stopping.is_set():
+                return
+            if self._unsure or self._membership.worker_id is None:
+                return
+
+    async def _wait(self, listener: Listener, wait_s: float) -> bool:
+        """Wait for a hint, or to be stopped, or drained; tell whether a hint came."""
         heard = asyncio.create_task(listener.wait(wait_s))
         stopped = asyncio.create_task(self._stopping.wait())
         drained = [asyncio.create_task(self._changed.wait())] if self._draining else []
         try:
             await asyncio.wait([heard, stopped, *drained], return_when=asyncio.FIRST_COMPLETED)
+            return heard.done() and heard.result()
         finally:
             for waiter in (heard, stopped, *drained):
                 waiter.cancel()
