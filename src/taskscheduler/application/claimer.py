@@ -189,24 +189,45 @@ class Claimer:
         return leases
 
     async def _wait_for_work(self, listener: Listener) -> None:
-        # Draining ends on the whole truth only.
-        due = await self._store.tasks.next_due(self._subscription, roughly=not self._draining)
-        wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
-        if due is not None:
-            wait_s = min(wait_s, due.total_seconds())
-        if wait_s <= 0:
-            return
-        if self._draining and not self._holds_something():
-            if await self._look_for_suspects() is None:
-                self.stopping.set()
-            return
+        """Return when there is something to claim, or another reason to go on; poll meanwhile."""
+        while True:
+            # Draining ends on the whole truth only.
+            due = await self._store.tasks.next_due(self._subscription, roughly=not self._draining)
+            wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
+            is_timed = due is not None and due.total_seconds() <= wait_s
+            if due is not None and is_timed:
+                wait_s = due.total_seconds()
+            if wait_s <= 0:
+                return
+            if self._draining and not self._holds_something():
+                if await self._look_for_suspects() is None:
+                    self.stopping.set()
+                return
+            heard = await self._wait(listener, wait_s)
+            # After a poll interval it is asked again, and claimed only if something is due.
+            if heard or is_timed or self._has_reason_to_go_on():
+                return
+
+    def _has_reason_to_go_on(self) -> bool:
+        return (
+            self._draining
+            or self._unsure
+            or self.stopping.is_set()
+            or self.suspects is not None
+            or self._suspicion.should_look()
+            or self._membership.worker_id is None
+        )
+
+    async def _wait(self, listener: Listener, wait_s: float) -> bool:
+        """Wait for a hint, or to be stopped, or for the last handler; tell whether a hint came."""
         heard = asyncio.create_task(listener.wait(wait_s))
-        waiters = [heard, asyncio.create_task(self.stopping.wait())]
+        waiters: list[asyncio.Task[bool]] = [heard, asyncio.create_task(self.stopping.wait())]
         if self._draining or self.suspects is not None:
             # Then it matters when the last handler ends.
             waiters.append(asyncio.create_task(self._changed.wait()))
         try:
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+            return heard.done() and heard.result()
         finally:
             for waiter in waiters:
                 waiter.cancel()

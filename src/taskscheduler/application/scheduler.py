@@ -11,6 +11,7 @@ from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
 from taskscheduler.application.preparing import Prepared, encode_payload, time_after, times_of
+from taskscheduler.application.quotas import Quotas
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
@@ -88,6 +89,8 @@ class Scheduler:
         self.tracing = tracing
         self._single = GroupCommit(store.tasks) if commits is None else commits
         self._by: Caller | None = None
+        self.quotas = Quotas(store)
+        """What callers may store, where they have quotas."""
         self._stack = AsyncExitStack()
         self._known: frozenset[str] = frozenset()
 

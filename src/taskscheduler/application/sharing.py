@@ -42,6 +42,8 @@ class Shared(Generic[Question, Answer]):
     async def _after(self, present: asyncio.Task[Answer] | None, question: Question) -> Answer:
         if present is not None:
             await asyncio.wait([present])
+            # Those who have just been told may ask again at once: they come along.
+            await asyncio.sleep(0)
             self._begin(question, self._next.pop(question))
         try:
             return await self._look(question)

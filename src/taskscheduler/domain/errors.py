@@ -227,6 +227,14 @@ class Forbidden(TaskSchedulerError):
     """The caller is known, and may not do this."""
 
 
+class QuotaUsedUp(Forbidden):
+    """The caller may not keep more, until some of what it keeps has gone."""
+
+
+class TooMuchWaiting(TaskSchedulerError):
+    """Of the caller's tasks too many wait, or too large ones, to store more at present."""
+
+
 class InvalidHandler(TaskSchedulerError):
     """A function cannot be registered as a handler."""
 

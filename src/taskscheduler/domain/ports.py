@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
+    from taskscheduler.domain.quota import Quota, Usage
     from taskscheduler.domain.retention import Expiry, RetentionPolicy
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.schema import SchemaVersion
@@ -607,6 +608,14 @@ class Gauge(Protocol):
 
         Of one queue, kind and priority up to ``exact_up_to`` due and as many scheduled tasks are
         counted; where there are more, the number is an estimate, and never below that.
+        """
+        ...
+
+    async def usage(self, prefix: str, *, up_to: Quota) -> Usage:
+        """Count what the queues hold whose names begin with ``prefix``.
+
+        Only what ``up_to`` limits is counted, and no further than one more than that. The size of
+        very many payloads is reckoned from that of some.
         """
         ...
 

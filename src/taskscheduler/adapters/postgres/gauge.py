@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from taskscheduler.adapters.postgres.usage import UsageOf
 from taskscheduler.domain.census import Census, QueueDepth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.quota import Quota, Usage
 
 LANES_MAX: Final = 2_000
 """More lanes in which tasks wait than this are not looked into: a look must not take seconds."""
@@ -64,6 +66,7 @@ class PostgresGauge:
         """Look through ``database``."""
         self._database = database
         self._now = database.sql(NOW)
+        self._usage = UsageOf(database)
         self._count = database.sql(COUNT)
         self._names = database.sql(NAMES)
         self._guess_due = database.sql(GUESS_DUE)
@@ -99,6 +102,10 @@ class PostgresGauge:
                 )
                 queues[queue] = here if queue not in queues else both(queues[queue], here)
         return Census(now=now.astimezone(UTC), queues=queues, left_out=left_out)
+
+    async def usage(self, prefix: str, *, up_to: Quota) -> Usage:
+        """See ``Gauge.usage``."""
+        return await self._usage(prefix, up_to)
 
     def connections(self) -> Mapping[str, int]:
         """See ``Gauge.connections``."""

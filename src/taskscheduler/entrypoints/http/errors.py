@@ -31,6 +31,7 @@ from taskscheduler.domain.errors import (
     TaskNotFound,
     TaskSchedulerError,
     TooManyWatchers,
+    TooMuchWaiting,
     UnknownKind,
 )
 from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
+LATER: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 
 STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -50,6 +52,7 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     InvalidKey: HTTPStatus.BAD_REQUEST,
     KeyNotFound: HTTPStatus.NOT_FOUND,
     Forbidden: HTTPStatus.FORBIDDEN,
+    TooMuchWaiting: HTTPStatus.TOO_MANY_REQUESTS,
     TaskNotFound: HTTPStatus.NOT_FOUND,
     TaskExists: HTTPStatus.CONFLICT,
     TaskChanged: HTTPStatus.PRECONDITION_FAILED,
@@ -164,9 +167,7 @@ def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
         detail=detail,
         **more,
     )
-    headers = (
-        {"Retry-After": str(RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
-    )
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in LATER else {}
     return Response(encode(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

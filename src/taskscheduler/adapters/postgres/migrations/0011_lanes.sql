@@ -245,3 +245,10 @@ BEGIN
     )
     SELECT step.lane, step.process_at FROM step;
 END $$;
+
+-- The most that the queues which a key reaches may hold; NULL: as much as there is room for.
+ALTER TABLE {schema}.api_key
+    ADD COLUMN queues_max bigint,
+    ADD COLUMN waiting_max bigint,
+    ADD COLUMN waiting_bytes_max bigint,
+    ADD COLUMN schedules_max bigint;
