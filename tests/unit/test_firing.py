@@ -65,7 +65,7 @@ async def test_a_fire_comes_at_its_time(
     schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
 ):
     start = manual_clock.now()
-    await schedules.put(hourly(payload=b"7"))
+    await schedules.put(hourly(payload_json=b"7"))
     assert await firing.turn() == HOUR
     manual_clock.advance(HOUR - TICK)
     assert await firing.turn() == TICK
@@ -455,7 +455,7 @@ async def test_a_worker_fires_and_runs_in_one_turn(
         ran.append(number)
 
     worker = Worker(scheduler, handlers)
-    await schedules.put(hourly(payload=b"7", overlap=Overlap.SKIP))
+    await schedules.put(hourly(payload_json=b"7", overlap=Overlap.SKIP))
     assert await worker.turn() == 0
     for _ in range(3):
         manual_clock.advance(HOUR)

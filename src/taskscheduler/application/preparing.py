@@ -116,3 +116,11 @@ def encode_payload(payload: object) -> bytes:
         return msgspec.json.encode(payload)
     except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidTask("payload", f"has no JSON form: {error}") from error
+
+
+def require_json(text: bytes) -> None:
+    """Check that ``text`` is JSON. Raises InvalidTask."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidTask("payload", f"is no JSON text: {error}") from error
