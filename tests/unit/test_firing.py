@@ -21,6 +21,7 @@ from taskscheduler.domain.errors import InvalidSchedule, StoreUnavailable
 from taskscheduler.domain.fire import Due
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
 from taskscheduler.testing.faults import Faulty
+from tests.fire_storm import require_each_once, storm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -501,3 +502,13 @@ async def test_a_running_worker_fires_by_itself():
         assert task.execute_at == made.created_at + timedelta(seconds=1)
         assert task.started_at is not None
         assert task.started_at >= task.execute_at
+
+
+# -- all at once -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_in_a_storm_each_time_fires_once(
+    seed: int, scheduler: Scheduler, manual_clock: ManualClock
+):
+    require_each_once(await storm(scheduler, manual_clock, seed))
