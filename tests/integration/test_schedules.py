@@ -21,6 +21,8 @@ from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.application.firing import Firing
 from taskscheduler.domain.errors import ScheduleUnread
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, key_of
+from taskscheduler.testing.postgres import PostgresClock, postgres_store
+from tests.fire_storm import require_each_once, storm
 from tests.integration.processes import Programs, eventually, every_task
 
 if TYPE_CHECKING:
@@ -321,3 +323,11 @@ def test_a_worker_that_stands_still_stops_no_schedule(
     for times in fired.values():
         times.sort()
         assert {later - earlier for earlier, later in pairwise(times)} == {SECOND}
+
+
+@pytest.mark.parametrize("seed", [2, 8])
+async def test_in_a_storm_each_time_fires_once(postgres_url: str, schema: str, seed: int):
+    """Workers die, schedules are edited, clocks are set; see ``tests/fire_storm.py``."""
+    with PostgresClock(postgres_url, schema) as clock:
+        async with postgres_store(postgres_url, schema, clock) as store:
+            require_each_once(await storm(Scheduler(store), clock, seed))

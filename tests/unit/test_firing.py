@@ -21,6 +21,7 @@ from taskscheduler.domain.errors import InvalidSchedule, StoreUnavailable
 from taskscheduler.domain.fire import Due
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
 from taskscheduler.testing.faults import Faulty
+from tests.fire_storm import require_each_once, storm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ async def test_a_fire_comes_at_its_time(
     schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
 ):
     start = manual_clock.now()
-    await schedules.put(hourly(payload=b"7"))
+    await schedules.put(hourly(payload_json=b"7"))
     assert await firing.turn() == HOUR
     manual_clock.advance(HOUR - TICK)
     assert await firing.turn() == TICK
@@ -455,7 +456,7 @@ async def test_a_worker_fires_and_runs_in_one_turn(
         ran.append(number)
 
     worker = Worker(scheduler, handlers)
-    await schedules.put(hourly(payload=b"7", overlap=Overlap.SKIP))
+    await schedules.put(hourly(payload_json=b"7", overlap=Overlap.SKIP))
     assert await worker.turn() == 0
     for _ in range(3):
         manual_clock.advance(HOUR)
@@ -501,3 +502,13 @@ async def test_a_running_worker_fires_by_itself():
         assert task.execute_at == made.created_at + timedelta(seconds=1)
         assert task.started_at is not None
         assert task.started_at >= task.execute_at
+
+
+# -- all at once -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_in_a_storm_each_time_fires_once(
+    seed: int, scheduler: Scheduler, manual_clock: ManualClock
+):
+    require_each_once(await storm(scheduler, manual_clock, seed))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from taskscheduler import Scheduler
@@ -89,7 +91,7 @@ async def tasks_of(scheduler: Scheduler) -> list[Task]:
         ({"priority": 10}, "priority"),
         ({"max_attempts": 0}, "max_attempts"),
         ({"timeout": timedelta(0)}, "timeout_s"),
-        ({"payload": b"1" * 2_000_000}, "payload"),
+        ({"payload_json": b"1" * 2_000_000}, "payload"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_by_its_field(fields: dict[str, Any], field: str):
@@ -131,10 +133,10 @@ async def test_another_definition_takes_its_place(schedules: Schedules, manual_c
 
 
 async def test_what_is_edited_leaves_the_rest(schedules: Schedules, manual_clock: ManualClock):
-    await schedules.put(hourly(payload=b"1"))
+    await schedules.put(hourly(payload_json=b"1"))
     edited = await schedules.edit("hourly", every=timedelta(minutes=5), priority=1)
     assert edited.definition == hourly(
-        payload=b"1", cron=None, every=timedelta(minutes=5), priority=1
+        payload_json=b"1", cron=None, every=timedelta(minutes=5), priority=1
     )
     assert edited.next_fire_at == manual_clock.now() + timedelta(minutes=5)
     assert (await schedules.edit("hourly", cron="@daily")).definition.every is None
@@ -163,7 +165,7 @@ async def test_a_pause_stays_until_it_is_resumed(
 async def test_a_trigger_stores_a_task_for_now(
     schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
 ):
-    await schedules.put(hourly(payload=b"7", queue="letters"))
+    await schedules.put(hourly(payload_json=b"7", queue="letters"))
     await schedules.pause("hourly")
     ids = [await schedules.trigger("hourly"), await schedules.trigger("hourly")]
     tasks = await tasks_of(scheduler)
@@ -291,7 +293,7 @@ async def test_a_schedule_may_be_ended(schedules: Schedules, manual_clock: Manua
 
 
 OTHERS: list[dict[str, Any]] = [
-    {"payload": b"2"},
+    {"payload": 2},
     {"kind": "fax"},
     {"queue": "letters"},
     {"priority": 0},
@@ -331,3 +333,78 @@ async def test_another_rule_leaves_what_is_due(
     await firing.turn()
     tens = [start + HOUR * 3 + timedelta(minutes=minutes) for minutes in (10, 20)]
     assert [task.execute_at for task in await tasks_of(scheduler)] == [start + HOUR, *tens]
+
+
+# -- payloads --------------------------------------------------------------------------------------
+
+
+class Letter(msgspec.Struct):
+    """A payload with a type of its own."""
+
+    to: str
+    at: date
+
+
+@dataclass
+class Parcel:
+    """Another."""
+
+    weight: float
+
+
+@pytest.mark.parametrize(
+    ("payload", "json"),
+    [
+        (None, b"null"),
+        ({"to": "zoe", "n": [1, None]}, b'{"to":"zoe","n":[1,null]}'),
+        ("text", b'"text"'),
+        (
+            Letter("zoe", datetime(2026, 1, 1, tzinfo=UTC)),
+            b'{"to":"zoe","at":"2026-01-01T00:00:00Z"}',
+        ),
+        (Parcel(1.5), b'{"weight":1.5}'),
+    ],
+)
+async def test_a_payload_is_an_object_in_and_out(
+    schedules: Schedules, scheduler: Scheduler, payload: object, json: bytes
+):
+    made, _ = await schedules.put(hourly(payload=payload))
+    assert made.definition.payload_json == json
+    assert made.definition.payload == msgspec.json.decode(json)
+    assert await schedules.put(hourly(payload=payload)) == (made, False)
+    assert await schedules.put(hourly(payload_json=json)) == (made, False)
+    other = await schedules.edit("hourly", payload=[payload])
+    assert other.definition.payload_json == b"[" + json + b"]"
+    assert await schedules.edit("hourly", payload_json=json) != other
+    (await schedules.trigger("hourly"))
+    (task,) = await scheduler.list(TaskQuery())
+    assert task.payload == json
+
+
+async def test_json_text_is_kept_to_the_letter(schedules: Schedules):
+    made, _ = await schedules.put(hourly(payload_json=b'{"a":  1.10, "a": 2}'))
+    assert made.definition.payload_json == b'{"a":  1.10, "a": 2}'
+    assert made.definition.payload == {"a": 2}
+    changed = await schedules.edit("hourly", priority=1)
+    assert changed.definition.payload_json == made.definition.payload_json
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"payload": b"{}"},
+        {"payload": object()},
+        {"payload": "\ud800"},
+        {"payload": "x" * 1024 * 1024},
+        {"payload_json": b"{"},
+        {"payload_json": b""},
+        {"payload_json": b'"\xff"'},
+        {"payload_json": b"[" * 100_000},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_what_is_no_payload_is_refused(schedules: Schedules, fields: dict[str, Any]):
+    with pytest.raises(InvalidTask) as refused:
+        await schedules.put(hourly(**fields))
+    assert refused.value.field == "payload"
+    assert await schedules.list() == []

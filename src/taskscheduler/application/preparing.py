@@ -133,3 +133,11 @@ def time_after(delay: timedelta) -> datetime:
 def encode_payload(payload: object) -> bytes:
     """Return ``payload`` as JSON text. Raises InvalidTask."""
     return encode(payload)
+
+
+def require_json(text: bytes) -> None:
+    """Check that ``text`` is JSON. Raises InvalidTask."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidTask("payload", f"is no JSON text: {error}") from error

@@ -7,11 +7,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.application.planning import zone_data_of
+from taskscheduler.application.preparing import encode_payload, require_json
 from taskscheduler.application.timetable import Timetable
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
     Forbidden,
     InvalidSchedule,
+    InvalidTask,
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
@@ -69,6 +71,7 @@ class Schedules:
             Forbidden: the caller does not reach its queue.
             ScheduleExists: the name is taken by one that the caller does not reach.
         """
+        definition = _with_json(definition)
         for _ in range(RACES_MAX):
             try:
                 return await self.make(definition), True
@@ -85,6 +88,7 @@ class Schedules:
 
     async def make(self, definition: NewSchedule) -> Schedule:
         """Make a schedule. Raises InvalidSchedule, Forbidden, ScheduleExists."""
+        definition = _with_json(definition)
         self._require_reach(definition)
         now = await self._store.schedules.now()
         next_fire_at = _first(definition, now, made_at=now)
@@ -126,7 +130,7 @@ class Schedules:
                 changes.setdefault(other, None)
 
         def edited(old: Schedule, now: datetime) -> Schedule:
-            return _redefined(replace(old.definition, **changes))(old, now)
+            return _redefined(_with_json(replace(old.definition, **changes)))(old, now)
 
         return await self._change(name, Action.SCHEDULE_CHANGED, edited)
 
@@ -203,6 +207,18 @@ class Schedules:
         if self._by is not None and not self._by.may_use(definition.queue):
             message = f"this key reaches only queues that begin with {self._by.queue_prefix!r}"
             raise Forbidden(message)
+
+
+def _with_json(definition: NewSchedule) -> NewSchedule:
+    """Return ``definition`` with its payload as JSON text. Raises InvalidSchedule."""
+    try:
+        encoded = definition.encoded(encode_payload)
+        require_json(encoded.payload_json)
+    except InvalidSchedule:
+        raise
+    except InvalidTask as error:
+        raise InvalidSchedule(error.field, error.reason) from error
+    return encoded
 
 
 def _redefined(definition: NewSchedule) -> Callable[[Schedule, datetime], Schedule]:

@@ -452,7 +452,9 @@ class ScheduleRepository(Protocol):
         """Say that schedules are watched: somebody with a clock and a worker looks at them now.
 
         Whoever says so for the first time after more than ``GRACE`` ends an outage: from then on
-        ``Taken.watched_since`` is now. Those who say it within ``WATCH_EVERY`` of another need not.
+        ``Taken.watched_since`` is now. A clock that is set back begins no outage, and one that was
+        ahead when the last one ended leaves the last ``GRACE`` watched. Those who say it within
+        ``WATCH_EVERY`` of another need not.
         """
         ...
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Required, TypedDict, Unpack
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
@@ -21,7 +22,7 @@ from taskscheduler.domain.task import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from taskscheduler.domain.fire import Fire
 
@@ -33,6 +34,8 @@ GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
 ``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
+NOTHING: Final[object] = object()
+"""In place of a payload where none was given; None is one."""
 
 
 class CatchUp(StrEnum):
@@ -53,25 +56,35 @@ class Overlap(StrEnum):
     SKIP = "skip"
 
 
+class ScheduleFields(TypedDict, total=False):
+    """The fields of ``NewSchedule`` but for ``payload``."""
+
+    name: Required[str]
+    kind: Required[str]
+    cron: str | None
+    every: timedelta | None
+    time_zone: str
+    payload_json: bytes
+    queue: str
+    priority: int
+    max_attempts: int | None
+    timeout: timedelta | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    catch_up: CatchUp
+    overlap: Overlap
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewSchedule:
-    """A schedule as its author asks for it.
-
-    It fires by ``cron``, five fields or six with the seconds first, on the clocks of
-    ``time_zone``, an IANA name; or ``every`` so often, counted from ``starts_at``, or else from
-    when the schedule was made. ``starts_at`` and ``ends_at`` are aware, and the times between
-    which it fires, both included. The rest is as in ``NewTask``.
-
-    Raises:
-        InvalidSchedule: a field cannot be stored.
-    """
+class _Definition:
+    """What is kept of a ``NewSchedule``."""
 
     name: str
     kind: str
     cron: str | None = None
     every: timedelta | None = None
     time_zone: str = "UTC"
-    payload: bytes = b"null"
+    payload_json: bytes = b"null"
     queue: str = QUEUE_DEFAULT
     priority: int = PRIORITY_DEFAULT
     max_attempts: int | None = None
@@ -122,7 +135,7 @@ class NewSchedule:
         return NewTask(
             id=task_id,
             kind=self.kind,
-            payload=self.payload,
+            payload=self.payload_json,
             execute_at=fire_at,
             queue=self.queue,
             priority=self.priority,
@@ -130,6 +143,47 @@ class NewSchedule:
             timeout=self.timeout,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
         )
+
+
+class NewSchedule(_Definition):
+    """A schedule as its author asks for it.
+
+    It fires by ``cron``, five fields or six with the seconds first, on the clocks of
+    ``time_zone``, an IANA name; or ``every`` so often, counted from ``starts_at``, or else from
+    when the schedule was made. ``starts_at`` and ``ends_at`` are aware, and the times between
+    which it fires, both included. ``payload`` is anything that has a JSON form; who has that form
+    already gives it as ``payload_json`` instead, and it is kept to the letter. The rest is as in
+    ``NewTask``.
+
+    Raises:
+        InvalidSchedule: a field cannot be stored.
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self, *, payload: object = NOTHING, **fields: Unpack[ScheduleFields]) -> None:
+        """Check each field."""
+        if isinstance(payload, bytes | bytearray | memoryview):
+            raise InvalidSchedule("payload", "must not be bytes: give JSON text as payload_json")
+        if payload is not NOTHING:
+            fields.pop("payload_json", None)  # that of the one that this is a copy of
+        super().__init__(**fields)
+        object.__setattr__(self, "_given", payload)
+
+    @property
+    def payload(self) -> object:
+        """The payload as it was given, or else as it is read from its JSON form."""
+        given: object = getattr(self, "_given", NOTHING)
+        return json.loads(self.payload_json) if given is NOTHING else given
+
+    def encoded(self, encode: Callable[[object], bytes]) -> NewSchedule:
+        """Return the schedule with its payload in JSON form.
+
+        Raises:
+            InvalidSchedule: the payload has none, or is too large.
+        """
+        given: object = getattr(self, "_given", NOTHING)
+        return self if given is NOTHING else replace(self, payload_json=encode(given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import ScheduleChanged, ScheduleExists, ScheduleNotFound
-from taskscheduler.domain.fire import TAKE, WATCH_EVERY, Due, Fired, Outlook, Taken, Waiting
+from taskscheduler.domain.fire import TAKE, Due, Fired, Outlook, Taken, Waiting
 from taskscheduler.domain.schedule import GRACE, Overlap
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ class MemoryScheduleRepository:
     async def watch(self) -> None:
         """See ``ScheduleRepository.watch``."""
         now = self._state.now()
-        if not -WATCH_EVERY <= now - self._looked_at <= GRACE:
+        if now - self._looked_at > GRACE:
             self._watched_since = now
+        elif self._watched_since > now:
+            self._watched_since = now - GRACE
         self._looked_at = now
 
     async def take(

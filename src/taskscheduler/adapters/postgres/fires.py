@@ -59,9 +59,9 @@ WATCH: Final = """
 INSERT INTO {schema}.schedule_watch AS w (since, looked_at)
 VALUES ({schema}.clock(), {schema}.clock())
 ON CONFLICT (one) DO UPDATE SET looked_at = {schema}.clock(), since = CASE
-    WHEN w.looked_at BETWEEN {schema}.clock() - %(grace)s::interval
-                         AND {schema}.clock() + %(every)s::interval
-    THEN w.since ELSE {schema}.clock() END
+    WHEN w.looked_at < {schema}.clock() - %(grace)s::interval THEN {schema}.clock()
+    WHEN w.since <= {schema}.clock() THEN w.since
+    ELSE {schema}.clock() - %(grace)s::interval END
 WHERE w.looked_at NOT BETWEEN {schema}.clock() - %(every)s::interval AND {schema}.clock()"""
 COLUMNS: Final = """
 name, queue, cron, CASE WHEN fits THEN every END, time_zone,

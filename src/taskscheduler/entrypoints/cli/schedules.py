@@ -134,7 +134,7 @@ def put(
         cron=cron,
         every=None if every is None else o.span("--every", every),
         time_zone=time_zone,
-        payload=encode_payload(json_of(payload)),
+        payload_json=encode_payload(json_of(payload)),
         queue=queue,
         priority=priority,
         max_attempts=max_attempts,
@@ -264,7 +264,7 @@ def details_of(schedule: Schedule) -> list[str]:
     start, end = at_text(definition.starts_at), at_text(definition.ends_at)
     made, changed = at_text(schedule.created_at), at_text(schedule.changed_at)
     return [
-        f"payload: {definition.payload.decode()}",
+        f"payload: {definition.payload_json.decode()}",
         f"priority {definition.priority}  attempts {attempts}  timeout {timeout}",
         f"starts {start}  ends {end}",
         f"catch-up {definition.catch_up.value}  overlap {definition.overlap.value}",

@@ -153,7 +153,7 @@ class ScheduleMessage(Struct, kw_only=True):
             kind=definition.kind,
             queue=definition.queue,
             priority=definition.priority,
-            payload=msgspec.Raw(definition.payload),
+            payload=msgspec.Raw(definition.payload_json),
             cron=definition.cron,
             every_s=_seconds(definition.every),
             time_zone=definition.time_zone,
@@ -204,7 +204,7 @@ def fields_of(message: Struct) -> dict[str, Any]:
     }
     given.pop("name", None)
     if "payload" in given:
-        given["payload"] = encode_payload(given["payload"])
+        given["payload_json"] = encode_payload(given.pop("payload"))
     for wire, field in (("every_s", "every"), ("timeout_s", "timeout")):
         if wire in given:
             seconds: float | None = given.pop(wire)

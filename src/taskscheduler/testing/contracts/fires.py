@@ -82,7 +82,7 @@ class FiringContract(Contract):
         schedule = await add(
             store,
             clock,
-            payload=b'{"n":  1}',
+            payload_json=b'{"n":  1}',
             queue="letters",
             priority=2,
             max_attempts=4,
@@ -170,9 +170,9 @@ class FiringContract(Contract):
         self, store: Store, clock: ManualClock
     ) -> None:
         """It is what the task is stored with."""
-        schedule = await add(store, clock, payload=b"1")
+        schedule = await add(store, clock, payload_json=b"1")
         changed = schedule.redefine(
-            replace(schedule.definition, payload=b"2", priority=0),
+            replace(schedule.definition, payload_json=b"2", priority=0),
             now=clock.now(),
             next_fire_at=None,
         )

@@ -40,7 +40,7 @@ class KeepingContract(Contract):
             cron=None,
             every=timedelta(days=2, microseconds=7),
             time_zone="Europe/Berlin",
-            payload='{"an": ["ü", null, 1.5], "b":  "%s{schema}"}'.encode(),
+            payload_json='{"an": ["ü", null, 1.5], "b":  "%s{schema}"}'.encode(),
             queue="letters",
             priority=0,
             max_attempts=7,
