@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
+import msgspec
+
 from taskscheduler.application.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
