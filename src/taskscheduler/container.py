@@ -18,6 +18,8 @@ from taskscheduler.adapters.postgres.doctor import examine
 from taskscheduler.adapters.postgres.migrate import check as pending_migrations
 from taskscheduler.adapters.postgres.migrate import migrate as migrate_schema
 from taskscheduler.adapters.postgres.migrate import script as schema_script
+from taskscheduler.adapters.postgres.rights import Roles, grants_script
+from taskscheduler.adapters.postgres.rights import grant as grant_rights
 from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT, reach
 from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
 from taskscheduler.adapters.postgres.wakeups import channel_of
@@ -198,9 +200,12 @@ def embedded_postgres(data: Path) -> AbstractContextManager[EmbeddedPostgres]:
 __all__ = [
     "Container",
     "MemoryContainer",
+    "Roles",
     "embedded_postgres",
     "examine",
     "global_tracing",
+    "grant_rights",
+    "grants_script",
     "http_target_handlers",
     "migrate_schema",
     "otlp_tracing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -25,6 +26,7 @@ from taskscheduler.entrypoints.cli import (
     retention,
     schedules,
     schema,
+    secrets,
     services,
     tasks,
 )
@@ -99,8 +101,10 @@ def _commands(group: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 def load_environment() -> None:
     """Add to the environment what the ``.env`` file of this folder, or one above it, says.
 
+    Then come secrets that are in files of their own.
+
     Raises:
-        InvalidConfiguration: it cannot be read.
+        InvalidConfiguration: one of them cannot be read.
     """
     file = find_dotenv(usecwd=True)
     try:
@@ -108,6 +112,8 @@ def load_environment() -> None:
     except (OSError, ValueError) as error:
         message = f"{file} cannot be read: {error}"
         raise InvalidConfiguration(message) from None
+    secrets.read_files(os.environ)
+    secrets.learn_all(os.environ)
 
 
 def version(asked: bool) -> None:

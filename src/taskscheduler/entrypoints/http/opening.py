@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from taskscheduler.application.keys import Gate
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.access import Access, RateLimit
-from taskscheduler.entrypoints.http.hosts import Hosts
+from taskscheduler.entrypoints.http.hosts import Hosts, Proxies
 from taskscheduler.entrypoints.settings import AccessMode
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ def access_mode(settings: ApiSettings, listening: socket.socket) -> AccessMode:
         if origin != "*" and (ORIGIN.fullmatch(origin) is None or not urlsplit(origin).hostname):
             message = f"--cors-origin {origin!r} is no origin; expected such as https://example.org"
             raise InvalidConfiguration(message)
+    # What they are is asked for again later; what is wrong in them is said before anything begins.
+    hosts_of(mode, settings, listening)
+    Proxies.of(settings.trusted_proxies)
     return mode
 
 
