@@ -31,6 +31,7 @@ ORDER = [
     "dead rows",
     "oldest due",
     "workers",
+    "threads",
     "partitions",
     "schedules",
     "wake-ups",

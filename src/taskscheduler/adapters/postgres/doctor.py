@@ -196,6 +196,7 @@ class _Examination:
             if not any(queue in row[2] and kind in row[3] for row in live)
         ]
         found.append(c.judge_workers(len(live), len(workers) - len(live), unserved, due=bool(due)))
+        found.append(c.judge_threads({row[1]: row[12] for row in live}))
         return [*found, await self._partitions()]
 
     async def _schedules(self) -> c.Finding:
