@@ -140,7 +140,7 @@ TASKS = [
         TASK,
         "task",
         "revive grants no attempt",
-        "max_attempts=used + 1 if used_up else self.max_attempts",
+        "max_attempts=min(used + 1, MAX_ATTEMPTS_LIMIT) if used_up else self.max_attempts",
         "max_attempts=self.max_attempts",
     ),
     unit(
@@ -382,27 +382,33 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
     ),
     (
         "rescue for ever",
-        ">= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up",
-        "< 0 AS used_up",
+        "THEN h.attempt - h.excused >= h.granted OR h.attempt >= 32767",
+        "THEN h.attempt < 0",
         "the_last_attempt_is_final",
     ),
     (
         "rescue overlooks the task's own attempts",
-        ">= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up",
-        ">= coalesce(k.max_attempts, %(granted)s) AS used_up",
+        "coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS granted",
+        "coalesce(k.max_attempts, %(granted)s) AS granted",
         "the_last_attempt_is_final",
     ),
     (
         "rescue counts the excused",
-        "a.alone AND l.attempt - l.excused\n",
-        "a.alone AND l.attempt\n",
+        "THEN h.attempt - h.excused >= h.granted OR",
+        "THEN h.attempt >= h.granted OR",
         "excused_attempt_brings",
     ),
     (
         "rescue excuses nobody",
-        "THEN 0 ELSE 1 END",
-        "THEN 0 ELSE 0 END",
+        "AND NOT j.alone THEN 1 ELSE 0 END",
+        "AND NOT j.alone THEN 0 ELSE 0 END",
         "silent_workers_tasks",
+    ),
+    (
+        "rescue takes for begun what had not",
+        "l.excused = 0 OR l.begun IS NOT DISTINCT FROM l.token AS had_begun",
+        "true AS had_begun",
+        "had_begun",
     ),
 ]
 

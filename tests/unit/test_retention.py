@@ -115,7 +115,7 @@ async def completed(scheduler: Scheduler) -> Task:
     async def noop(_: Context) -> None: ...
 
     task_id = await scheduler.schedule("noop", {"a": 1})
-    assert await drain(scheduler, handlers) == 1
+    assert (await drain(scheduler, handlers)).attempts == 1
     return await scheduler.get(task_id)
 
 

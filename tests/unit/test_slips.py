@@ -193,7 +193,10 @@ async def test_a_reason_may_be_anything(
     status: TaskStatus,
     message: str,
 ) -> None:
-    task, (attempt,) = await bench.run(where(lambda _: fails(verdict())))
+    def speak(_: Context) -> Any:
+        return fails(verdict())
+
+    task, (attempt,) = await bench.run(where(speak))
     assert task.status is status
     assert attempt.error is not None
     assert attempt.error.message == message

@@ -114,14 +114,15 @@ class Worker:
             abandoned=lambda: self._threads.abandoned,
         )
         execution = Execution if self._tracing is None else partial(TracedExecution, self._tracing)
+        self._execution = execution(
+            scheduler,
+            handlers,
+            threads=self._threads,
+            random=random,
+            may_begin=self._membership.holds_its_leases,
+        )
         self._slots = Slots(
-            execution(
-                scheduler,
-                handlers,
-                threads=self._threads,
-                random=random,
-                may_begin=self._membership.holds_its_leases,
-            ),
+            self._execution,
             size=concurrency,
             on_settled=self._on_settled,
             may_begin=self._membership.trusts_its_leases,
@@ -228,6 +229,10 @@ class Worker:
         while ran := await self.turn():
             total += ran
         return total
+
+    def tell_of_errors(self, told: Callable[[BaseException], None]) -> None:
+        """Call ``told`` with whatever handlers raise that is no verdict. For tests."""
+        self._execution.on_raised = told
 
     async def leave(self) -> None:
         """Strike the worker out of the registry, after the last turn."""

@@ -261,6 +261,19 @@ def judge_workers(live: int, silent: int, unserved: list[str], *, due: bool) -> 
     )
 
 
+def judge_threads(abandoned: dict[str, int]) -> Finding:
+    """Judge the threads, by worker, that run on although their attempts have ended."""
+    found = ", ".join(f"{number} in {name}" for name, number in abandoned.items() if number)
+    return graded(
+        "threads",
+        Verdict.WARN if found else Verdict.OK,
+        f"abandoned: {found}" if found else "none is abandoned",
+        "plain functions did not end when they were told to: each keeps a thread, and what it holds",
+        "give what they wait for a timeout, let them look at context.cancelled, and restart the "
+        "worker",
+    )
+
+
 def judge_wakeups(why_not: str | None, took: timedelta, *, pooled: bool) -> Finding:
     """Judge a NOTIFY that was sent, and listened for, from here."""
     if why_not is None:

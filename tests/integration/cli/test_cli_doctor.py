@@ -39,6 +39,7 @@ ORDER = [
     "dead rows",
     "oldest due",
     "workers",
+    "threads",
     "partitions",
     "schedules",
     "wake-ups",

@@ -79,6 +79,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
      unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r (name)
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname !~ '_([0-9]{8}|default)$'
   AND (r.name = 'SELECT' OR c.relname NOT IN ('migration', 'place'))
+  AND c.relname <> 'api_key' -- a worker sees no keys
   AND NOT has_table_privilege(c.oid, r.name)
 UNION ALL
 SELECT 'USAGE on ' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -238,6 +239,7 @@ class _Examination:
             if not any(queue in row[2] and kind in row[3] for row in live)
         ]
         found.append(c.judge_workers(len(live), len(workers) - len(live), unserved, due=bool(due)))
+        found.append(c.judge_threads({row[1]: row[12] for row in live}))
         return [*found, await self._partitions()]
 
     async def _rights(self) -> list[c.Finding]:
