@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from taskscheduler import Scheduler, TaskQuery, TaskStatus
@@ -207,7 +208,8 @@ async def test_no_statement_locks_every_day(url: str, monkeypatch: pytest.Monkey
         for number in range(2, DAYS):
             for table in partitions.PARTITIONED:
                 day = today - timedelta(days=number)
-                await partitions._make(connection, SCHEMA, table, day)  # pyright: ignore[reportPrivateUsage]
+                make = sql.SQL(partitions.MAKE).format(schema=sql.Identifier(SCHEMA))
+                await connection.execute(make, [table, day, 0])
     monkeypatch.setattr(tasks, "COPIED_FROM", 50)
     counted = Counted(monkeypatch)
     async with Scheduler.postgres(url, schema=SCHEMA, pool_size=1) as scheduler:
