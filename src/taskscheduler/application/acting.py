@@ -13,6 +13,7 @@ from taskscheduler.domain.task import Idempotency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from taskscheduler.domain.access import Caller
@@ -80,10 +81,12 @@ class ActingScheduler(Scheduler):
             query = replace(query, queue_prefix=self._caller.queue_prefix)
         return [self._outward(task) for task in await super().list(query)]
 
-    async def attempts(self, task_id: UUID) -> Sequence[Attempt]:
+    async def attempts(
+        self, task_id: UUID, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
         """As ``Scheduler.attempts``."""
         await self._require_reach(task_id)
-        return await super().attempts(task_id)
+        return await super().attempts(task_id, before=before, limit=limit)
 
     async def why(self, task_id: UUID) -> Why:
         """As ``Scheduler.why``."""
@@ -95,10 +98,10 @@ class ActingScheduler(Scheduler):
         await self._require_reach(task_id)
         return self._outward(await super().cancel(task_id))
 
-    async def retry(self, task_id: UUID) -> Task:
+    async def retry(self, task_id: UUID, *, at: datetime | None = None) -> Task:
         """As ``Scheduler.retry``."""
         await self._require_reach(task_id)
-        return self._outward(await super().retry(task_id))
+        return self._outward(await super().retry(task_id, at=at))
 
     async def run_now(self, task_id: UUID) -> Task:
         """As ``Scheduler.run_now``."""

@@ -62,7 +62,7 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
 
 
 async def _not_due(store: Store, task: Task) -> Cause:
-    attempts = await store.board.attempts(task.id)
+    attempts = await store.board.attempts(task.id, limit=1)
     if attempts and attempts[-1].outcome is Event.RETRY:
         last = attempts[-1]
         error = "" if last.error is None else f" ({last.error.type}: {last.error.message})"

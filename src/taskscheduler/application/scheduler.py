@@ -15,7 +15,14 @@ from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
-from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
+from taskscheduler.domain.task import (
+    PRIORITY_DEFAULT,
+    QUEUE_DEFAULT,
+    Idempotency,
+    NewTask,
+    TaskId,
+    in_utc,
+)
 from taskscheduler.domain.worker import WorkerLoad
 
 if TYPE_CHECKING:
@@ -240,9 +247,15 @@ class Scheduler:
         """Return the tasks that match ``query``, newest first."""
         return await self.store.board.list(query or TaskQuery())
 
-    async def attempts(self, task_id: UUID) -> Sequence[Attempt]:
-        """Return the task's attempts so far, oldest first. Raises TaskNotFound."""
-        attempts = await self.store.board.attempts(TaskId(task_id))
+    async def attempts(
+        self, task_id: UUID, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
+        """Return the task's attempts so far, oldest first.
+
+        With ``before``, only those with smaller numbers; with ``limit``, the newest of them.
+        Raises TaskNotFound.
+        """
+        attempts = await self.store.board.attempts(TaskId(task_id), before=before, limit=limit)
         if not attempts:
             await self.get(task_id)
         return attempts
@@ -257,10 +270,21 @@ class Scheduler:
         """Cancel a task that has not ended. Raises TaskNotFound, IllegalTransition."""
         return await self.store.tasks.cancel(TaskId(task_id), by=self._by)
 
-    async def retry(self, task_id: UUID) -> Task:
-        """Run a Failed or Cancelled task again. Raises TaskNotFound, IllegalTransition."""
-        task = await self.store.tasks.retry(TaskId(task_id), by=self._by)
-        self.store.wakeups.ring({task.queue})
+    async def retry(self, task_id: UUID, *, at: datetime | None = None) -> Task:
+        """Let a Failed or Cancelled task run again; its ``process_at`` tells when.
+
+        A Failed task is due now. A Cancelled one is due at the time that was asked for when it was
+        stored, or now if that has passed. With ``at``, it is due at that time instead; one in the
+        past, such as ``AT_ONCE``, means now.
+
+        Raises:
+            InvalidTask: ``at`` cannot be its time.
+            TaskNotFound: there is none.
+            IllegalTransition: it has not ended, or is Completed.
+        """
+        at = None if at is None else in_utc("at", at)
+        task = await self.store.tasks.retry(TaskId(task_id), at=at, by=self._by)
+        self._ring([(task.queue, task.process_at)])
         return task
 
     async def run_now(self, task_id: UUID) -> Task:
@@ -308,13 +332,18 @@ class Scheduler:
         *,
         force: bool = False,
         cursor: BulkCursor | None = None,
+        at: datetime | None = None,
     ) -> BulkStep:
         """Cancel, retry or delete up to ``query.limit`` tasks that match, from ``cursor`` on.
 
         Go on with the cursor that is returned until it is None. ``force`` deletes tasks in
-        progress, too. Raises IllegalTransition: the query asks for a status that forbids it.
+        progress, too. ``at`` is when what is retried is due, as in ``retry``. Raises
+        IllegalTransition: the query asks for a status that forbids it.
         """
-        return await change_page(self.store, verb, query, force=force, cursor=cursor, by=self._by)
+        at = None if at is None else in_utc("at", at)
+        return await change_page(
+            self.store, verb, query, force=force, cursor=cursor, at=at, by=self._by
+        )
 
     # -- operating -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from taskscheduler.domain.change import WATCHED_MAX, changes, missed
 from taskscheduler.domain.query import TaskQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Collection, Sequence
     from datetime import datetime
 
     from taskscheduler.application.store import Store
@@ -29,11 +29,14 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """Which tasks: those with these ``ids``, or else the newest of a kind and a queue."""
+    """Which tasks: those with these ``ids``, or else the newest of some kinds and queues.
+
+    ``kind`` and ``queue`` are as in ``TaskQuery``.
+    """
 
     ids: tuple[TaskId, ...] = ()
-    kind: str | None = None
-    queue: str | None = None
+    kind: str | Collection[str] | None = None
+    queue: str | Collection[str] | None = None
 
 
 class Watch:

@@ -31,6 +31,8 @@ TIMEOUT_MAX: Final = timedelta(days=366)
 EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """Within these, no store and no time zone overflows."""
+AT_ONCE: Final = EARLIEST
+"""A time in the past means now, on the store's clock; this is one on any clock."""
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -284,17 +286,23 @@ class Task:
             return self.fail(now=now)
         return self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
 
-    def revive(self, *, now: datetime, max_attempts: int) -> Task:
+    def revive(self, *, now: datetime, max_attempts: int, at: datetime | None = None) -> Task:
         """Let a task that ended without success run once more, at least.
 
-        ``max_attempts`` is what holds where the task itself does not say.
+        A Failed task is due now. A Cancelled one comes back to the time that was asked for, so
+        that calling off and bringing back never runs a task early. With ``at``, that is what is
+        asked for from now on; a time in the past means ``now``. ``max_attempts`` is what holds
+        where the task itself does not say.
         """
         used = self.attempt - self.excused
         used_up = used >= (self.max_attempts or max_attempts)
+        execute_at = self.execute_at if at is None else max(at, now)
+        waits = at is not None or self.status is TaskStatus.CANCELLED
         return replace(
             self,
             status=after(self.status, Event.REVIVE),
-            process_at=now,
+            execute_at=execute_at,
+            process_at=max(execute_at, now) if waits else now,
             started_at=None,
             finished_at=None,
             max_attempts=used + 1 if used_up else self.max_attempts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
@@ -186,11 +187,13 @@ class MemoryTaskRepository:
         self._state.tell(by, Action.CANCELLED, task_id=task_id)
         return self._state.save(cancelled)
 
-    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
+    async def retry(
+        self, task_id: TaskId, *, at: datetime | None = None, by: Caller | None = None
+    ) -> Task:
         """See ``TaskRepository.retry``."""
         task = self._state.task(task_id)
         granted = self._state.attempts_granted(task.kind)
-        revived = task.revive(now=self._state.now(), max_attempts=granted)
+        revived = task.revive(now=self._state.now(), max_attempts=granted, at=at)
         self._state.tell(by, Action.RETRIED, task_id=task_id)
         return self._state.save(revived)
 
@@ -222,25 +225,28 @@ class MemoryTaskRepository:
         status: TaskStatus,
         task_ids: Sequence[TaskId],
         *,
+        at: datetime | None = None,
         by: Caller | None = None,
-    ) -> Collection[TaskId]:
+    ) -> Mapping[TaskId, bool]:
         """See ``TaskRepository.change_all``."""
-        changed: set[TaskId] = set()
+        changed: dict[TaskId, bool] = {}
         for task_id in task_ids:
             task = self._state.tasks.get(task_id)
             if task is None or task.status is not status:
                 continue
+            waits = False
             try:
                 match verb:
                     case BulkVerb.CANCEL:
                         await self.cancel(task_id, by=by)
                     case BulkVerb.RETRY:
-                        await self.retry(task_id, by=by)
+                        retried = await self.retry(task_id, at=at, by=by)
+                        waits = retried.process_at > self._state.now()
                     case BulkVerb.DELETE:
                         await self.delete(task_id, force=True, by=by)
             except IllegalTransition:
                 continue
-            changed.add(task_id)
+            changed[task_id] = waits
         return changed
 
     async def delete(
@@ -300,14 +306,18 @@ class MemoryTaskBoard:
         """See ``TaskBoard.list``."""
         found = (
             task
-            for _, task in sorted(self._state.tasks.items(), reverse=True)
-            if (query.status is None or task.status is query.status)
-            and (query.kind is None or task.kind == query.kind)
-            and (query.queue is None or task.queue == query.queue)
-            and (query.queue_prefix is None or task.queue.startswith(query.queue_prefix))
-            and (query.before is None or task.id < query.before)
+            for task_id, task in sorted(self._state.tasks.items(), reverse=True)
+            if (query.before is None or task_id < query.before) and query.wants(task)
         )
-        return list(islice(found, query.limit))
+        listed: list[Task] = []
+        room = query.bytes_max
+        for task in islice(found, query.limit):
+            listed.append(task)
+            if room is not None:
+                room -= len(task.payload)
+                if room < 0:
+                    break
+        return listed
 
     async def states(
         self, query: TaskQuery, task_ids: Collection[TaskId] = ()
@@ -317,10 +327,12 @@ class MemoryTaskBoard:
             known = (self._state.tasks.get(task_id) for task_id in set(task_ids))
             found = [task for task in known if task is not None]
         else:
-            found = await self.list(query)
+            found = await self.list(replace(query, bytes_max=None))
         return [TaskState(*(getattr(task, name) for name in TaskState._fields)) for task in found]
 
-    async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
+    async def attempts(
+        self, task_id: TaskId, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""
         attempts = list(self._state.history.get(task_id, ()))
         task = self._state.tasks.get(task_id)
@@ -334,7 +346,9 @@ class MemoryTaskBoard:
                     worker_id=task.worker_id,
                 )
             )
-        return attempts
+        attempts.sort(key=lambda attempt: attempt.number)
+        wanted = [each for each in attempts if before is None or each.number < before]
+        return wanted if limit is None else wanted[max(0, len(wanted) - limit) :]
 
     async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
         """See ``TaskBoard.standing``."""

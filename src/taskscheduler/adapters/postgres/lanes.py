@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.ports import Clock
@@ -116,17 +116,17 @@ class Lanes:
         self,
         connection: Connection,
         *,
-        kind: str | None,
-        queue: str | None,
+        kinds: Collection[str] | None,
+        queues: Collection[str] | None,
         queue_prefix: str = "",
     ) -> list[int]:
-        """Return the numbers of the lanes of a kind, a queue, queues that begin so, or all."""
+        """Return the numbers of the lanes of some kinds, some queues, queues that begin so."""
         await self._read(connection)
         return [
             number
             for number, lane in self._lane.items()
-            if (kind is None or lane.kind == kind)
-            and (queue is None or lane.queue == queue)
+            if (kinds is None or lane.kind in kinds)
+            and (queues is None or lane.queue in queues)
             and lane.queue.startswith(queue_prefix)
         ]
 

@@ -38,7 +38,7 @@ from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.prepared import PooledConnection
@@ -275,9 +275,11 @@ class PostgresTaskRepository:
                 raise IllegalTransition(status=task.status.value, event=Event.CANCEL.value)
         raise StoreUnavailable(_RACING)
 
-    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
+    async def retry(
+        self, task_id: TaskId, *, at: datetime | None = None, by: Caller | None = None
+    ) -> Task:
         """See ``TaskRepository.retry``."""
-        values = {"id": task_id, "granted": MAX_ATTEMPTS_DEFAULT}
+        values = {"id": task_id, "granted": MAX_ATTEMPTS_DEFAULT, "at": at}
         return await self._change(self._retry, values, Event.REVIVE, by, Action.RETRIED)
 
     async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
@@ -308,10 +310,11 @@ class PostgresTaskRepository:
         status: TaskStatus,
         task_ids: Sequence[TaskId],
         *,
+        at: datetime | None = None,
         by: Caller | None = None,
-    ) -> Collection[TaskId]:
+    ) -> Mapping[TaskId, bool]:
         """See ``TaskRepository.change_all``."""
-        return await self._bulk.change(verb, status, task_ids, by=by)
+        return await self._bulk.change(verb, status, task_ids, at=at, by=by)
 
     async def delete(
         self, task_id: TaskId, *, force: bool = False, by: Caller | None = None
