@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
+from taskscheduler.application.explaining import explain
 from taskscheduler.application.scheduler import Scheduler, TaskChanges
 from taskscheduler.domain.errors import Forbidden, IdempotencyConflict, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.task import Idempotency, TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import Attempt
-    from taskscheduler.domain.task import NewTask, Task, TaskId
+    from taskscheduler.domain.task import NewTask, Task
     from taskscheduler.domain.why import Why
 
 
@@ -36,9 +37,7 @@ class ActingScheduler(Scheduler):
         super().__init__(whole.store, whole.tracing, commits=whole.commits)
         self._whole = whole
         self._by = self._caller = caller
-        prefix = caller.queue_prefix
-        # No prefix has a slash in it, so no two tenants' names can be the same.
-        self._space = None if prefix is None else f"{prefix}/"
+        self._space = caller.key_space
 
     async def put(self, task: NewTask) -> TaskId:
         """As ``Scheduler.put``. Raises Forbidden too."""
@@ -91,7 +90,8 @@ class ActingScheduler(Scheduler):
     async def why(self, task_id: UUID) -> Why:
         """As ``Scheduler.why``."""
         await self._require_reach(task_id)
-        return await super().why(task_id)
+        # Tenants are told that a worker holds it, and not on which machine.
+        return await explain(self.store, TaskId(task_id), name_workers=self._space is None)
 
     async def cancel(self, task_id: UUID) -> Task:
         """As ``Scheduler.cancel``."""

@@ -76,8 +76,8 @@ class Execution:
         """
         handler = self._handlers[lease.kind]
         if lease.expired:
-            error = AttemptError("Expired", "its time was up before it could start")
-            return self._end(lease, Event.FAIL, error)
+            log.warning("task %s (%s) expired before it could begin", lease.task_id, lease.kind)
+            return Settlement(lease.task_id, lease.token, Event.EXPIRE)
         try:
             payload = None if handler.decode is None else handler.decode(lease.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

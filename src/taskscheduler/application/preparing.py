@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 import msgspec
@@ -12,9 +13,10 @@ from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from taskscheduler.application.store import Store
     from taskscheduler.domain.task import TaskId
 
 Wish: TypeAlias = "NewTask | tuple[str, object] | tuple[str, object, datetime | None]"
@@ -62,9 +64,9 @@ class Prepared(Sequence[NewTask]):
                     if isinstance(wish, NewTask)
                     else NewTask(
                         id=ids[index],
+                        execute_at=_time_in(wish),  # first: it knows what is no wish
                         kind=wish[0],
                         payload=encode_payload(wish[1]),
-                        execute_at=_time_in(wish),
                     )
                 )
             except InvalidTask as error:
@@ -94,6 +96,21 @@ class Prepared(Sequence[NewTask]):
             else:
                 yield QUEUE_DEFAULT, _time_in(wish)
 
+    def deadlines(self) -> Iterator[tuple[int, datetime]]:
+        """Return the place and the time of each that expires, without making the others."""
+        for index, wish in enumerate(self._wishes):
+            if isinstance(wish, NewTask) and wish.expires_at is not None:
+                yield index, wish.expires_at
+
+
+def deadlines_of(tasks: Sequence[NewTask]) -> Iterator[tuple[int, datetime]]:
+    """Return the place and the time of each of ``tasks`` that expires."""
+    if isinstance(tasks, Prepared):
+        return tasks.deadlines()
+    return (
+        (index, task.expires_at) for index, task in enumerate(tasks) if task.expires_at is not None
+    )
+
 
 def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
     """Return the queue and time of each of ``tasks``."""
@@ -103,7 +120,14 @@ def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
 
 
 def _time_in(wish: tuple[str, object] | tuple[str, object, datetime | None]) -> datetime | None:
-    return wish[2] if len(wish) == 3 else None  # noqa: PLR2004 - kind, payload, time
+    match wish:
+        case (_, _):
+            return None
+        case (_, _, execute_at):
+            return execute_at
+        case _:  # pyright: ignore[reportUnnecessaryComparison] - from callers without type checkers
+            message = f"a task, (kind, payload) or (kind, payload, execute_at), not {wish!r:.100}"
+            raise TypeError(message)
 
 
 def encode_payload(payload: object) -> bytes:
@@ -116,3 +140,30 @@ def encode_payload(payload: object) -> bytes:
         return msgspec.json.encode(payload)
     except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidTask("payload", f"has no JSON form: {error}") from error
+
+
+async def require_time(store: Store, tasks: Sequence[NewTask]) -> None:
+    """Check that those of ``tasks`` which expire can still begin, by the store's clock.
+
+    The clock is asked only where there are any. Raises InvalidTask.
+    """
+    if deadlines := list(deadlines_of(tasks)):
+        now = await store.schedules.now()
+        for index, expires_at in deadlines:
+            if expires_at <= now:
+                place = None if len(tasks) == 1 else index
+                raise InvalidTask("expires_at", "must be in the future", index=place)
+
+
+def only_known(given: Mapping[str, object], known: type) -> None:
+    """Check that every name in ``given`` is a field of ``known``, a ``TypedDict``.
+
+    Raises:
+        TypeError: one is not; swallowed, a slip such as ``excute_at`` would do something else.
+    """
+    if unknown := given.keys() - known.__annotations__.keys():
+        name = min(unknown)
+        near = get_close_matches(name, known.__annotations__, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"{name!r} is no option here{hint}"
+        raise TypeError(message)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
-from taskscheduler.application.preparing import Prepared, encode_payload, times_of
+from taskscheduler.application.preparing import (
+    Prepared,
+    encode_payload,
+    only_known,
+    require_time,
+    times_of,
+)
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
@@ -134,7 +140,9 @@ class Scheduler:
 
         Raises:
             InvalidTask: a field cannot be stored.
+            TypeError: there is no such option.
         """
+        only_known(options, TaskOptions)
         execute_at = options.get("execute_at")
         if (delay := options.get("delay")) is not None:
             if execute_at is not None:
@@ -195,6 +203,8 @@ class Scheduler:
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
+        if task.expires_at is not None:
+            await require_time(self.store, [task])
         if self.tracing is None:
             task_id = await self._single.put(task)
         else:
@@ -213,6 +223,7 @@ class Scheduler:
         """Store prepared tasks in one transaction; once only, if the request has a name."""
         if not tasks:
             return []
+        await require_time(self.store, tasks)
         if self.tracing is None:
             ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
         else:
@@ -305,7 +316,9 @@ class Scheduler:
             TaskNotFound: there is none.
             IllegalTransition: it is not Pending.
             TaskChanged: it is not as ``expected``.
+            TypeError: there is no such field, or it cannot be changed.
         """
+        only_known(changes, TaskChanges)
         edit = TaskEdit(
             execute_at=changes.get("execute_at"),
             payload=encode_payload(changes["payload"]) if "payload" in changes else None,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from taskscheduler.application.preparing import only_known
 from taskscheduler.application.timetable import Timetable
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
@@ -110,6 +111,7 @@ class Schedules:
             Forbidden: the caller does not reach its queue.
             ScheduleNotFound: there is none.
         """
+        only_known(changes, NewSchedule)
         for given, other in (("cron", "every"), ("every", "cron")):
             if changes.get(given) is not None:
                 changes.setdefault(other, None)

@@ -49,13 +49,20 @@ class Watch:
         self._seen: dict[TaskId, TaskState] = {}
 
     async def begin(self, since: datetime | None = None) -> Told:
-        """Look for the first time; tell what was missed ``since`` then, or else nothing.
+        """Look for the first time; tell what was missed ``since`` then.
+
+        Without a time to come back from, tasks that are watched by their ids are all told as they
+        are: one that has ended would never be told of again. Those that are not there are gone.
 
         Raises:
             StoreUnavailable: it cannot be looked at.
         """
         self._seen = await self._look()
-        return Told([] if since is None else missed(self._seen, since), [])
+        ids = self._watched.ids
+        gone = sorted(set(ids) - self._seen.keys())
+        if since is not None:
+            return Told(missed(self._seen, since), gone)
+        return Told([state for _, state in sorted(self._seen.items())] if ids else [], gone)
 
     async def look(self) -> Told:
         """Tell what has changed since the last look. Raises StoreUnavailable."""

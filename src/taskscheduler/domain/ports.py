@@ -200,6 +200,7 @@ class TaskRepository(Protocol):
         Raises:
             TaskNotFound: there is none.
             IllegalTransition: the task is not Pending.
+            InvalidTask: its new time is not before its ``expires_at``.
             TaskChanged: it is not as ``expected``.
         """
         ...

@@ -156,6 +156,8 @@ class Model:
                 after = task.snooze(now=now, delay=settlement.delay)
             case Event.RELEASE:
                 after = task.release(now=now)
+            case Event.EXPIRE:
+                after = task.expire(now=now)
             case Event.FAIL:
                 after = task.fail(now=now)
             case _:

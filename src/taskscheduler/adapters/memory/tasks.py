@@ -282,6 +282,8 @@ class MemoryTaskRepository:
                 after = task.snooze(now=now, delay=settlement.delay)
             case Event.RELEASE:
                 after = task.release(now=self._state.now())
+            case Event.EXPIRE:
+                after = task.expire(now=now)
             case Event.FAIL:
                 after = task.fail(now=now)
             case Event.CANCEL:

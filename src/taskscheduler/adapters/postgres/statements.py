@@ -110,6 +110,8 @@ SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
+EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
+
 SETTLE: Final = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],
                          %(delays)s::interval[], %(types)s::text[], %(messages)s::text[],
@@ -122,7 +124,9 @@ WITH asked AS (
         AS g (id, token, event)
 )
 SELECT f.id FROM {schema}.finished f JOIN asked USING (id, token)
-WHERE f.id = ANY(%(ids)s::uuid[]) AND f.status = 2 AND asked.event = 'complete'
+WHERE f.id = ANY(%(ids)s::uuid[])
+  AND (f.status = 2 AND asked.event = 'complete'
+       OR f.status = 3 AND f.started_at IS NULL AND asked.event = 'expire')
 UNION
 SELECT a.id FROM {schema}.attempt a JOIN asked USING (id, token)
 WHERE a.id = ANY(%(ids)s::uuid[]) AND a.outcome = asked.event"""

@@ -88,6 +88,7 @@ class PostgresTaskRepository:
         self._get = sql(s.GET)
         self._traces = sql(TRACES)
         self._complete = Statement.of(sql(s.COMPLETE))
+        self._expire = sql(s.EXPIRE)
         self._settle = sql(s.SETTLE)
         self._outcomes = sql(s.OUTCOMES)
         self._await_standby = sql(s.AWAIT_STANDBY)
@@ -176,13 +177,22 @@ class PostgresTaskRepository:
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
         completed = [each for each in settlements if each.event is Event.COMPLETE]
-        others = [each for each in settlements if each.event is not Event.COMPLETE]
+        expired = [each for each in settlements if each.event is Event.EXPIRE]
+        others = [each for each in settlements if each.event not in {Event.COMPLETE, Event.EXPIRE}]
         ended: set[TaskId] = set()
+        values: dict[str, Any]
         async with self._database.connection() as connection:
             if completed:
                 ended |= await self._complete_all(connection, completed)
+            if expired:
+                values = {
+                    "ids": [each.task_id for each in expired],
+                    "tokens": [each.token for each in expired],
+                }
+                cursor = await connection.execute(self._expire, values)
+                ended |= {row[0] for row in await cursor.fetchall()}
             if others:
-                values: dict[str, Any] = {
+                values = {
                     "ids": [each.task_id for each in others],
                     "tokens": [each.token for each in others],
                     "events": [each.event.value for each in others],
@@ -297,7 +307,7 @@ class PostgresTaskRepository:
         """See ``TaskRepository.edit``."""
         for _ in range(RACES_MAX):
             task = await self.get(task_id)
-            after(task.status, Event.EDIT)
+            task.require_editable(edit)
             if expected is not None and expected != task:
                 raise TaskChanged(task_id)
             if await self._edits.edit(task, edit, strictly=expected is not None, by=by):
@@ -372,7 +382,7 @@ class PostgresTaskRepository:
             if changed:
                 return task
             # Raises, unless the task came into this status since it was to be changed.
-            after(task.status, event)
+            after(task.status, event, verb=action.value if action is Action.RUN else None)
         raise StoreUnavailable(_RACING)
 
 

@@ -32,6 +32,7 @@ changes.add_to(app)
 SomeTaskIds = Annotated[
     list[UUID] | None, typer.Argument(metavar="[ID...]", help="Single tasks, by their ids.")
 ]
+ONLY = "Only these; repeated, any of them."
 TaskIds = Annotated[list[UUID], typer.Argument(metavar="ID...", help="One or more tasks.")]
 
 
@@ -75,9 +76,9 @@ def add(
 
 @app.command("list")
 def list_(
-    status: Annotated[TaskStatus | None, typer.Option(help="Only these.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only these.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Only these.")] = None,
+    status: Annotated[list[TaskStatus] | None, typer.Option(help=ONLY)] = None,
+    kind: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
+    queue: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 100,
     before: Annotated[UUID | None, typer.Option(help="Only those older than this task.")] = None,
     database_url: o.DatabaseUrl = None,
@@ -89,7 +90,13 @@ def list_(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.domain.query import TaskQuery
 
-        query = TaskQuery(status=status, kind=kind, queue=queue, before=before, limit=limit)
+        query = TaskQuery(
+            status=status or None,
+            kind=kind or None,
+            queue=queue or None,
+            before=before,
+            limit=limit,
+        )
         tasks = await scheduler.list(query)
         if json:
             from taskscheduler.entrypoints.http.messages import TaskMessage
@@ -184,16 +191,34 @@ def retry(
     filters: bulk.Filters = None,
     everything: bulk.All = False,
     resume: bulk.From = None,
+    at: bulk.RetryAt = None,
+    now: bulk.RetryNow = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
 ) -> None:
-    """Run Failed or Cancelled tasks again."""
+    """Run Failed or Cancelled tasks again.
+
+    A Failed task is due now. A Cancelled one comes back to its own time, unless --at or --now asks
+    for another.
+    """
+    moment = bulk.retry_time_of(at, now=now)
     if bulk.is_bulk(task_ids, filters, everything=everything):
         verb = BulkVerb.RETRY
-        bulk.change_many(verb, filters, database_url, schema, as_json=json, resume=resume)
-    else:
-        _for_each(task_ids or [], database_url, schema, lambda s: s.retry, as_json=json)
+        bulk.change_many(
+            verb, filters, database_url, schema, as_json=json, resume=resume, at=moment
+        )
+        return
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.messages import TaskMessage
+
+        for task_id in task_ids or []:
+            task = await scheduler.retry(task_id, at=moment)
+            when = bulk.due_text(task.process_at)
+            say(TaskMessage.of(task), as_json=json, text=f"{line_of(task)}  {when}")
+
+    with_scheduler(database_url, schema, work)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -35,7 +34,7 @@ from taskscheduler.domain.errors import (
 from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from litestar import Request
 
@@ -63,22 +62,37 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-NAMED_FIELD: Final = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`")
-
 log = logging.getLogger("taskscheduler.http")
 
 encode = msgspec.json.Encoder().encode
 
 
 class BadRequest(TaskSchedulerError):
-    """The request cannot be understood: ``path`` says where, ``reason`` what was expected."""
+    """The request cannot be understood: ``path`` says where, ``reason`` what was expected.
+
+    Where there are several ``faults``, those are of the first.
+    """
 
     def __init__(self, path: str, reason: str, *, known_kinds: list[str] | None = None) -> None:
         """Name the place and the fault; ``known_kinds`` if it was a kind."""
         self.path = path
         self.reason = reason
         self.known_kinds = known_kinds
+        self.faults: Sequence[FieldProblem] = [FieldProblem(path, reason)]
         super().__init__(f"{path}: {reason}")
+
+    @classmethod
+    def of(
+        cls, faults: Sequence[FieldProblem], *, known_kinds: list[str] | None = None
+    ) -> BadRequest:
+        """Return the error that names all ``faults``, of which there is one at least."""
+        error = cls(faults[0].path, faults[0].reason, known_kinds=known_kinds)
+        error.faults = faults
+        return error
+
+    def __str__(self) -> str:
+        """Name every place and fault."""
+        return "; ".join(f"{fault.path}: {fault.reason}" for fault in self.faults)
 
 
 class Unauthorized(TaskSchedulerError):
@@ -108,26 +122,6 @@ class TooManyRequests(TaskSchedulerError):
         super().__init__(f"too many requests with this key; come again in {retry_after_s} s")
 
 
-def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """Return ``body`` decoded.
-
-    Raises:
-        BadRequest: it is not JSON, or not what was expected.
-    """
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        reason, found, place = str(error).rpartition(" - at `")
-        path, reason = (place.rstrip("`"), reason) if found else ("$", str(error))
-        if (field := NAMED_FIELD.search(reason)) is not None:
-            path = f"{path}.{field[1]}"
-        raise BadRequest(path, reason) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("$", f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise BadRequest("$", "the body is nested too deeply") from None
-
-
 def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
     """Return the answer that reports a problem."""
     body = Problem(
@@ -145,9 +139,8 @@ def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
 
 def on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[bytes]:
     """Report a request that cannot be understood."""
-    fault = FieldProblem(error.path, error.reason)
     return problem(
-        HTTPStatus.BAD_REQUEST, str(error), errors=[fault], known_kinds=error.known_kinds
+        HTTPStatus.BAD_REQUEST, str(error), errors=[*error.faults], known_kinds=error.known_kinds
     )
 
 
@@ -183,13 +176,17 @@ def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[b
     )
     match error:
         case InvalidTask():
-            place = "$" if error.index is None else f"$[{error.index}]"
-            fault = FieldProblem(f"{place}.{error.field}", error.reason)
-            return problem(status, str(error), errors=[fault])
+            return problem(status, str(error), errors=[fault_of(error)])
         case StoreUnavailable():
             return problem(status, "the database cannot be reached at present; try again")
         case _:
             return problem(status, str(error))
+
+
+def fault_of(error: InvalidTask) -> FieldProblem:
+    """Return where in a body ``error`` is, and what it is."""
+    place = "$" if error.index is None else f"$[{error.index}]"
+    return FieldProblem(f"{place}.{error.field}", error.reason)
 
 
 def on_store_unavailable(

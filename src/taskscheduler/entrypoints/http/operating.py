@@ -20,6 +20,7 @@ from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
+from taskscheduler.entrypoints.http.parameters import check_parameters
 
 QueueName = Annotated[str, PathParameter(schema_extra=docs.NAME_TEXT)]
 
@@ -198,5 +199,6 @@ def operating_router(scheduler: Scheduler) -> Router:
         path="/",
         dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
         exception_handlers=dict(HANDLERS),
+        before_request=check_parameters,
         route_handlers=[list_queues, get_queue, pause_queue, resume_queue, list_workers],
     )

@@ -23,6 +23,7 @@ def options_of(*paths: str) -> HTTPRouteHandler:
         path = request.scope["path_template"]
         same = [one for one in request.app.routes if path in {one.path, one.path_format}]
         methods = {method for one in same for method in one.methods}
+        methods |= {"HEAD"} if "GET" in methods else set()
         return Response(None, headers={"Allow": ", ".join(sorted(methods))})
 
     return route(
