@@ -69,6 +69,8 @@ def test_every_task_of_a_batch_is_looked_through():
         (NewTaskMessage, b"", {"$"}),
         (NewTaskMessage, b'{"kind": "a", "payload": ' + b"[" * 5000 + b"]" * 5000 + b"}", {"$"}),
         (list[NewTaskMessage], b'{"kind": "a"}', {"$"}),
+        (list[NewTaskMessage], b"[" * 5000, {"$"}),
+        (NewTaskMessage, b'{"priority": 10, "payload": 1e}', {"$"}),
     ],
 )
 def test_other_bodies_are_read_alike(type_: Any, body: bytes, places: set[str]):

@@ -48,12 +48,14 @@ def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         BadRequest: it is not JSON, or not what was expected; it names every place at fault.
     """
     try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        faults = [_fault(error)]
-        if len(body) <= LOOKED_THROUGH_MAX:
-            faults = list(_first(_faults(decoder.type, body))) or faults
-        raise BadRequest.of(faults) from None
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError as error:
+            faults = [_fault(error)]
+            if len(body) <= LOOKED_THROUGH_MAX:
+                # Beyond the first fault it may turn out to be no JSON at all.
+                faults = list(_first(_faults(decoder.type, body))) or faults
+            raise BadRequest.of(faults) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest("$", f"the body is not JSON: {error}") from None
     except RecursionError:

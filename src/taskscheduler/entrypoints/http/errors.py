@@ -34,7 +34,7 @@ from taskscheduler.domain.errors import (
 from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from litestar import Request
 
@@ -204,8 +204,15 @@ def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Respon
     detail = "; ".join(f"{fault.path}: {fault.reason}" for fault in faults)
     answer = problem(status, detail or error.detail or status.phrase, errors=faults)
     for name, value in (error.headers or {}).items():
+        if name.lower() == "allow":  # the framework knows of no HEAD; see ``heads``
+            value = ", ".join(sorted(with_head(value.split(", "))))  # noqa: PLW2901
         answer.headers.setdefault(name, value)
     return answer
+
+
+def with_head(methods: Iterable[str]) -> set[str]:
+    """Return the methods of a path that has routes for ``methods``."""
+    return {*methods, "HEAD"} if "GET" in methods else {*methods}
 
 
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
