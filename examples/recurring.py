@@ -23,7 +23,7 @@ NIGHTLY = NewSchedule(
     kind="report",
     cron="0 3 * * *",
     time_zone="Europe/Berlin",
-    payload=b'{"to": "team"}',
+    payload={"to": "team"},
 )
 
 

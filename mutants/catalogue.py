@@ -15,8 +15,11 @@ CLAIM = "adapters/postgres/migrations/0008_idle_claims.sql"
 FRESH = "adapters/postgres/fresh.py"
 PACKING = "adapters/postgres/packing.py"
 SCHEDULES = "adapters/postgres/schedules.py"
+FIRES = "adapters/postgres/fires.py"
+FIRE = "adapters/postgres/migrations/0014_fires.sql"
 TIMETABLE = "application/timetable.py"
-FIRING = "application/firing.py"
+PLANNING = "application/planning.py"
+WALLCLOCK = "application/wallclock.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/slots.py"
 MEMBERSHIP = "application/membership.py"
@@ -137,7 +140,7 @@ TASKS = [
         TASK,
         "task",
         "revive grants no attempt",
-        "max_attempts=used + 1 if used_up else self.max_attempts",
+        "max_attempts=min(used + 1, MAX_ATTEMPTS_LIMIT) if used_up else self.max_attempts",
         "max_attempts=self.max_attempts",
     ),
     unit(
@@ -379,27 +382,33 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
     ),
     (
         "rescue for ever",
-        ">= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up",
-        "< 0 AS used_up",
+        "THEN h.attempt - h.excused >= h.granted OR h.attempt >= 32767",
+        "THEN h.attempt < 0",
         "the_last_attempt_is_final",
     ),
     (
         "rescue overlooks the task's own attempts",
-        ">= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up",
-        ">= coalesce(k.max_attempts, %(granted)s) AS used_up",
+        "coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS granted",
+        "coalesce(k.max_attempts, %(granted)s) AS granted",
         "the_last_attempt_is_final",
     ),
     (
         "rescue counts the excused",
-        "a.alone AND l.attempt - l.excused\n",
-        "a.alone AND l.attempt\n",
+        "THEN h.attempt - h.excused >= h.granted OR",
+        "THEN h.attempt >= h.granted OR",
         "excused_attempt_brings",
     ),
     (
         "rescue excuses nobody",
-        "THEN 0 ELSE 1 END",
-        "THEN 0 ELSE 0 END",
+        "AND NOT j.alone THEN 1 ELSE 0 END",
+        "AND NOT j.alone THEN 0 ELSE 0 END",
         "silent_workers_tasks",
+    ),
+    (
+        "rescue takes for begun what had not",
+        "l.excused = 0 OR l.begun IS NOT DISTINCT FROM l.token AS had_begun",
+        "true AS had_begun",
+        "had_begun",
     ),
 ]
 
@@ -448,47 +457,63 @@ IN_PACKING: list[tuple[Any, ...]] = [
 
 IN_SCHEDULES = [
     (
-        "fire whatever the revision",
-        "WHERE name = %(name)s AND revision = %(revision)s FOR UPDATE",
-        "WHERE name = %(name)s FOR UPDATE",
-        "of_many_who_fire",
-    ),
-    (
         "change whatever the revision",
         "WHERE name = %(name)s AND revision = %(expected)s",
         "WHERE name = %(name)s",
         "made_to_what_was_looked_at",
     ),
-    (
-        "fire without waiting for who fires already",
-        "AND revision = %(revision)s FOR UPDATE",
-        "AND revision = %(revision)s",
-        "of_many_who_fire",
-    ),
-    (
-        "overlaps are never skipped",
-        "overlaps = bool(row[0]) and",
-        "overlaps = False and",
-        "overlap_is_skipped",
-    ),
+]
+
+IN_FIRES = [
     (
         "due before its time",
-        "WHERE next_fire_at <= {schema}.clock()",
-        "WHERE next_fire_at <= {schema}.clock() + interval '1 us'",
+        'DUE: Final = "next_fire_at <= {schema}.clock() AND',
+        "DUE: Final = \"next_fire_at <= {schema}.clock() + interval '1 us' AND",
         "tells_what_is_due",
+    ),
+    (
+        "what is taken is given to others too",
+        "OR taken_until NOT BETWEEN {schema}.clock() AND {schema}.clock() + %(take)s::interval)",
+        "OR true)",
+        "taken_by_one",
+    ),
+    (
+        "what newer zones have reckoned is taken",
+        "AND (zone_data IS NULL OR zone_data <= %(zone_data)s)",
+        "",
+        "left_out_keeps_no_other",
+    ),
+    ("what is put aside is taken", "AND name <> ALL (%(aside)s::text[])", "", "left_out_keeps_no"),
+]
+
+IN_FIRE = [
+    (
+        "fire whatever is next by now",
+        "AND s.next_fire_at = g.next_fire_at AND",
+        "AND",
+        "of_many_who_fire",
+    ),
+    ("fire whatever the rule is by now", " AND s.ruled_at = g.ruled_at", "", "changed_meanwhile"),
+    ("overlaps are never skipped", "s.overlap = 'skip' AND", "false AND", "overlap_is_skipped"),
+    (
+        "a key that lives is taken over",
+        "WHERE k.expires_at <= {schema}.clock()",
+        "WHERE true",
+        "not_stored_twice",
     ),
 ]
 
 ON_TIME = [
     (TIMETABLE, "timetable", "the first fire too late", "- TICK)):", ")):"),
     (TIMETABLE, "timetable", "after the end", "at > self._last", "at > self._last + SECOND * 7200"),
-    (TIMETABLE, "timetable", "twice in an hour that comes twice", "if at > moment:", "if True:"),
+    (WALLCLOCK, "oracle", "both passes of a fold", "fold is Fold.FIRST or", ""),
+    (WALLCLOCK, "oracle", "a gap is passed over", "first = second = change", "continue"),
     (
-        FIRING,
-        "schedules",
+        PLANNING,
+        "firing",
         "catch up with nothing, ever",
-        "now - latest > GRACE",
-        "now - latest >= GRACE",
+        "now - fired_at <= GRACE",
+        "now - fired_at < GRACE",
     ),
 ]
 
@@ -511,6 +536,8 @@ MUTANTS: list[Mutant] = [
     *(sql(FRESH, *each) for each in IN_FRESH),
     *(sql(PACKING, *each) for each in IN_PACKING),
     *(sql(SCHEDULES, *each) for each in IN_SCHEDULES),
+    *(sql(FIRES, *each) for each in IN_FIRES),
+    *(sql(FIRE, *each) for each in IN_FIRE),
     *(unit(*each) for each in ON_TIME),
     *(
         Mutant(

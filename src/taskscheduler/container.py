@@ -7,7 +7,6 @@ context manager, so neither wiring nor asynchronous resources of dependency-inje
 from __future__ import annotations
 
 from datetime import timedelta
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from dependency_injector import containers, providers
@@ -19,10 +18,13 @@ from taskscheduler.adapters.postgres.doctor import examine
 from taskscheduler.adapters.postgres.migrate import check as pending_migrations
 from taskscheduler.adapters.postgres.migrate import migrate as migrate_schema
 from taskscheduler.adapters.postgres.migrate import script as schema_script
-from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT
+from taskscheduler.adapters.postgres.rights import Roles, grants_script
+from taskscheduler.adapters.postgres.rights import grant as grant_rights
+from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT, reach
 from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
 from taskscheduler.adapters.postgres.wakeups import channel_of
 from taskscheduler.adapters.system import SystemClock, new_task_id
+from taskscheduler.application.distribution import install, release
 from taskscheduler.application.http_target import http_handlers
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.webhooks import Signer
@@ -65,11 +67,11 @@ def choose_wakeups(
 
         return SqsWakeUps(sqs_queue_url, endpoint_url=sqs_endpoint_url or None)
     except ModuleNotFoundError as error:
-        message = f"wake-ups over {by} need: pip install 'taskscheduler[{by}]'"
+        message = f"wake-ups over {by} need: {install(by)}"
         raise InvalidConfiguration(message) from error
 
 
-NO_OTEL: Final = "tracing needs: pip install 'taskscheduler[otel]'"
+NO_OTEL: Final = f"tracing needs: {install('otel')}"
 
 
 class Container(containers.DeclarativeContainer):
@@ -181,7 +183,7 @@ def http_target_handlers(*, allow: Sequence[str] = (), secrets: Sequence[str] = 
     from taskscheduler.adapters.web.dialing import CheckedDialer  # noqa: PLC0415
 
     caller = WebCaller(CheckedDialer(Opened.of(allow)))
-    return http_handlers(caller, Signer(secrets), version=version("taskscheduler"))
+    return http_handlers(caller, Signer(secrets), version=release())
 
 
 def embedded_postgres(data: Path) -> AbstractContextManager[EmbeddedPostgres]:
@@ -198,12 +200,16 @@ def embedded_postgres(data: Path) -> AbstractContextManager[EmbeddedPostgres]:
 __all__ = [
     "Container",
     "MemoryContainer",
+    "Roles",
     "embedded_postgres",
     "examine",
     "global_tracing",
+    "grant_rights",
+    "grants_script",
     "http_target_handlers",
     "migrate_schema",
     "otlp_tracing",
     "pending_migrations",
+    "reach",
     "schema_script",
 ]

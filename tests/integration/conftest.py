@@ -203,9 +203,51 @@ def schema(started_urls: set[str]) -> Iterator[str]:
             connection.execute(drop)
 
 
+#: Defaults that somebody else may have chosen for the database, none of which is ours to change.
+AWKWARD: Final = {
+    "array_nulls": "off",
+    "backslash_quote": "off",
+    "bytea_output": "escape",
+    "check_function_bodies": "off",
+    "client_encoding": "LATIN1",
+    "DateStyle": "German, DMY",
+    "default_transaction_deferrable": "on",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+    "extra_float_digits": "-15",
+    "IntervalStyle": "sql_standard",
+    "plan_cache_mode": "force_generic_plan",
+    "quote_all_identifiers": "on",
+    "search_path": "nowhere",
+    "standard_conforming_strings": "off",
+    "TimeZone": "Asia/Kathmandu",
+    "transform_null_equals": "on",
+    "xmloption": "document",
+}
+
+
+@pytest.fixture(scope="session")
+def awkward_url(postgres_url: str) -> str:
+    """Give a database of which every default is set awkwardly."""
+    name = f"awkward_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(
+                sql.Identifier(name)
+            )
+        )
+        for setting, value in AWKWARD.items():
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                    sql.Identifier(name), sql.Identifier(setting), sql.Literal(value)
+                )
+            )
+    return urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+
+
 PGBOUNCER: Final = """\
 [databases]
-{database} = host={server.hostname} port={server.port}
+* = host={server.hostname} port={server.port}
 
 [pgbouncer]
 auth_file = {folder}/users
@@ -225,10 +267,7 @@ def pgbouncer_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -
     program = provided("pgbouncer")
     server, port = urlsplit(postgres_url), free_port()
     folder = tmp_path_factory.mktemp("pgbouncer")
-    database = server.path.removeprefix("/")
-    (folder / "ini").write_text(
-        PGBOUNCER.format(database=database, server=server, folder=folder, port=port)
-    )
+    (folder / "ini").write_text(PGBOUNCER.format(server=server, folder=folder, port=port))
     (folder / "users").write_text(f'"{server.username}" "{server.password}"\n')
     command = [program, "--quiet", str(folder / "ini")]
     if os.geteuid() == 0:  # which it refuses to be

@@ -76,7 +76,9 @@ def environment(**chosen: str) -> dict[str, str]:
     """Return this process's environment, but for what would steer the programs under test."""
     steering = ("TASKSCHEDULER_", "DATABASE_URL", "PG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
-    return kept | {"COLUMNS": "200", "NO_COLOR": "1"} | chosen
+    # Any port: the one that the programs take by themselves may be somebody else's here.
+    usual = {"COLUMNS": "200", "NO_COLOR": "1", "TASKSCHEDULER_PORT": "0"}
+    return kept | usual | chosen
 
 
 class Program:

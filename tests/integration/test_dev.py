@@ -19,6 +19,7 @@ import pytest
 
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from tests.integration.processes import JOBS, Program, Programs, eventually
+from tests.integration.stubborn import STUBBORN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,3 +237,26 @@ def test_bar_is_tried_again_when_nobody_answers(programs: Programs):
     for each in attempts:
         assert each["error"]["type"] == "ConnectError"
         assert "httpx" in each["error"]["traceback"]
+
+
+@pytest.mark.parametrize("kind", ["Thread", "ToThread"])
+def test_a_second_signal_ends_it_whatever_a_handler_does(programs: Programs, kind: str):
+    """In order all the same: the database is stopped, and its task given back."""
+    programs.write("stubborn.py", STUBBORN)
+    arguments = ("--app", "stubborn:handlers", "--shutdown-timeout", "600")
+    dev = programs.start(*DEV, *arguments)
+    with client_of(dev) as client:
+        task_id = client.put("/tasks", json={"kind": kind}).json()["id"]
+    eventually(lambda: dev.lines("begun"), "it runs")
+    server = server_pid(programs.folder)
+    dev.interrupt()
+    with pytest.raises(subprocess.TimeoutExpired):
+        dev.process.wait(1)
+    dev.interrupt()
+    dev.ends(seconds=20)
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+    again = programs.start(*DEV, "--app", "stubborn:handlers", "--concurrency", "1")
+    with client_of(again) as client:
+        assert client.get(f"/tasks/{task_id}").json()["attempt"] <= 1
+    again.kill()

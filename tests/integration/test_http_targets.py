@@ -9,6 +9,7 @@ import hmac
 import ssl
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,7 @@ from taskscheduler import TaskStatus, Worker
 from taskscheduler.adapters.web.addresses import Opened
 from taskscheduler.adapters.web.calling import WebCaller
 from taskscheduler.adapters.web.dialing import CheckedDialer
-from taskscheduler.application.http_target import http_handlers
+from taskscheduler.application.http_target import Call, TargetRefused, http_handlers
 from taskscheduler.application.webhooks import Signer
 
 if TYPE_CHECKING:
@@ -494,6 +495,53 @@ async def test_what_is_no_complete_answer_is_tried_again(bench: Bench, cut: byte
         failed = await bench.call(server.url())
     assert failed.status is TaskStatus.PENDING
     assert failed.said.startswith(f"Retry: POST {server.url()}: ")
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 100 \r\n\r\n"]
+)
+async def test_interim_answers_have_an_end(bench: Bench, line: bytes):
+    sent = 0
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while True:
+            writer.write(line * 1_000)
+            sent += len(line) * 1_000
+            await writer.drain()
+
+    async with Server(flood).running() as server:
+        failed = await bench.call(server.url())
+        assert failed.status is TaskStatus.PENDING
+        assert "it sent more than 131072 bytes before its answer" in failed.said
+    async with Server(line * 50 + OK).running() as server:
+        assert (await bench.call(server.url())).status is TaskStatus.COMPLETED
+
+
+async def test_a_head_has_an_end_and_a_body_its_own(bench: Bench):
+    async with Server(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 100_000).running() as server:
+        assert (await bench.call(server.url())).status is TaskStatus.PENDING
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
+    async with Server(large).running() as server:
+        assert (await bench.call(server.url())).status is TaskStatus.COMPLETED
+
+
+async def test_a_header_that_cannot_be_sent_is_not_tried_again(bench: Bench):
+    value = "Bearer s3cr3t\x00"
+    call = Call(
+        url="http://127.0.0.1:9/",
+        method="GET",
+        headers={"Authorization": value},
+        proof={},
+        common={},
+        body=b"",
+        timeout_s=5,
+        redirects=0,
+    )
+    async with Server(OK).running() as server:
+        with pytest.raises(TargetRefused, match="cannot be sent") as refused:
+            await WebCaller(CheckedDialer(Opened.of(OPEN)))(replace(call, url=server.url()))
+    assert "s3cr3t" not in str(refused.value)
 
 
 async def test_nobody_there_is_tried_again(bench: Bench):

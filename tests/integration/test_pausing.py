@@ -12,7 +12,6 @@ import pytest
 from psycopg import sql
 
 from taskscheduler import Context, Handlers, Scheduler, TaskStatus, Worker
-from taskscheduler.adapters.postgres.lanes import BEGINNING
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.domain.queue import COUNT_MAX, Count
 
@@ -24,12 +23,14 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 20
 MANY = 400_000
 CLAIM: LiteralString = """
-SELECT o_id FROM {schema}.claim_3(
+SELECT o_id FROM {schema}.claim_5(
     ARRAY(SELECT id FROM {schema}.lane),
-    ARRAY(SELECT %(floor)s::timestamptz FROM {schema}.lane), 10, %(worker)s, 0)"""
+    ARRAY(SELECT '-infinity'::timestamptz FROM {schema}.lane),
+    ARRAY(SELECT '00000000-0000-0000-0000-000000000000'::uuid FROM {schema}.lane), 10,
+    %(worker)s, 0, 2::smallint)"""
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %(schema)s || '%%FOR UPDATE%%'"""
+WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %(schema)s || '%%await_claims%%'"""
 FILL: LiteralString = """
 INSERT INTO {schema}.live (id, process_at, lane)
 SELECT lpad(to_hex(n), 32, '0')::uuid, now() + (n %% 2 - 0.5) * interval '1 day',
@@ -71,7 +72,7 @@ async def test_a_pause_waits_for_a_claim_under_way(
     def text(statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(schema=sql.Identifier(schema))
 
-    values = {"worker": worker.id, "floor": BEGINNING}
+    values = {"worker": worker.id}
     async with await psycopg.AsyncConnection.connect(postgres_url) as claiming:
         assert len(await (await claiming.execute(text(CLAIM), values)).fetchall()) == 1
         pausing = asyncio.create_task(scheduler.pause_queue("default"))

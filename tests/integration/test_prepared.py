@@ -120,6 +120,37 @@ async def test_a_refusal_leaves_the_connection_as_it_was(connection: PooledConne
     assert await word(connection, "on") == "on"
 
 
+REFUSE_AT_COMMIT = """
+CREATE TABLE guarded (id integer);
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id < 0 THEN
+        RAISE EXCEPTION 'not at the commit' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON guarded DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION refuse()"""
+GUARD = Statement.of(b"INSERT INTO guarded VALUES (%(id)s) RETURNING id")
+
+
+async def test_a_refusal_that_comes_at_the_commit_is_raised(
+    connection: PooledConnection,
+) -> None:
+    """As a second result, after the rows of a statement that seemed to have gone well."""
+    await connection.execute(REFUSE_AT_COMMIT)
+    for _ in range(3):  # unnamed, prepared, prepared before
+        with pytest.raises(psycopg.errors.CheckViolation, match="not at the commit"):
+            await connection.send(GUARD, {"id": "-1"})
+        assert await connection.send(GUARD, {"id": "1"}) == [(1,)]
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await connection.execute("INSERT INTO guarded VALUES (-2) RETURNING id")
+    rows = await (await connection.execute("SELECT DISTINCT id FROM guarded")).fetchall()
+    assert rows == [(1,)]
+    assert not connection.closed
+    await connection.execute("DROP TABLE guarded; DROP FUNCTION refuse")
+
+
 async def test_a_plan_that_became_stale_costs_the_connection(
     connection: PooledConnection, url: str
 ) -> None:

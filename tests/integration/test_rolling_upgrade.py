@@ -1,4 +1,4 @@
-"""An upgrade under way: the workers of before go on, those that start anew must be new."""
+"""An upgrade under way: the workers of before go on, and can be started again if they must."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskscheduler import (
     Worker,
 )
 from taskscheduler.adapters.postgres import migrate as module
-from taskscheduler.adapters.postgres.migrate import Migration, migrate, migrations
+from taskscheduler.adapters.postgres.migrate import Migration, check, migrate, migrations
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +82,34 @@ async def test_a_worker_of_before_goes_on_while_the_schema_moves_on(
         worker.stop()
         await running
         assert len(set(ran)) == len(ran) == TASKS
+    # Rolled back: what is started anew is the release of before, on the schema of the later one.
+    async with Scheduler.postgres(any_postgres_url, schema=schema, pool_size=4) as scheduler:
+        task_id = await scheduler.schedule("mail")
+        worker = Worker(scheduler, handlers, concurrency=4)
+        await worker.drain()
+        await worker.leave()
+        assert (await scheduler.get(task_id)).status is TaskStatus.COMPLETED
+    assert await check(any_postgres_url, schema) == []
+    assert await migrate(any_postgres_url, schema) == []
+
+
+@pytest.mark.parametrize(("oldest", "starts"), [(0, True), (1, False)], ids=["fits", "does not"])
+async def test_a_migration_says_which_programs_can_work_with_it(
+    postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch, oldest: int, *, starts: bool
+) -> None:
+    newest = KNOWN[-1].version
+    text = f"-- Programs before {newest + oldest:04} cannot work with this.\n{LATER}"
+    later = Migration(newest + 1, "9999_later", text)
+    monkeypatch.setattr(module, "migrations", lambda: [*KNOWN, later])
+    await migrate(postgres_url, schema)
+    monkeypatch.setattr(module, "migrations", lambda: KNOWN)
+    if starts:
+        async with Scheduler.postgres(postgres_url, schema=schema) as scheduler:
+            assert await scheduler.schedule("mail")
+        return
     with pytest.raises(SchemaMismatch, match="newer than this program"):
-        async with Scheduler.postgres(any_postgres_url, schema=schema):
+        async with Scheduler.postgres(postgres_url, schema=schema):
             pass
+    for work in (check, migrate):
+        with pytest.raises(SchemaMismatch, match="newer than this program"):
+            await work(postgres_url, schema)

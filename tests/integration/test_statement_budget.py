@@ -10,6 +10,7 @@ import asyncio
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -34,8 +35,10 @@ SETTINGS: Final = {
 PATIENCE_S: Final = 20.0
 
 CLAIM: Final = """
-SELECT o_id FROM {schema}.claim_3(
-    ARRAY(SELECT id FROM {schema}.lane), ARRAY['-infinity'::timestamptz], 5, %s, 0)"""
+SELECT o_id FROM {schema}.claim_5(
+    ARRAY(SELECT id FROM {schema}.lane), ARRAY['-infinity'::timestamptz], ARRAY[%s::uuid], 5, %s,
+    0, 2::smallint)"""
+LOWEST: Final = UUID(int=0)
 STATEMENTS: Final = """
 SELECT coalesce(sum(s.calls), 0)::integer FROM pg_stat_statements s
 JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = %s AND s.toplevel"""
@@ -242,10 +245,10 @@ async def test_a_claim_that_comes_too_late_waits_for_no_disk(
             await psycopg.AsyncConnection.connect(server.url) as first,
             await psycopg.AsyncConnection.connect(server.url) as second,
         ):
-            claimed = await (await first.execute(asked, [worker.id])).fetchall()
+            claimed = await (await first.execute(asked, [LOWEST, worker.id])).fetchall()
             assert [row[0] for row in claimed] == [task_id]
             assert await setting(first) == "on"
-            assert await (await second.execute(asked, [worker.id])).fetchall() == []
+            assert await (await second.execute(asked, [LOWEST, worker.id])).fetchall() == []
             assert await setting(second) == "off"
             await second.rollback()
             assert await setting(second) == "on"

@@ -274,8 +274,8 @@ def test_off_nothing_is_stored_sent_or_loaded(programs: Programs, receiver: Rece
 def test_what_others_wrote_into_the_column_is_passed_over(
     programs: Programs, receiver: Receiver
 ) -> None:
-    programs.good("tasks", "add", "Quick")
-    programs.good("tasks", "add", "Quick")
+    programs.good("tasks", "add", "Quick", "--accept-unknown-kinds")
+    programs.good("tasks", "add", "Quick", "--accept-unknown-kinds")
     spoil = sql.SQL("UPDATE {}.task SET traceparent = %s WHERE id = %s::uuid").format(
         sql.Identifier(programs.env["TASKSCHEDULER_SCHEMA"])
     )
@@ -314,7 +314,7 @@ def test_nobody_waits_for_a_receiver(programs: Programs, receiver: Receiver, how
 
 def test_each_of_several_processes_traces(programs: Programs, receiver: Receiver) -> None:
     worker = programs.start(*WORKER, "--processes", "2", "--tracing", "otlp")
-    programs.good("tasks", "add", "Quick")
+    programs.good("tasks", "add", "Quick", "--accept-unknown-kinds")
     eventually(lambda: receiver.named("process Quick"), "a span of a child")
     worker.stop()
     assert receiver.one("process Quick").parent_id == ""
@@ -327,5 +327,5 @@ def test_without_the_extra_it_is_named_in_one_line(programs: Programs) -> None:
     programs.env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     for command in (("api", "--port", "0"), WORKER, (*WORKER, "--processes", "2")):
         line = programs.refused(*command, "--tracing", "otlp")
-        assert "pip install 'taskscheduler[otel]'" in line
+        assert "pip install 'durable-taskscheduler[otel]'" in line
     assert "off" in programs.refused("worker", "--tracing", "everything")

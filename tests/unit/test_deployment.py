@@ -11,6 +11,8 @@ import typer
 import yaml
 
 from taskscheduler.entrypoints.cli import app as command_line
+from taskscheduler.entrypoints.cli.secrets import IN_FILES
+from taskscheduler.entrypoints.http.hosts import Proxies
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 FILES: Final = sorted(
@@ -30,7 +32,7 @@ def settings() -> set[str]:
         for parameter in command.params:
             names: str | list[str] = getattr(parameter, "envvar", None) or []
             found |= {names} if isinstance(names, str) else set(names)
-    return found
+    return found | {f"{each}_FILE" for each in IN_FILES}
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -71,6 +73,46 @@ def test_containers_are_confined(part: str):
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
 
 
+def test_each_part_has_a_role_and_a_password_of_its_own():
+    (compose,) = documents("compose.yaml")
+    urls = {
+        part: compose["services"][part]["environment"]["DATABASE_URL"]
+        for part in ("migrate", "api", "worker")
+    }
+    found = [re.fullmatch(r"postgresql://(\w+):\$\{(\w+)\}@.*", url) for url in urls.values()]
+    roles = [each[1] for each in found if each]
+    passwords = [each[2] for each in found if each]
+    assert roles == ["taskscheduler", "taskscheduler_api", "taskscheduler_worker"]
+    superuser = compose["services"]["postgres"]["environment"]
+    assert superuser["POSTGRES_USER"] not in roles
+    broker = compose["services"]["rabbitmq"]["environment"]["RABBITMQ_DEFAULT_PASS"]
+    everybody = [*passwords, superuser["POSTGRES_PASSWORD"], broker]
+    assert len({re.sub(r"\W.*", "", each.removeprefix("${")) for each in everybody}) == 5
+    script = (DEPLOY / "postgres" / "roles.sh").read_text("utf-8")
+    for role in roles:
+        assert f"CREATE ROLE {role} LOGIN NOSUPERUSER" in script
+    secrets = {
+        each["metadata"]["name"]: each for each in documents("kubernetes/secret.example.yaml")
+    }
+    for part, role in zip(urls, roles, strict=True):
+        url = secrets[f"taskscheduler-{part}"]["stringData"]["database-url"]
+        assert url.startswith(f"postgresql://{role}:")
+        pod = documents(f"kubernetes/{part}.yaml")[0]["spec"]["template"]["spec"]
+        assert pod["volumes"][0]["secret"]["secretName"] == f"taskscheduler-{part}"
+        unit = part if part != "worker" else "worker@"
+        text = (DEPLOY / "systemd" / f"taskscheduler-{unit}.service").read_text("utf-8")
+        assert f"LoadCredential=database-url:/etc/taskscheduler/{part}.url" in text
+
+
+def test_the_balancer_passes_on_no_address_that_a_caller_claims():
+    text = (DEPLOY / "haproxy" / "haproxy.cfg").read_text("utf-8")
+    assert text.index("del-header X-Forwarded-For") < text.index("option forwardfor")
+    (compose,) = documents("compose.yaml")
+    trusted = compose["services"]["api"]["environment"]["TASKSCHEDULER_TRUSTED_PROXY"]
+    networks = trusted.partition(":-")[2].removesuffix("}").split(",")
+    assert Proxies.of(networks).networks
+
+
 def test_probes_ask_what_they_should():
     pod = documents("kubernetes/api.yaml")[0]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -83,7 +125,7 @@ def test_probes_ask_what_they_should():
 def test_workers_have_longer_to_stop_than_their_shutdown_takes():
     pod = documents("kubernetes/worker.yaml")[0]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    values = {each["name"]: each["value"] for each in container["env"]}
+    values = {each["name"]: each.get("value") for each in container["env"]}
     assert pod["terminationGracePeriodSeconds"] > int(values["TASKSCHEDULER_SHUTDOWN_TIMEOUT"])
     (compose,) = documents("compose.yaml")
     worker = compose["services"]["worker"]

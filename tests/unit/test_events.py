@@ -11,6 +11,7 @@ import pytest
 from taskscheduler.application.watching import Told, Watch, Watched
 from taskscheduler.domain.errors import StoreUnavailable, TooManyWatchers
 from taskscheduler.entrypoints.http import events
+from taskscheduler.entrypoints.http.errors import TooManyStreams
 from taskscheduler.entrypoints.http.events import Audience
 from taskscheduler.testing import in_memory
 
@@ -98,3 +99,23 @@ def test_there_is_a_limit() -> None:
     audience.clients = events.CLIENTS_MAX
     with pytest.raises(TooManyWatchers, match="100 watch"):
         audience.check()
+
+
+async def test_one_key_locks_nobody_out() -> None:
+    audience = Audience()
+    streams = [
+        events.streamed(Looks(9), NOTHING, audience, key="a")
+        for _ in range(events.CLIENTS_PER_KEY_MAX)
+    ]
+    for stream in streams:
+        await anext(stream)
+    with pytest.raises(TooManyStreams, match="this key has 20 streams"):
+        audience.check("a")
+    (only,) = [each async for each in events.streamed(Looks(9), NOTHING, audience, key="a")]
+    assert only.event == "end"
+    audience.check("b")
+    audience.check(None)
+    for stream in streams:
+        await stream.aclose()
+    assert (audience.clients, audience.by_key) == (0, {})
+    audience.check("a")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
 
 import msgspec
 import pytest
@@ -229,7 +232,7 @@ async def test_secrets_are_not_shown(
         scheduler_in_memory, answer(400, echo), SECRET, url=url, headers=headers
     )
     assert task.status is TaskStatus.FAILED
-    assert said(attempts).endswith("you sent [redacted], [redacted], [redacted], north")
+    assert said(attempts).endswith("you sent [redacted], [redacted], [redacted], [redacted]")
     assert "s3cr3t" not in said(attempts) + caplog.text
     assert SECRET not in caplog.text
     target = msgspec.json.decode(
@@ -237,6 +240,47 @@ async def test_secrets_are_not_shown(
     )
     assert repr(target) == f"HttpTarget(POST {URL})"
     assert shown("http://me:s3cr3t@host/p") == "http://host/p"
+
+
+CANARY = 'Kan4"ri/ Vog+el'
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        str,
+        quote,
+        quote_plus,
+        partial(quote, safe=""),
+        json.dumps,
+    ],
+)
+@pytest.mark.parametrize("failure", [None, TargetRefused, TargetUnreachable])
+async def test_an_echoing_target_tells_nothing(
+    scheduler_in_memory: Scheduler, caplog: pytest.LogCaptureFixture, echo: Any, failure: Any
+):
+    caplog.set_level(logging.DEBUG)
+    basic = base64.b64encode(f"me:{CANARY}".encode()).decode()
+    headers = {"X-Shop": CANARY, "Authorization": f"Basic {basic}", "X-Other": f"Bearer {CANARY}"}
+    url = f"{URL}?key={quote(CANARY, safe='')}&other={quote_plus(CANARY)}"
+    echoed = f"{echo(CANARY)} {echo(url)} {basic} {echo('Bearer ' + CANARY)}"
+    outcome = answer(500, echoed.encode()) if failure is None else failure(echoed)
+    _, attempts, _ = await run(scheduler_in_memory, outcome, url=url, headers=headers)
+    for secret in (CANARY, quote(CANARY), quote_plus(CANARY), quote(CANARY, safe=""), basic, "Vog"):
+        assert secret not in said(attempts) + caplog.text
+
+
+@pytest.mark.parametrize("value", ["Bearer abcdef ", " Bearer abcdef", "\tBearer abcdef\t "])
+async def test_spaces_around_a_value_are_no_part_of_it(scheduler_in_memory: Scheduler, value: str):
+    headers = {"Authorization": value}
+    task, _, caller = await run(scheduler_in_memory, answer(204), headers=headers)
+    assert task.status is TaskStatus.COMPLETED
+    assert caller.calls[0].headers == {"Authorization": "Bearer abcdef"}
+
+
+@pytest.mark.parametrize("url", ["http://me:pa/ss@host/p", "http://me:p[a@ss@host", "http://[::1"])
+def test_of_a_url_that_cannot_be_read_nothing_is_shown(url: str):
+    assert shown(url) == "http://…"
 
 
 async def test_an_excerpt_is_short_and_printable(scheduler_in_memory: Scheduler):

@@ -87,9 +87,22 @@ def test_no_variable_of_a_service_is_taken_for_a_setting():
 
 def test_the_secret_that_is_asked_for_is_the_one_that_is_described():
     asked = {
-        source["secretRef"]["name"]
+        volume["secret"]["secretName"]
         for each in [*of_kind("Deployment").values(), *of_kind("Job").values()]
-        for container in each["spec"]["template"]["spec"]["containers"]
-        for source in container["envFrom"]
+        for volume in each["spec"]["template"]["spec"]["volumes"]
     }
     assert asked == of_kind("Secret").keys()
+
+
+def test_the_file_that_is_named_is_one_of_the_secret():
+    for each in [*of_kind("Deployment").values(), *of_kind("Job").values()]:
+        spec = each["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        (mount,) = container["volumeMounts"]
+        (volume,) = spec["volumes"]
+        assert (volume["name"], mount["readOnly"]) == (mount["name"], True)
+        described = of_kind("Secret")[volume["secret"]["secretName"]]["stringData"]
+        named = {value["name"]: value.get("value") for value in container["env"]}
+        folder, _, key = str(named["DATABASE_URL_FILE"]).rpartition("/")
+        assert folder == mount["mountPath"]
+        assert key in described

@@ -107,7 +107,7 @@ def test_links_lead_somewhere(document: Path):
             assert anchor in {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
 
 
-@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("number", range(1, 9))
 def test_a_promise_names_what_proves_it(number: int):
     (proof,) = [row[2] for row in rows(section("What is promised")) if row[0] == str(number)]
     files = re.findall(r"\]\((tests/[^)]+\.py)\)", proof)

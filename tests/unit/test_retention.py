@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from taskscheduler import Context, Handlers, InvalidConfiguration, TaskStatus
-from taskscheduler.application.retention import EVERY_S, Retention, expire_all, prune_all
+from taskscheduler.application.retention import EVERY_S, STEADY_S, Retention, expire_all, prune_all
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery, Pruned
 from taskscheduler.domain.retention import (
@@ -113,7 +115,7 @@ async def completed(scheduler: Scheduler) -> Task:
     async def noop(_: Context) -> None: ...
 
     task_id = await scheduler.schedule("noop", {"a": 1})
-    assert await drain(scheduler, handlers) == 1
+    assert (await drain(scheduler, handlers)).attempts == 1
     return await scheduler.get(task_id)
 
 
@@ -212,3 +214,63 @@ async def test_what_goes_is_in_a_file(clock: ManualClock, tmp_path: Path):
     written = msgspec.json.decode(line)
     assert (written["id"], written["status"]) == (str(task.id), "Completed")
     assert written["payload"] == {"a": 1}
+
+
+async def test_what_goes_is_for_its_owners_eyes(clock: ManualClock, tmp_path: Path):
+    """Whatever the umask, and also where a file of before was for all."""
+    scheduler = in_memory(clock)
+    task = await completed(scheduler)
+    export = exporter(tmp_path / "new")
+    before = os.umask(0)
+    try:
+        export([task])
+        (file,) = (tmp_path / "new").iterdir()
+        modes = [stat.S_IMODE(each.stat().st_mode) for each in (file, file.parent)]
+        assert modes == [0o600, 0o700]
+        file.chmod(0o644)
+        export([task])
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert len(file.read_bytes().splitlines()) == 2
+    finally:
+        os.umask(before)
+
+
+async def test_a_clock_that_leaps_ahead_for_a_moment_costs_nothing(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+):
+    scheduler = in_memory(clock)
+    retention = Retention(scheduler.store, RetentionPolicy.parse(["30d"]), audit=DAY)
+    task = await completed(scheduler)
+    await retention.turn()
+    clock.advance(seconds=EVERY_S)
+    clock.jump(days=40)
+    await retention.turn()
+    assert "leapt ahead" in caplog.text
+    clock.advance(seconds=10)
+    clock.jump(days=-40)
+    for _ in range(10):
+        clock.advance(seconds=EVERY_S)
+        await retention.turn()
+    assert await scheduler.list() == [task]
+
+
+async def test_a_clock_that_leapt_and_goes_on_is_believed(clock: ManualClock):
+    scheduler = in_memory(clock)
+    retention = Retention(scheduler.store, RetentionPolicy.parse(["30d"]))
+    task = await completed(scheduler)
+    await retention.turn()
+    clock.advance(seconds=EVERY_S)
+    clock.jump(days=40)
+    await retention.turn()
+    assert await scheduler.list() == [task]
+    clock.advance(seconds=STEADY_S)
+    await retention.turn()
+    assert await scheduler.list() == []
+
+
+async def test_who_begins_while_the_clock_is_ahead_of_all_others_waits_too(clock: ManualClock):
+    scheduler = in_memory(clock)
+    task = await completed(scheduler)
+    clock.jump(datetime.now(UTC) - clock.now() + 40 * DAY)
+    await Retention(scheduler.store, RetentionPolicy.parse(["30d"])).turn()
+    assert await scheduler.list() == [task]

@@ -203,7 +203,7 @@ async def test_an_option_that_there_is_none_of_is_refused(scheduler: Scheduler) 
 @pytest.mark.parametrize("wish", ["ab", ("a",), ("a", 1, None, "more"), {"kind": "a"}, 5])
 async def test_what_is_no_wish_is_refused(scheduler: Scheduler, wish: Any) -> None:
     """And nothing of it is stored in its place."""
-    with pytest.raises(TypeError, match="a task, "):
+    with pytest.raises(InvalidTask, match=r"^\[1\].task: must be "):
         await scheduler.schedule_many([("a", 1), wish])
     assert list(await scheduler.list()) == []
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from taskscheduler import Handlers, Scheduler, Worker
+from taskscheduler import Scheduler
 from taskscheduler.application.acting import ActingScheduler
-from taskscheduler.application.firing import CAUGHT_UP_AT_ONCE, Firing, plan
+from taskscheduler.application.firing import Firing
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery
@@ -22,12 +22,9 @@ from taskscheduler.domain.errors import (
     InvalidTask,
     ScheduleExists,
     ScheduleNotFound,
-    StoreUnavailable,
 )
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
-from taskscheduler.domain.status import TaskStatus
-from taskscheduler.testing.faults import Faulty
+from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
 
 if TYPE_CHECKING:
     from taskscheduler.domain.task import Task
@@ -94,7 +91,7 @@ async def tasks_of(scheduler: Scheduler) -> list[Task]:
         ({"priority": 10}, "priority"),
         ({"max_attempts": 0}, "max_attempts"),
         ({"timeout": timedelta(0)}, "timeout_s"),
-        ({"payload": b"1" * 2_000_000}, "payload"),
+        ({"payload_json": b"1" * 2_000_000}, "payload"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_by_its_field(fields: dict[str, Any], field: str):
@@ -136,10 +133,10 @@ async def test_another_definition_takes_its_place(schedules: Schedules, manual_c
 
 
 async def test_what_is_edited_leaves_the_rest(schedules: Schedules, manual_clock: ManualClock):
-    await schedules.put(hourly(payload=b"1"))
+    await schedules.put(hourly(payload_json=b"1"))
     edited = await schedules.edit("hourly", every=timedelta(minutes=5), priority=1)
     assert edited.definition == hourly(
-        payload=b"1", cron=None, every=timedelta(minutes=5), priority=1
+        payload_json=b"1", cron=None, every=timedelta(minutes=5), priority=1
     )
     assert edited.next_fire_at == manual_clock.now() + timedelta(minutes=5)
     assert (await schedules.edit("hourly", cron="@daily")).definition.every is None
@@ -168,7 +165,7 @@ async def test_a_pause_stays_until_it_is_resumed(
 async def test_a_trigger_stores_a_task_for_now(
     schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
 ):
-    await schedules.put(hourly(payload=b"7", queue="letters"))
+    await schedules.put(hourly(payload_json=b"7", queue="letters"))
     await schedules.pause("hourly")
     ids = [await schedules.trigger("hourly"), await schedules.trigger("hourly")]
     tasks = await tasks_of(scheduler)
@@ -237,191 +234,177 @@ async def test_a_caller_with_a_prefix_sees_its_own_alone(scheduler: Scheduler):
     assert [entry.actor for entry in entries] == ["bob"]
 
 
-# -- firing ----------------------------------------------------------------------------------------
-
-
-async def test_a_fire_comes_at_its_time(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
-):
-    start = manual_clock.now()
-    await schedules.put(hourly(payload=b"7"))
-    assert await firing.turn() == HOUR
-    manual_clock.advance(HOUR - TICK)
-    assert await firing.turn() == TICK
-    assert await tasks_of(scheduler) == []
-    manual_clock.advance(TICK)
-    assert await firing.turn() == HOUR
-    (task,) = await tasks_of(scheduler)
-    assert (task.kind, task.payload, task.execute_at) == ("mail", b"7", start + HOUR)
-    assert task.unique_key == "hourly@2026-01-01T01:00:00Z"
-    kept = await schedules.get("hourly")
-    assert (kept.last_fire_at, kept.last_task_id) == (start + HOUR, task.id)
+# -- what never fires ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("catch_up", "late", "expected"),
+    ("fields", "field"),
     [
-        (CatchUp.LATEST, timedelta(0), [5]),
-        (CatchUp.LATEST, HOUR / 2, [5]),
-        (CatchUp.ALL, HOUR / 2, [1, 2, 3, 4, 5]),
-        (CatchUp.NONE, timedelta(minutes=1), [5]),
-        (CatchUp.NONE, timedelta(minutes=1) + TICK, []),
+        ({"cron": "0 0 */31 2 MON#5"}, "cron"),
+        ({"cron": "*/5 2 25-31 3 */7", "time_zone": "Europe/Berlin"}, "cron"),
+        ({"cron": "0 0 31 2 *"}, "cron"),
+        ({"cron": "0 0 1 3 *", "ends_at": datetime(2026, 2, 1, tzinfo=UTC)}, "ends_at"),
+        ({"cron": "0 0 31 2 *", "ends_at": datetime(2025, 2, 1, tzinfo=UTC)}, "cron"),
+        ({"cron": "0 0 */31 2 MON#5", "ends_at": datetime(2025, 2, 1, tzinfo=UTC)}, "cron"),
+        (
+            {
+                "cron": None,
+                "every": timedelta(days=2),
+                "ends_at": datetime(2026, 1, 2, tzinfo=UTC),
+            },
+            "ends_at",
+        ),
+        (
+            {
+                "starts_at": datetime(2026, 5, 1, 0, 1, tzinfo=UTC),
+                "ends_at": datetime(2026, 5, 1, 0, 59, tzinfo=UTC),
+            },
+            "ends_at",
+        ),
     ],
 )
-async def test_what_was_missed(
-    catch_up: CatchUp,
-    late: timedelta,
-    expected: list[int],
-    schedules: Schedules,
-    firing: Firing,
-    manual_clock: ManualClock,
-    scheduler: Scheduler,
+async def test_what_can_never_fire_is_refused(
+    schedules: Schedules, fields: dict[str, Any], field: str
 ):
+    """When it is made, and when one is changed to be so."""
+    with pytest.raises(InvalidSchedule) as refused:
+        await schedules.put(hourly(**fields))
+    assert refused.value.field == field
+    made, _ = await schedules.put(hourly())
+    with pytest.raises(InvalidSchedule) as refused:
+        await schedules.put(hourly(**fields))
+    assert refused.value.field == field
+    assert await schedules.get("hourly") == made
+
+
+async def test_a_schedule_may_be_ended(schedules: Schedules, manual_clock: ManualClock):
+    """By a last time that has passed: that is no mistake, nor is it to put one that has ended."""
+    made, _ = await schedules.put(hourly("ended", ends_at=manual_clock.now() - HOUR * 24))
+    assert made.next_fire_at is None
+    await schedules.put(hourly())
+    manual_clock.advance(HOUR / 2)
+    ended = await schedules.edit("hourly", ends_at=manual_clock.now() - TICK)
+    assert ended.next_fire_at is None
+    assert (await schedules.edit("hourly", priority=1)).next_fire_at is None
+    assert (await schedules.edit("hourly", ends_at=None)).next_fire_at is not None
+
+
+# -- what a change leaves --------------------------------------------------------------------------
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"payload": 2},
+    {"kind": "fax"},
+    {"queue": "letters"},
+    {"priority": 0},
+    {"max_attempts": 9},
+    {"timeout": HOUR},
+    {"catch_up": CatchUp.NONE},
+    {"overlap": Overlap.SKIP},
+]
+
+
+@pytest.mark.parametrize("change", OTHERS)
+async def test_a_change_that_leaves_the_rule_leaves_what_comes(
+    schedules: Schedules, manual_clock: ManualClock, change: dict[str, Any]
+):
+    """What is due, too: a deployment after an outage loses nothing."""
+    every: dict[str, Any] = {"cron": None, "every": HOUR * 2}
+    first, _ = await schedules.put(hourly(**every))
+    for _ in range(4):
+        manual_clock.advance(HOUR)
+        assert (await schedules.edit("hourly", **change)).next_fire_at == first.next_fire_at
+        put, _ = await schedules.put(hourly(**every))
+        assert (put.next_fire_at, put.ruled_at) == (first.next_fire_at, first.ruled_at)
+    assert first.next_fire_at is not None
+    assert manual_clock.now() > first.next_fire_at
+
+
+async def test_another_rule_leaves_what_is_due(
+    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+):
+    """And makes no fire of times before it held, whatever is to be caught up with."""
     start = manual_clock.now()
-    await schedules.put(hourly(catch_up=catch_up))
-    manual_clock.advance(HOUR * 5 + late)
-    assert await firing.turn() == HOUR - late
-    times = [task.execute_at for task in await tasks_of(scheduler)]
-    assert times == [start + HOUR * number for number in expected]
-    assert (await schedules.get("hourly")).next_fire_at == start + HOUR * 6
-
-
-async def test_very_much_that_was_missed_comes_in_parts(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
-):
-    count = CAUGHT_UP_AT_ONCE * 2 + 5
-    await schedules.put(hourly(cron="* * * * *", catch_up=CatchUp.ALL))
-    manual_clock.advance(minutes=count)
-    first = plan(await schedules.get("hourly"), manual_clock.now())
-    assert first is not None
-    assert len(first.fires) == CAUGHT_UP_AT_ONCE
+    await schedules.put(hourly(catch_up=CatchUp.ALL))
+    manual_clock.advance(HOUR * 3)
+    changed = await schedules.edit("hourly", cron="*/10 * * * *")
+    assert changed.next_fire_at == start + HOUR
+    manual_clock.advance(minutes=25)
     await firing.turn()
-    tasks = await tasks_of(scheduler)
-    assert len({task.execute_at for task in tasks}) == len(tasks) == count
+    tens = [start + HOUR * 3 + timedelta(minutes=minutes) for minutes in (10, 20)]
+    assert [task.execute_at for task in await tasks_of(scheduler)] == [start + HOUR, *tens]
 
 
-async def test_it_ends(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+# -- payloads --------------------------------------------------------------------------------------
+
+
+class Letter(msgspec.Struct):
+    """A payload with a type of its own."""
+
+    to: str
+    at: date
+
+
+@dataclass
+class Parcel:
+    """Another."""
+
+    weight: float
+
+
+@pytest.mark.parametrize(
+    ("payload", "json"),
+    [
+        (None, b"null"),
+        ({"to": "zoe", "n": [1, None]}, b'{"to":"zoe","n":[1,null]}'),
+        ("text", b'"text"'),
+        (
+            Letter("zoe", datetime(2026, 1, 1, tzinfo=UTC)),
+            b'{"to":"zoe","at":"2026-01-01T00:00:00Z"}',
+        ),
+        (Parcel(1.5), b'{"weight":1.5}'),
+    ],
+)
+async def test_a_payload_is_an_object_in_and_out(
+    schedules: Schedules, scheduler: Scheduler, payload: object, json: bytes
 ):
-    await schedules.put(hourly(ends_at=manual_clock.now() + HOUR))
-    manual_clock.advance(HOUR)
-    assert await firing.turn() is None
-    assert len(await tasks_of(scheduler)) == 1
-    kept = await schedules.get("hourly")
-    assert (kept.next_fire_at, kept.is_paused) == (None, False)
-    assert await schedules.preview("hourly") == []
+    made, _ = await schedules.put(hourly(payload=payload))
+    assert made.definition.payload_json == json
+    assert made.definition.payload == msgspec.json.decode(json)
+    assert await schedules.put(hourly(payload=payload)) == (made, False)
+    assert await schedules.put(hourly(payload_json=json)) == (made, False)
+    other = await schedules.edit("hourly", payload=[payload])
+    assert other.definition.payload_json == b"[" + json + b"]"
+    assert await schedules.edit("hourly", payload_json=json) != other
+    (await schedules.trigger("hourly"))
+    (task,) = await scheduler.list(TaskQuery())
+    assert task.payload == json
 
 
-async def test_many_workers_fire_once(
-    schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
-):
-    for number in range(20):
-        await schedules.put(hourly(f"s{number}"))
-    everybody = [Firing(scheduler.store) for _ in range(5)]
-    for _ in range(3):
-        manual_clock.advance(HOUR)
-        await asyncio.gather(*(each.turn() for each in everybody))
-    assert len(await tasks_of(scheduler)) == 60
+async def test_json_text_is_kept_to_the_letter(schedules: Schedules):
+    made, _ = await schedules.put(hourly(payload_json=b'{"a":  1.10, "a": 2}'))
+    assert made.definition.payload_json == b'{"a":  1.10, "a": 2}'
+    assert made.definition.payload == {"a": 2}
+    changed = await schedules.edit("hourly", priority=1)
+    assert changed.definition.payload_json == made.definition.payload_json
 
 
-async def test_one_that_is_not_understood_here_holds_up_no_other(
-    schedules: Schedules,
-    firing: Firing,
-    manual_clock: ManualClock,
-    scheduler: Scheduler,
-    caplog: pytest.LogCaptureFixture,
-):
-    """Another process knew the zone; this one tells once, and fires the others."""
-    strange = Schedule.make(
-        hourly("a", time_zone="Mars/Olympus"),
-        now=manual_clock.now(),
-        next_fire_at=manual_clock.now(),
-    )
-    await scheduler.store.schedules.add(strange)
-    await schedules.put(hourly("b"))
-    manual_clock.advance(HOUR)
-    with caplog.at_level(logging.ERROR, "taskscheduler.schedules"):
-        for _ in range(3):
-            await firing.turn()
-            manual_clock.advance(HOUR)
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "Mars/Olympus" in caplog.text
-    assert len(await tasks_of(scheduler)) == 3
-    assert await schedules.get("a") == strange
-
-
-async def test_a_store_that_goes_away_leaves_it_due(
-    schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
-):
-    faulty: Any = Faulty(scheduler.store.schedules)
-    firing = Firing(replace(scheduler.store, schedules=faulty))
-    await schedules.put(hourly())
-    manual_clock.advance(HOUR)
-    faulty.refuse("fire")
-    with pytest.raises(StoreUnavailable):
-        await firing.turn()
-    assert await tasks_of(scheduler) == []
-    faulty.lose_answer("fire")
-    with pytest.raises(StoreUnavailable):
-        await firing.turn()
-    assert await firing.turn() == HOUR
-    assert len(await tasks_of(scheduler)) == 1
-
-
-async def test_a_worker_fires_and_runs_in_one_turn(
-    schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
-):
-    handlers = Handlers()
-    ran: list[int] = []
-
-    @handlers.register("mail")
-    async def mail(_: Any, number: int) -> None:
-        ran.append(number)
-
-    worker = Worker(scheduler, handlers)
-    await schedules.put(hourly(payload=b"7", overlap=Overlap.SKIP))
-    assert await worker.turn() == 0
-    for _ in range(3):
-        manual_clock.advance(HOUR)
-        assert await worker.turn() == 1
-    assert ran == [7, 7, 7]
-    assert {task.status for task in await tasks_of(scheduler)} == {TaskStatus.COMPLETED}
-
-
-async def test_who_drains_fires_what_is_due_first(
-    schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
-):
-    handlers = Handlers()
-
-    @handlers.register("mail")
-    async def mail(_: Any) -> None:
-        pass
-
-    await schedules.put(hourly())
-    manual_clock.advance(HOUR)
-    await Worker(scheduler, handlers).run(until_drained=True)
-    (task,) = await tasks_of(scheduler)
-    assert task.status is TaskStatus.COMPLETED
-
-
-async def test_a_running_worker_fires_by_itself():
-    """On the real clock: the schedule is made while the worker idles."""
-    handlers = Handlers()
-    ran = asyncio.Event()
-
-    @handlers.register("mail")
-    async def mail(_: Any) -> None:
-        ran.set()
-
-    async with Scheduler.in_memory() as scheduler:
-        worker = Worker(scheduler, handlers, poll_interval=timedelta(milliseconds=20))
-        running = asyncio.create_task(worker.run())
-        made, _ = await scheduler.schedules.put(hourly(cron=None, every=timedelta(seconds=1)))
-        async with asyncio.timeout(20):
-            await ran.wait()
-        worker.stop()
-        await running
-        (task,) = await tasks_of(scheduler)
-        assert task.execute_at == made.created_at + timedelta(seconds=1)
-        assert task.started_at is not None
-        assert task.started_at >= task.execute_at
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"payload": b"{}"},
+        {"payload": object()},
+        {"payload": "\ud800"},
+        {"payload": "x" * 1024 * 1024},
+        {"payload_json": b"{"},
+        {"payload_json": b""},
+        {"payload_json": b'"\xff"'},
+        {"payload_json": b"[" * 100_000},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+async def test_what_is_no_payload_is_refused(schedules: Schedules, fields: dict[str, Any]):
+    with pytest.raises(InvalidTask) as refused:
+        await schedules.put(hourly(**fields))
+    assert refused.value.field == "payload"
+    assert await schedules.list() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from taskscheduler import Context, Handlers
 from taskscheduler.application.context import CURRENT
 from taskscheduler.application.execution import Execution
 from taskscheduler.application.slots import Slots
+from taskscheduler.application.threads import Threads
 from taskscheduler.domain.lease import Lease, Settlement
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.task import TaskId, WorkerId
@@ -32,7 +32,7 @@ VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
 class Bench:
     """Slots for handlers of kind ``job``, and what they settled."""
 
-    def __init__(self, scheduler: Scheduler, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, scheduler: Scheduler, threads: Threads) -> None:
         self.handlers = Handlers()
         self.settled: list[Settlement | None] = []
         self._execution = Execution(scheduler, self.handlers, threads=threads, random=lambda: 0.0)
@@ -72,7 +72,7 @@ ME = WorkerId(1)
 
 @pytest.fixture
 def bench(scheduler_in_memory: Scheduler) -> Iterator[Bench]:
-    with ThreadPoolExecutor(2) as threads:
+    with Threads(2) as threads:
         yield Bench(scheduler_in_memory, threads)
 
 

@@ -17,6 +17,7 @@ import pytest
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import IllegalTransition, InvalidTask
+from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
 from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task, TaskId, WorkerId
 
@@ -381,3 +382,20 @@ def test_entities_are_frozen() -> None:
     """A verb returns the next one."""
     with pytest.raises(FrozenInstanceError):
         stored().attempt = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_no_attempt_comes_after_the_last_number() -> None:
+    """No store counts further; a task that got there fails, and may be revived for one more."""
+    last = replace(stored(), attempt=MAX_ATTEMPTS_LIMIT - 1, excused=MAX_ATTEMPTS_LIMIT - 5)
+    claimed = last.claim(worker_id=WorkerId(1), token=7, now=NOW)
+    assert claimed.attempt == MAX_ATTEMPTS_LIMIT
+    for alone in (True, False):
+        rescued = claimed.rescue(now=NOW, max_attempts=20, alone=alone)
+        assert rescued.status is TaskStatus.FAILED
+    released = claimed.rescue(now=NOW, max_attempts=20, alone=False, begun=False)
+    assert (released.status, released.attempt) == (TaskStatus.PENDING, MAX_ATTEMPTS_LIMIT - 1)
+    revived = claimed.fail(now=NOW).revive(now=NOW, max_attempts=20)
+    again = revived.claim(worker_id=WorkerId(1), token=8, now=NOW)
+    assert again.attempt == MAX_ATTEMPTS_LIMIT
+    used = replace(stored(), attempt=MAX_ATTEMPTS_LIMIT, status=TaskStatus.FAILED)
+    assert used.revive(now=NOW, max_attempts=20).max_attempts == MAX_ATTEMPTS_LIMIT

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from taskscheduler.application.keys import Gate, issue
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.access import Scope
+from taskscheduler.domain.status import TaskStatus
 from taskscheduler.entrypoints.http.access import Access
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.http.telling import told
@@ -311,3 +313,22 @@ async def test_a_commit_for_many_is_in_nobodys_name():
     assert sum(count for _, count in seen) == 5
     assert all(name is None for name, count in seen if count > 1)
     assert max(count for _, count in seen) > 1
+
+
+@pytest.mark.parametrize("form", [LogFormat.TEXT, LogFormat.JSON])
+def test_a_constant_is_written_as_what_it_stands_for(
+    capfd: pytest.CaptureFixture[str], form: LogFormat
+):
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        configure_logs(LogLevel.INFO, form)
+        facts = {"status": HTTPStatus.CREATED, "outcome": TaskStatus.FAILED, "ms": 1.5}
+        logging.getLogger("taskscheduler.access").info("PUT /tasks", extra=facts)
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+    line = re.sub(r"\x1b\[[0-9;]*m", "", capfd.readouterr().err)
+    assert "HTTPStatus" not in line
+    assert "TaskStatus" not in line
+    assert "status=201" in line or '"status": 201' in line
+    assert "outcome=Failed" in line or '"outcome": "Failed"' in line

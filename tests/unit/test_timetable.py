@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from itertools import islice, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskscheduler.application import zones
 from taskscheduler.application.timetable import TICK, Timetable
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.schedule import NewSchedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MADE_AT = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
 YEARS = timedelta(days=366 * 3)
@@ -32,7 +38,7 @@ ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asi
 
 
 def timetable(*, made_at: datetime = MADE_AT, **fields: Any) -> Timetable:
-    return Timetable(NewSchedule(name="n", kind="mail", **fields), made_at=made_at)
+    return Timetable(NewSchedule(name="n", kind="mail", **fields).rule, made_at=made_at)
 
 
 def fires(count: int, after: datetime, **fields: Any) -> list[str]:
@@ -121,13 +127,91 @@ def test_what_never_comes_never_fires():
         "@never",
         "a b c d e",
         "*/0 * * * *",
+        "5-5/0 * * * *",
         "0 0 31 2 *",
+        "0 0 L/2 * *",
+        "0 0 LW/2 * *",
+        "*/61 * * * *",
+        "*/90 * * * *",
+        "0 */25 * * *",
+        "0 0 */32 * *",
+        "0 0 * */13 *",
+        "0 0 * * */8",
+        "*/61 * * * * *",
+        "0,*/90 * * * *",
+        "10-20/61 * * * *",
+        "5/90 * * * *",
+        "*/-5 * * * *",
+        "*/5/5 * * * *",
+        "/5 * * * *",
+        "*/ * * * *",
+        "0 0 * * MON#6",
+        "0 0 L-3 * *",
+        "0 0 15W * *",
+        "*/٣ * * * *",
     ],
 )
 def test_an_expression_that_is_none(expression: str):
     with pytest.raises(InvalidSchedule) as refused:
         timetable(cron=expression)
     assert refused.value.field == "cron"
+
+
+@pytest.mark.parametrize("step", ["*/60 * * * *", "0 */24 * * *", "0 0 */31 * *", "0 0 * * */7"])
+def test_the_longest_steps_mean_what_they_say(step: str):
+    assert timetable(cron=step).after(MADE_AT) is not None
+
+
+def test_a_refused_step_is_named_with_its_field():
+    with pytest.raises(InvalidSchedule, match=r"the hour's step in '\*/25' must be at most 24"):
+        timetable(cron="0 */25 * * *")
+
+
+@pytest.mark.parametrize(
+    ("expression", "same"),
+    [
+        ("5-5/10 * * * *", "5 * * * *"),
+        ("0 3-3/2,5 * * *", "0 3,5 * * *"),
+        ("0 0 1-1/7 * *", "0 0 1 * *"),
+        ("0 0 1 mar-3/2 *", "0 0 1 3 *"),
+        ("0 0 * * MON-1/2", "0 0 * * MON"),
+        ("30-30/7 0 12 * * *", "30 0 12 * * *"),
+    ],
+)
+def test_a_range_of_one_value_with_a_step_is_that_value(expression: str, same: str):
+    assert fires(5, MADE_AT, cron=expression) == fires(5, MADE_AT, cron=same)
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone"),
+    [
+        ("0 0 */31 2 MON#5", "UTC"),
+        ("0 0 */31 2,4 2#5", "UTC"),
+        ("* * 30 2 */1 ", "UTC"),
+        # By elapsed time, and always at a time that is left out.
+        ("*/5 2 25-31 3 */7", "Europe/Berlin"),
+        ("* * 2 25-31 3 */7", "Europe/Berlin"),
+    ],
+)
+def test_what_can_never_fire_is_found_out_in_a_bounded_time(expression: str, zone: str):
+    try:
+        table = timetable(cron=expression, time_zone=zone)
+    except InvalidSchedule:
+        return
+    assert table.after(MADE_AT) is None
+
+
+def test_the_rarest_fire_is_found():
+    """A Sunday that is the 29th of February, around a year that has none."""
+    sundays = fires(2, datetime(2072, 3, 1, tzinfo=UTC), cron="0 0 29 2 */7")
+    assert [each[:10] for each in sundays] == ["2088-02-29", "2128-02-29"]
+
+
+def test_time_comes_to_an_end():
+    last = datetime(8999, 12, 1, tzinfo=UTC)
+    assert len(fires(100, last, cron="0 0 1 * *")) <= 1
+    assert len(fires(100, last, cron=None, every=timedelta(days=366))) == 0
+    assert len(fires(10_000, last, cron="0 0 * * *", time_zone="Pacific/Kiritimati")) <= 31
 
 
 @pytest.mark.parametrize(
@@ -138,6 +222,15 @@ def test_an_expression_that_is_none(expression: str):
         "../../etc/passwd",
         "/etc/localtime",
         "localtime",
+        "posixrules",
+        "Factory",
+        "right/Europe/Berlin",
+        "posix/Europe/Berlin",
+        "europe/berlin",
+        "zone.tab",
+        "tzdata.zi",
+        "Europe/Berlin/",
+        "Europe/../Europe/Berlin",
         "x" * 65,
         "a\0b",
         "Europe",
@@ -148,6 +241,29 @@ def test_a_zone_that_is_none(zone: str, fields: dict[str, Any]):
     with pytest.raises(InvalidSchedule) as refused:
         timetable(time_zone=zone, **fields)
     assert refused.value.field == "time_zone"
+
+
+def test_zones_come_from_the_package_alone(tmp_path: Path):
+    """Whatever the machine, or its environment, has of its own."""
+    other = tmp_path / "Europe"
+    other.mkdir()
+    with resources.files("tzdata").joinpath("zoneinfo", "UTC").open("rb") as utc:
+        (other / "Berlin").write_bytes(utc.read())
+        (tmp_path / "Moon").write_bytes((other / "Berlin").read_bytes())
+    zoneinfo.reset_tzpath([tmp_path])
+    try:
+        found = fires(1, MADE_AT, cron="0 3 * * *", time_zone="Europe/Berlin")
+        assert found == ["2026-03-02T02:00:00Z"]
+        with pytest.raises(InvalidSchedule):
+            timetable(cron="0 3 * * *", time_zone="Moon")
+    finally:
+        zoneinfo.reset_tzpath()
+
+
+def test_every_zone_can_be_read():
+    assert len(zones.names()) > 500
+    for name in zones.names():
+        assert zones.zone_of(name).key == name
 
 
 moments = st.integers(0, 235 * 24 * 3600 * 10).map(
@@ -173,7 +289,8 @@ def test_the_latest_is_the_last_one(expression: str, zone: str, moment: datetime
     first = table.after(moment)
     assert first is not None
     now = first + timedelta(seconds=passed_s)
-    latest = table.latest(first, now)
+    latest = table.latest(moment, now)
+    assert latest is not None
     assert first <= latest <= now
     following = table.after(latest)
     assert following is not None
@@ -183,14 +300,5 @@ def test_the_latest_is_the_last_one(expression: str, zone: str, moment: datetime
 
 def test_the_latest_of_years_of_seconds_takes_a_few_steps():
     table = timetable(every=timedelta(seconds=1))
-    first = MADE_AT + timedelta(seconds=1)
-    assert table.latest(first, MADE_AT + YEARS) == MADE_AT + YEARS
-
-
-def test_some_of_what_was_missed():
-    table = timetable(cron="0 * * * *")
-    first = datetime(2026, 3, 1, 13, tzinfo=UTC)
-    now = first + timedelta(hours=5)
-    assert table.until(first, now, 3) == [first + timedelta(hours=hour) for hour in range(3)]
-    assert table.until(first, now, 100) == [first + timedelta(hours=hour) for hour in range(6)]
-    assert table.until(first, now - TICK, 100)[-1] == first + timedelta(hours=4)
+    assert table.latest(MADE_AT, MADE_AT + YEARS) == MADE_AT + YEARS
+    assert table.latest(MADE_AT, MADE_AT + TICK) is None

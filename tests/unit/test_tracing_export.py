@@ -152,7 +152,9 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: Scheduler.in_memory(tracing=True),
         lambda: Scheduler.postgres("postgresql://localhost/nowhere", tracing=True),
     ):
-        with pytest.raises(InvalidConfiguration, match=r"pip install 'taskscheduler\[otel\]'"):
+        with pytest.raises(
+            InvalidConfiguration, match=r"pip install 'durable-taskscheduler\[otel\]'"
+        ):
             ask()
 
 

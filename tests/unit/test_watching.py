@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from taskscheduler.application.lookout import FRESH_S, Lookout
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.watching import Watch, Watched
 from taskscheduler.domain.change import LATE, WATCHED_MAX
+from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.testing import ManualClock, in_memory
 from taskscheduler.testing.contracts.steps import bring, claim, end, join
+from taskscheduler.testing.faults import Faulty
 
 pytestmark = pytest.mark.anyio
 
@@ -120,3 +126,71 @@ async def test_who_comes_back_is_told_what_was_missed(
     first = await watch.begin(last)
     assert [state.status.value for state in first.changed] == ["Failed", "Pending"]
     assert await told(watch) == []
+
+
+class Counting:
+    """A board whose looks are counted."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+        self.looks = 0
+
+    async def states(self, *arguments: Any) -> Any:
+        self.looks += 1
+        await asyncio.sleep(0)
+        return await self._board.states(*arguments)
+
+
+async def test_many_who_watch_the_same_cost_one_look(scheduler: Scheduler) -> None:
+    board = Counting(scheduler.store.board)
+    counted: Any = board
+    lookout = Lookout(replace(scheduler.store, board=counted))
+    watches = [Watch(scheduler.store, Watched(kind="mail"), lookout) for _ in range(100)]
+    other = Watch(scheduler.store, Watched(kind="fax"), lookout)
+    for watch in (*watches, other):
+        await watch.begin()
+    board.looks = 0
+    await scheduler.schedule("mail")
+    found = await asyncio.gather(*(told(watch) for watch in watches), told(other))
+    assert found == [[("mail", "Pending")]] * 100 + [[]]
+    assert board.looks == 2
+    # What is young enough is not looked for again, and told to nobody twice.
+    assert await asyncio.gather(*(told(watch) for watch in watches)) == [[]] * 100
+    assert board.looks == 2
+    await asyncio.sleep(FRESH_S)
+    await scheduler.schedule("mail")
+    assert await told(watches[0]) == [("mail", "Pending")]
+    assert await told(watches[1]) == [("mail", "Pending")]
+    assert board.looks == 3
+    # One that has slept through some looks hears all of it, too.
+    late = watches[2]
+    await asyncio.sleep(FRESH_S)
+    await scheduler.schedule("mail")
+    assert await told(watches[0]) == [("mail", "Pending")]
+    assert await told(late) == [("mail", "Pending")] * 2
+
+
+async def test_a_look_that_fails_fails_for_all_and_the_next_one_is_new(
+    scheduler: Scheduler,
+) -> None:
+    board: Any = Faulty(scheduler.store.board)
+    store = replace(scheduler.store, board=board)
+    lookout = Lookout(store)
+    watches = [Watch(store, Watched(), lookout) for _ in range(3)]
+    for watch in watches:
+        await watch.begin()
+    board.refuse("states")
+    failed = await asyncio.gather(*(watch.look() for watch in watches), return_exceptions=True)
+    assert [type(each) for each in failed] == [StoreUnavailable] * 3
+    await asyncio.sleep(FRESH_S)
+    await scheduler.schedule("mail")
+    assert await told(watches[0]) == [("mail", "Pending")]
+
+
+async def test_who_leaves_does_not_end_the_look_of_others(scheduler: Scheduler) -> None:
+    lookout = Lookout(scheduler.store)
+    leaving = asyncio.create_task(lookout.shared(Watched()))
+    staying = asyncio.create_task(lookout.shared(Watched()))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == {}

@@ -6,11 +6,11 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taskscheduler import Context, Handlers, Scheduler, TaskStatus, Worker
+from taskscheduler import Context, Handlers, NewTask, Scheduler, TaskStatus, Worker
 from taskscheduler.testing.contracts.steps import until
 from taskscheduler.testing.faults import AWAY, Faulty
 
@@ -82,6 +82,35 @@ async def test_it_works_until_it_is_stopped(bench: Bench) -> None:
             await bench.get_when(task_id, TaskStatus.COMPLETED)
         assert worker.id is not None
     assert list(await bench.scheduler.store.workers.sightings()) == []
+
+
+async def test_while_idle_it_asks_what_is_due_and_claims_only_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll is one question to the store, however many workers there are."""
+    tasks = bench.scheduler.store.tasks
+    asked = {"claim": 0, "next_due": 0}
+
+    def counted(name: str) -> None:
+        verb = getattr(tasks, name)
+
+        async def ask(*args: Any, **kwargs: Any) -> Any:
+            asked[name] += 1
+            return await verb(*args, **kwargs)
+
+        monkeypatch.setattr(tasks, name, ask)
+
+    for name in asked:
+        counted(name)
+    await bench.scheduler.schedule("quick", delay=timedelta(days=1))
+    worker = Worker(bench.scheduler, bench.handlers, poll_interval=timedelta(milliseconds=2))
+    async with bench.running(worker):
+        await until(lambda: asked["next_due"] > 20)
+        # A first look, and another once wake-ups are heard.
+        assert asked["claim"] <= 3
+        # Nobody rings for this one.
+        await tasks.put([NewTask(id=bench.scheduler.store.new_task_id(), kind="quick")])
+        await until(lambda: bench.begun)
 
 
 async def test_it_starts_a_task_at_its_time_without_polling(bench: Bench) -> None:

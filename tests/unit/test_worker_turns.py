@@ -11,7 +11,8 @@ import pytest
 from taskscheduler import Context, Handlers, RetryPolicy, Scheduler, Snooze, Worker
 from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.testing import assert_scheduled, drain, refute_scheduled
+from taskscheduler.testing import Drained, assert_scheduled, drain, refute_scheduled
+from taskscheduler.testing.contracts.steps import claim
 from taskscheduler.testing.faults import Faulty
 
 if TYPE_CHECKING:
@@ -120,10 +121,10 @@ async def test_draining_runs_what_tasks_schedule(
     later = manual_clock.now() + timedelta(hours=1)
     await scheduler.schedule("mail", execute_at=later)
     await scheduler.schedule("mail", queue="letters")
-    assert await drain(scheduler, handlers) == 4
+    assert await drain(scheduler, handlers) == Drained(completed=4)
     assert ran == [("chain", 3), ("chain", 2), ("chain", 1), ("chain", 0)]
     assert list(await scheduler.store.workers.sightings()) == []
-    assert await drain(scheduler, handlers, queue="letters") == 1
+    assert await drain(scheduler, handlers, queue="letters") == Drained(completed=1)
     await assert_scheduled(scheduler, "mail", execute_at=later)
 
 
@@ -134,8 +135,7 @@ async def test_a_dead_workers_task_runs_elsewhere(
     await dead.turn()
     task_id = await scheduler.schedule("mail")
     assert dead.id is not None
-    subscription = dead._subscription  # pyright: ignore[reportPrivateUsage]
-    assert len(await scheduler.store.tasks.claim(dead.id, subscription, 1)) == 1
+    assert len(await claim(scheduler.store, dead.id)) == 1
     turns = 0
     while not ran:
         manual_clock.advance(LEASE / 3)

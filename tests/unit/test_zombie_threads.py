@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from taskscheduler import Context, Handlers, TaskStatus, Worker
+from taskscheduler.application.threads import Threads
 from taskscheduler.testing import ManualClock, in_memory
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +25,7 @@ async def test_a_thread_asks_again_before_it_begins(monkeypatch: pytest.MonkeyPa
     begun: list[Context] = []
     handlers.register("job")(begun.append)
 
-    class Late(ThreadPoolExecutor):
+    class Late(Threads):
         """Its threads come to their work when the lease is over, once."""
 
         def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -32,7 +33,7 @@ async def test_a_thread_asks_again_before_it_begins(monkeypatch: pytest.MonkeyPa
                 clock.advance(LEASE)
             return super().submit(fn, *args, **kwargs)
 
-    monkeypatch.setattr("taskscheduler.application.worker.ThreadPoolExecutor", Late)
+    monkeypatch.setattr("taskscheduler.application.worker.Threads", Late)
     async with in_memory(clock) as scheduler:
         task_id = await scheduler.schedule("job")
         worker = Worker(scheduler, handlers, lease=LEASE)

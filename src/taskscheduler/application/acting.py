@@ -7,18 +7,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from taskscheduler.application.explaining import explain
-from taskscheduler.application.scheduler import Scheduler, TaskChanges
-from taskscheduler.domain.errors import Forbidden, IdempotencyConflict, TaskNotFound
+from taskscheduler.application.scheduler import OWN, Scheduler, TaskChanges
+from taskscheduler.application.schedules import Schedules
+from taskscheduler.domain.errors import (
+    Forbidden,
+    IdempotencyConflict,
+    ScheduleNotFound,
+    TaskNotFound,
+)
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.task import Idempotency, TaskId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from taskscheduler.application.quotas import Quotas
+    from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.schedule import NewSchedule, Schedule
     from taskscheduler.domain.task import NewTask, Task
     from taskscheduler.domain.why import Why
 
@@ -39,19 +48,29 @@ class ActingScheduler(Scheduler):
         self._by = self._caller = caller
         self._space = caller.key_space
 
+    @property
+    def schedules(self) -> Schedules:
+        """As ``Scheduler.schedules``; no more can be made than the caller's quota says."""
+        return ActingSchedules(self.store, self.put, self._caller, self._whole.quotas)
+
     async def put(self, task: NewTask) -> TaskId:
-        """As ``Scheduler.put``. Raises Forbidden too."""
-        return await super().put(self._inward(task))
+        """As ``Scheduler.put``. Raises Forbidden, QuotaUsedUp, TooMuchWaiting too."""
+        task = self._inward(task)
+        if self._caller.quota is not None:
+            await self._whole.quotas.admit(self._caller, [task])
+        return await super().put(task)
 
     async def put_many(
         self,
         tasks: Sequence[NewTask],
         *,
-        connection: object | None = None,
+        connection: object = OWN,
         idempotency: Idempotency | None = None,
     ) -> Sequence[TaskId]:
-        """As ``Scheduler.put_many``. Raises Forbidden too."""
+        """As ``Scheduler.put_many``. Raises Forbidden, QuotaUsedUp, TooMuchWaiting too."""
         inward = [self._inward(task) for task in tasks]
+        if self._caller.quota is not None:
+            await self._whole.quotas.admit(self._caller, inward)
         if idempotency is None or self._space is None:
             return await super().put_many(inward, connection=connection, idempotency=idempotency)
         # Hashed, because with the prefix it might be too long.
@@ -146,3 +165,28 @@ class ActingScheduler(Scheduler):
         if self._space is None or task.unique_key is None:
             return task
         return replace(task, unique_key=task.unique_key.removeprefix(self._space))
+
+
+class ActingSchedules(Schedules):
+    """Schedules as one caller sees them, within its quota."""
+
+    def __init__(
+        self,
+        store: Store,
+        put: Callable[[NewTask], Awaitable[TaskId]],
+        by: Caller,
+        quotas: Quotas,
+    ) -> None:
+        """Work on ``store`` in the name of ``by``."""
+        super().__init__(store, put, by)
+        self._caller = by
+        self._quotas = quotas
+
+    async def make(self, definition: NewSchedule) -> Schedule:
+        """As ``Schedules.make``. Raises QuotaUsedUp too."""
+        if self._caller.quota is not None:
+            try:
+                await self.get(definition.name)
+            except ScheduleNotFound:
+                await self._quotas.admit_schedule(self._caller)
+        return await super().make(definition)

@@ -6,8 +6,14 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from taskscheduler.application.blocking import for_this_thread
+from taskscheduler.domain.errors import LeaseLost
+from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from taskscheduler.application.scheduler import Scheduler
@@ -18,16 +24,32 @@ if TYPE_CHECKING:
 class Context:
     """One attempt, as its handler sees it. Handlers in threads may read it too."""
 
-    __slots__ = ("_lease", "_max_attempts", "_scheduler", "_worker_id", "cancelled", "settled")
+    __slots__ = (
+        "_lease",
+        "_loop",
+        "_max_attempts",
+        "_scheduler",
+        "_worker_id",
+        "cancelled",
+        "lease_lost",
+        "settled",
+    )
 
     def __init__(
-        self, lease: Lease, *, worker_id: WorkerId, max_attempts: int, scheduler: Scheduler
+        self,
+        lease: Lease,
+        *,
+        worker_id: WorkerId,
+        max_attempts: int,
+        scheduler: Scheduler,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Made by the worker, once for each attempt."""
+        """Made by the worker, once for each attempt; ``loop`` is the one that it runs on."""
         self._lease = lease
         self._worker_id = worker_id
         self._max_attempts = max_attempts
         self._scheduler = scheduler
+        self._loop = loop
         self.cancelled = False
         """Set when the attempt should stop: cancelled, timed out, lease lost, or shutting down.
 
@@ -35,6 +57,8 @@ class Context:
         """
         self.settled = False
         """Set once ``transaction`` has recorded the completion."""
+        self.lease_lost = False
+        """Set once ``transaction`` has found that the lease no longer holds."""
 
     @property
     def id(self) -> TaskId:
@@ -69,7 +93,12 @@ class Context:
     @property
     def is_last_attempt(self) -> bool:
         """True when a failure now is final."""
-        return self._lease.attempt - self._lease.excused >= self._max_attempts
+        lease = self._lease
+        # No store counts further than the limit, so there is no attempt after that one either.
+        return (
+            lease.attempt - lease.excused >= self._max_attempts
+            or lease.attempt >= MAX_ATTEMPTS_LIMIT
+        )
 
     @property
     def process_at(self) -> datetime:
@@ -96,22 +125,36 @@ class Context:
 
     @property
     def scheduler(self) -> Scheduler:
-        """The scheduler of the same store, to schedule further tasks."""
-        return self._scheduler
+        """The scheduler of the same store, to schedule further tasks.
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Any]:
+        In a plain function, which runs in a thread, its methods are called without ``await``: each
+        returns what it would return to who awaits it.
+        """
+        return for_this_thread(self._scheduler, self._loop)
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
         """Make the handler's own writes and the completion one commit.
 
-        Yields the store's connection (for PostgreSQL a ``psycopg.AsyncConnection``) with a
-        transaction open. When the block ends, the task is Completed in that same transaction:
-        either both happened or neither. What the block raises rolls both back.
+        To be entered by ``async with``; in a plain function, which runs in a thread, by ``with``.
+
+        Yields the store's connection (for PostgreSQL a ``psycopg.AsyncConnection``, whose methods
+        are called without ``await`` in a plain function) with a transaction open. When the block
+        ends, the task is Completed in that same transaction: either both happened or neither. What
+        the block raises rolls both back.
 
         Raises:
             LeaseLost: the lease no longer holds; nothing was written.
         """
-        async with self._scheduler.store.tasks.completing(self._lease) as opened:
-            yield opened
+        return for_this_thread(self._transaction(), self._loop)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncGenerator[Any]:
+        try:
+            async with self._scheduler.store.tasks.completing(self._lease) as opened:
+                yield opened
+        except LeaseLost as error:
+            self.lease_lost = error.task_id == self.id
+            raise
         self.settled = True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import traceback
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
@@ -14,24 +14,27 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from taskscheduler.application.context import Context
-from taskscheduler.domain.errors import LeaseLost
+from taskscheduler.application.describing import describe, said
+from taskscheduler.application.patience import counted
+from taskscheduler.domain.errors import LeaseLost, TaskSchedulerError
 from taskscheduler.domain.lease import AttemptError, Settlement
+from taskscheduler.domain.retry import RetryPolicy, bounded
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Verdict
+from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Verdict, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
 
     from taskscheduler.application.handlers import Handler, Handlers
     from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.threads import Threads
     from taskscheduler.domain.lease import Lease
     from taskscheduler.domain.task import WorkerId
 
-TRACEBACK_CHARACTERS_MAX: Final = 16_384
-MESSAGE_CHARACTERS_MAX: Final = 4_096
 THREAD_GRACE_S: Final = 5.0
 """How long a thread that was told to stop may take before its attempt is settled without it."""
+NO_THREAD_WAIT: Final = timedelta(seconds=1)
+"""After so long a task is claimed again for which there was no thread."""
 
 log = logging.getLogger("taskscheduler.worker")
 
@@ -44,7 +47,7 @@ class Execution:
         scheduler: Scheduler,
         handlers: Handlers,
         *,
-        threads: Executor,
+        threads: Threads,
         random: Callable[[], float],
         may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -58,6 +61,8 @@ class Execution:
         self._threads = threads
         self._random = random
         self._may_begin = may_begin
+        self.on_raised: Callable[[BaseException], None] | None = None
+        """Told of what handlers raise that is no verdict, and of payloads that do not fit."""
 
     def context(self, lease: Lease, worker_id: WorkerId) -> Context:
         """Return the context of the attempt under ``lease``."""
@@ -67,22 +72,26 @@ class Execution:
             worker_id=worker_id,
             max_attempts=lease.max_attempts or policy.max_attempts,
             scheduler=self._scheduler,
+            loop=asyncio.get_running_loop(),
         )
 
     async def run(self, lease: Lease, context: Context) -> Settlement | None:
         """Run the attempt to its end; None when the handler's own transaction has settled it.
 
-        A cancellation from outside passes through as ``asyncio.CancelledError``.
+        A cancellation from outside passes through as ``asyncio.CancelledError``, and a coroutine
+        that is closed as ``GeneratorExit``.
         """
         handler = self._handlers[lease.kind]
         if lease.expired:
             log.warning("task %s (%s) expired before it could begin", lease.task_id, lease.kind)
             return Settlement(lease.task_id, lease.token, Event.EXPIRE)
+        if lease.excused and not await self._noted(lease):
+            return None
         try:
             payload = None if handler.decode is None else handler.decode(lease.payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 - a type of the handler's decides what it raises
             # Trying again cannot make it fit, so attempts are not spent on it.
-            return self._end(lease, Event.FAIL, said("InvalidPayload", str(error)))
+            return self._unfit(lease, error)
         try:
             timeout = lease.timeout or handler.timeout
             if timeout is None and handler.is_async:
@@ -97,24 +106,35 @@ class Execution:
                 verdict = await self._call(handler, context, payload)
             else:
                 verdict = await self._call_within(timeout, handler, context, payload)
-        except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+        except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - its outcome, whatever it is
             verdict = error
-        if context.settled:
-            if verdict is not None:
-                log.warning("task %s raised after it was completed: %r", lease.task_id, verdict)
-            return None
-        if verdict is None:
-            return Settlement(lease.task_id, lease.token, Event.COMPLETE)
-        return self._judge(lease, context, verdict)
+        return self._outcome(lease, context, verdict)
 
-    async def _call(self, handler: Handler, context: Context, payload: Any) -> Verdict | None:
+    async def _noted(self, lease: Lease) -> bool:
+        """Let the store know that this attempt begins, and return whether it may.
+
+        Only of a task that was there when a worker went down: should this one go down too, what
+        had not begun is not to blame.
+        """
+        if await self._scheduler.store.tasks.begin(lease):
+            return True
+        log.warning("task %s: its lease was lost before it began", lease.task_id)
+        return False
+
+    async def _call(
+        self,
+        handler: Handler,
+        context: Context,
+        payload: Any,
+        begins: Callable[[], None] | None = None,
+    ) -> Verdict | None:
         arguments = (context,) if handler.decode is None else (context, payload)
         if handler.is_async:
             result = await handler.function(*arguments)
         else:
-            result = await self._call_in_thread(handler, arguments, context)
+            result = await self._call_in_thread(handler, arguments, context, begins)
             if inspect.isawaitable(result):
                 # A plain function around a coroutine function: half of it is still to be run.
                 result = await result
@@ -123,50 +143,97 @@ class Execution:
     async def _call_within(
         self, span: timedelta, handler: Handler, context: Context, payload: Any
     ) -> Verdict | None:
-        limit = asyncio.timeout(span.total_seconds())
+        span_s = span.total_seconds()
+        limit = asyncio.timeout(span_s if handler.is_async else None)
+
+        def begins() -> None:
+            """Count a plain function's time from when it is called, and not before."""
+            with suppress(RuntimeError):  # it has ended by now
+                limit.reschedule(asyncio.get_running_loop().time() + span_s)
+
         try:
             async with limit:
-                return await self._call(handler, context, payload)
+                with counted(limit):
+                    return await self._call(handler, context, payload, begins)
         except TimeoutError:
             if not limit.expired():
                 raise
-            message = f"the attempt took longer than {span.total_seconds():g} s"
+            message = f"the attempt took longer than {span_s:g} s"
             raise AttemptTimedOut(message) from None
 
     async def _call_in_thread(
-        self, handler: Handler, arguments: tuple[Any, ...], context: Context
+        self,
+        handler: Handler,
+        arguments: tuple[Any, ...],
+        context: Context,
+        begins: Callable[[], None] | None,
     ) -> Any:
         loop = asyncio.get_running_loop()
 
         def begin() -> Any:
-            if not self._may_begin():
-                raise LeaseLost(context.id)
+            if context.cancelled or not self._may_begin():
+                raise NotBegunError
+            if begins is not None:
+                loop.call_soon_threadsafe(begins)
             return call_plain(handler.function, *arguments)
 
-        call = partial(copy_context().run, begin)
-        running = loop.run_in_executor(self._threads, call)
+        try:
+            future = self._threads.submit(partial(copy_context().run, begin))
+        except RuntimeError as error:
+            log.error("task %s is not begun, there can be no further thread: %s", context.id, error)  # noqa: TRY400 - the error says it all
+            raise NotBegunError(NO_THREAD_WAIT) from error
+        running = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
+            if running.done():
+                raise  # by the function itself
             # A thread cannot be stopped from outside. Ask it, and wait a while, so that the next
             # attempt does not overlap with this one.
             context.cancelled = True
-            await asyncio.wait([running], timeout=THREAD_GRACE_S)
-            if not running.done():
-                log.warning("task %s: its thread did not stop and was abandoned", context.id)
-            elif not running.cancelled():
-                running.exception()  # looked at, so that asyncio does not report it as unseen
+            try:
+                await asyncio.wait([running], timeout=THREAD_GRACE_S)
+            finally:
+                if not running.done():
+                    self._threads.abandon(future)
+                    log.warning(
+                        "task %s: its thread did not stop and was abandoned; %d are by now",
+                        context.id,
+                        self._threads.abandoned,
+                    )
+                # Looked at when it ends, so that asyncio does not report it as unseen.
+                running.add_done_callback(_look_at)
             raise
+
+    def _outcome(
+        self, lease: Lease, context: Context, verdict: BaseException | None
+    ) -> Settlement | None:
+        if not context.settled:
+            if verdict is None:
+                return Settlement(lease.task_id, lease.token, Event.COMPLETE)
+            return self._judge(lease, context, verdict)
+        if verdict is not None:
+            facts = describe(verdict)
+            log.warning(
+                "task %s raised after it was completed: %s: %s",
+                lease.task_id,
+                facts.type,
+                facts.message,
+            )
+        return None
 
     def _judge(self, lease: Lease, context: Context, verdict: BaseException) -> Settlement | None:
         match verdict:
             case Snooze(delay=delay):
                 return Settlement(lease.task_id, lease.token, Event.SNOOZE, bounded(delay))
             case Cancel(reason=reason):
-                return self._end(lease, Event.CANCEL, said("Cancel", reason))
+                return self._end(lease, Event.CANCEL, said("Cancel", in_words(reason)))
             case Discard(reason=reason):
-                return self._end(lease, Event.FAIL, said("Discard", reason))
-            case LeaseLost():
+                return self._end(lease, Event.FAIL, said("Discard", in_words(reason)))
+            case NotBegunError(wait=wait):
+                event = Event.SNOOZE if wait else Event.RELEASE
+                return Settlement(lease.task_id, lease.token, event, wait)
+            case LeaseLost() if context.lease_lost:
                 log.warning("task %s: %s; its outcome is another worker's", lease.task_id, verdict)
                 return None
             case _:
@@ -174,12 +241,12 @@ class Execution:
 
     def failed(self, lease: Lease, context: Context, error: BaseException) -> Settlement:
         """Return the settlement of an attempt that ``error`` ended: again, or never again."""
+        if not isinstance(error, Verdict):
+            self._tell(error)
         facts = describe(error)
         if context.is_last_attempt:
             return self._end(lease, Event.FAIL, facts)
-        delay = error.after if isinstance(error, Retry) else None
-        if delay is None:
-            delay = self._handlers[lease.kind].retry.delay(lease.attempt, self._random)
+        delay = self._delay(lease, error)
         log.info(
             "task %s (%s) failed attempt %d of %d, again in %.3f s: %s: %s",
             lease.task_id,
@@ -190,7 +257,27 @@ class Execution:
             facts.type,
             facts.message,
         )
-        return Settlement(lease.task_id, lease.token, Event.RETRY, bounded(delay), facts)
+        return Settlement(lease.task_id, lease.token, Event.RETRY, delay, facts)
+
+    def _delay(self, lease: Lease, error: BaseException) -> timedelta:
+        """Return how long to wait before the next attempt. A policy may be of a user's own."""
+        try:
+            if isinstance(error, Retry) and error.after is not None:
+                return bounded(error.after)
+            return bounded(self._handlers[lease.kind].retry.delay(lease.attempt, self._random))
+        except Exception:
+            log.exception("the retry policy of %r gives no wait; the usual one holds", lease.kind)
+            return bounded(RetryPolicy().delay(lease.attempt, self._random))
+
+    def _unfit(self, lease: Lease, error: Exception) -> Settlement:
+        self._tell(error)
+        plain = isinstance(error, (msgspec.MsgspecError, UnicodeDecodeError, RecursionError))
+        message = str(error) if plain else in_words(error)
+        return self._end(lease, Event.FAIL, said("InvalidPayload", message))
+
+    def _tell(self, error: BaseException) -> None:
+        if self.on_raised is not None:
+            self.on_raised(error)
 
     def _end(self, lease: Lease, event: Event, error: AttemptError) -> Settlement:
         log.warning(
@@ -205,12 +292,17 @@ class Execution:
         return Settlement(lease.task_id, lease.token, event, error=error)
 
 
-DELAY_MAX: Final = timedelta(days=3660)
+class NotBegunError(TaskSchedulerError):
+    """The function was not called, so this is no attempt; it may be called after ``wait``."""
+
+    def __init__(self, wait: timedelta = timedelta(0)) -> None:
+        """Without a ``wait``: the lease may have passed on, or the attempt was told to stop."""
+        self.wait = wait
+        super().__init__("the function was not called")
 
 
-def bounded(delay: timedelta) -> timedelta:
-    """Return ``delay`` kept to what any store can add to its clock."""
-    return min(max(delay, timedelta(0)), DELAY_MAX)
+class AttemptTimedOut(TimeoutError):
+    """The attempt took longer than its timeout allows."""
 
 
 def call_plain(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -222,35 +314,6 @@ def call_plain(function: Callable[..., Any], *arguments: Any) -> Any:
         raise RuntimeError(message) from error
 
 
-class AttemptTimedOut(TimeoutError):
-    """The attempt took longer than its timeout allows."""
-
-
-def said(type_: str, message: str) -> AttemptError:
-    """Return what is kept of a message that came without an exception."""
-    return AttemptError(type_, storable(message)[:MESSAGE_CHARACTERS_MAX])
-
-
-def describe(error: BaseException) -> AttemptError:
-    """Return what is kept of an exception: its type, its message, the end of its traceback."""
-    if isinstance(error, Retry):
-        return said("Retry", error.reason)
-    # The first frames are this module's own; a reader wants the handler's.
-    shown = error.__traceback__
-    while shown is not None and shown.tb_frame.f_code.co_filename == __file__:
-        shown = shown.tb_next
-    text = "".join(traceback.format_exception(type(error), error, shown))
-    try:
-        message = storable(str(error))
-    except Exception:  # noqa: BLE001 - a handler's exception may be broken itself
-        message = "its message cannot be shown"
-    return AttemptError(
-        type(error).__qualname__,
-        message[:MESSAGE_CHARACTERS_MAX],
-        storable(text)[-TRACEBACK_CHARACTERS_MAX:],
-    )
-
-
-def storable(text: str) -> str:
-    """Return ``text`` without what no database takes: NUL, and halves of surrogate pairs."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+def _look_at(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.domain.errors import StoreUnavailable
+from taskscheduler.domain.lease import SUSPECT_AFTER
 from taskscheduler.domain.queue import COUNT_MAX
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.why import Cause, Reason, Why
@@ -55,6 +56,8 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
         causes.append(Cause(reason=Reason.NO_WORKER, detail=missing))
     if causes:
         return tuple(causes)
+    if task.excused >= SUSPECT_AFTER:
+        return (_suspect(task),)
     number, exact = standing.before
     detail = f"it is due; {number if exact else f'at least {number}'} of its queue come before it"
     return (
@@ -87,6 +90,14 @@ def _missing(task: Task, workers: Sequence[WorkerSighting]) -> str | None:
     if not any(task.kind in worker.kinds for worker in of_queue):
         return f"no live worker of the queue {task.queue!r} has a handler for {task.kind!r}"
     return None
+
+
+def _suspect(task: Task) -> Cause:
+    detail = (
+        f"it is due, but {task.excused} workers went down while it and others ran: it begins when "
+        "a worker has nothing else in hand, beside nothing but others of which the same is true"
+    )
+    return Cause(reason=Reason.SUSPECT, detail=detail, since=task.process_at)
 
 
 def _running(task: Task, workers: Sequence[WorkerSighting], *, named: bool) -> Cause:

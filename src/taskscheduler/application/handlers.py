@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-import msgspec
-
+from taskscheduler.application.payloads import decoder_of
 from taskscheduler.domain.errors import InvalidHandler
 from taskscheduler.domain.retry import RetryPolicy
-from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.task import NAME, NAME_FORM, TIMEOUT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import timedelta
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -51,16 +50,15 @@ class Handlers:
         """Register the decorated function for ``kind``.
 
         The function takes the ``Context`` and, if it wants one, the payload, which is decoded and
-        validated by msgspec into the type that its parameter is annotated with. ``async def``
-        runs on the event loop, plain ``def`` in a thread. ``retry`` and ``timeout`` hold for
-        tasks that do not bring their own.
+        validated into the type that its parameter is annotated with: by msgspec, or by pydantic
+        where a model of its is in it. ``async def`` runs on the event loop, plain ``def`` in a
+        thread. ``retry`` and ``timeout`` hold for tasks that do not bring their own.
 
         Raises:
-            InvalidHandler: the kind is malformed or taken, or the function's form does not fit.
+            InvalidHandler: the kind is malformed or taken, the function's form does not fit, its
+                payload's type cannot be decoded, or an option makes no sense.
         """
-        if NAME.fullmatch(kind) is None:
-            message = f"kind {kind!r}: must be {NAME_FORM}"
-            raise InvalidHandler(message)
+        _check(kind, retry, timeout)
 
         def decorate(function: Function) -> Function:
             if kind in self._by_kind:
@@ -105,6 +103,30 @@ class Handlers:
         return len(self._by_kind)
 
 
+def _check(kind: object, retry: object, timeout: object) -> None:
+    """Refuse now what would go wrong when the first task runs. Raises InvalidHandler."""
+    if not isinstance(kind, str):
+        message = (
+            f"the kind must be its name, as in @handlers.register('send_receipt'), "
+            f"not {type(kind).__name__}"
+        )
+        raise InvalidHandler(message)
+    if NAME.fullmatch(kind) is None:
+        message = f"kind {kind!r}: must be {NAME_FORM}"
+        raise InvalidHandler(message)
+    if not callable(getattr(retry, "delay", None)) or not hasattr(retry, "max_attempts"):
+        message = f"handler of {kind!r}: retry must be a RetryPolicy, not {type(retry).__name__}"
+        raise InvalidHandler(message)
+    if timeout is None:
+        return
+    if not isinstance(timeout, timedelta):
+        message = f"handler of {kind!r}: timeout must be a timedelta, not {type(timeout).__name__}"
+        raise InvalidHandler(message)
+    if not timedelta(0) < timeout <= TIMEOUT_MAX:
+        message = f"handler of {kind!r}: timeout must be above 0 and at most 366 days"
+        raise InvalidHandler(message)
+
+
 def _body(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function within a ``functools.partial`` or a callable object."""
     while isinstance(function, functools.partial):
@@ -132,13 +154,13 @@ def _payload_decoder(kind: str, function: Callable[..., Any]) -> Callable[[bytes
         return None
     try:
         annotation = _annotation(_body(function), positional[1].name)
-    except NameError as error:
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
         message = f"handler of {kind!r}: the payload's annotation cannot be resolved: {error}"
         raise InvalidHandler(message) from error
     try:
-        return msgspec.json.Decoder(annotation).decode
+        return decoder_of(annotation)
     except TypeError as error:
-        message = f"handler of {kind!r}: msgspec cannot decode the payload's type: {error}"
+        message = f"handler of {kind!r}: the payload's type cannot be decoded: {error}"
         raise InvalidHandler(message) from error
 
 

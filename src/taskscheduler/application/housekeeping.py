@@ -11,12 +11,14 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.application.bulkhead import Bulkhead
 from taskscheduler.application.firing import Firing
 from taskscheduler.application.rescue import Rescue
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
+    from datetime import timedelta
 
     from taskscheduler.application.membership import Membership
     from taskscheduler.application.observer import Observer
@@ -40,15 +42,20 @@ class Housekeeping:
         poll_interval_s: float,
         retention: Retention | None = None,
         observer: Observer | None = None,
+        bulkhead: Bulkhead | None = None,
     ) -> None:
-        """Keep ``store`` in order; look for new schedules every ``poll_interval_s``."""
+        """Keep ``store`` in order; look for new schedules every ``poll_interval_s``.
+
+        What fails is put aside by ``bulkhead``, and the rest is done.
+        """
         self._store = store
         self._membership = membership
         self._poll_interval_s = poll_interval_s
         self._retention = retention
         self._observer = observer
-        self._rescue = Rescue(store.workers, store.clock)
-        self._firing = Firing(store)
+        self._bulkhead = bulkhead or Bulkhead(store.clock, observer)
+        self._rescue = Rescue(store.workers, store.clock, self._bulkhead)
+        self._firing = Firing(store, observer)
         self._every_s = min(max(membership.lease_s / 4, 0.25), LOOK_AROUND_S)
 
     async def begin(self) -> None:
@@ -57,8 +64,8 @@ class Housekeeping:
         Raises:
             StoreUnavailable: the store is away.
         """
-        await self._store.upkeep.turn()
-        await self._firing.turn()
+        await self._keep_up()
+        await self._fire()
 
     async def turn(self) -> None:
         """Look once for all of it, but for what has been kept long enough.
@@ -67,17 +74,25 @@ class Housekeeping:
             StoreUnavailable: the store went away; what was left is found the next time.
         """
         await self._keep()
-        await self._firing.turn()
+        await self._fire()
 
     def loops(self) -> Sequence[Coroutine[None, None, None]]:
         """Return what is to run while the worker does. A store that is away is waited for."""
         return self._keep_for_ever(), self._fire_for_ever(), self._retire_for_ever()
 
     async def _keep(self) -> None:
-        rescued = await self._rescue.turn(self._membership.worker_id)
+        own = self._membership.worker_id
+        rescued = await self._bulkhead.keep("rescue", lambda: self._rescue.turn(own))
         if rescued and self._observer is not None:
             self._observer.rescued(rescued)
-        await self._store.upkeep.turn()
+        await self._keep_up()
+
+    async def _keep_up(self) -> None:
+        for complaint in await self._bulkhead.keep("upkeep", self._store.upkeep.turn) or ():
+            self._bulkhead.complain("upkeep", complaint)
+
+    async def _fire(self) -> timedelta | None:
+        return await self._bulkhead.keep("schedules", self._firing.turn)
 
     async def _keep_for_ever(self) -> None:
         clock = self._store.clock
@@ -98,7 +113,7 @@ class Housekeeping:
         while True:
             wait_s = _about(self._poll_interval_s)
             try:
-                due = await self._firing.turn()
+                due = await self._fire()
                 if due is not None:
                     wait_s = min(wait_s, due.total_seconds())
             except (StoreUnavailable, SchemaMismatch) as error:
@@ -109,7 +124,7 @@ class Housekeeping:
         """Apart from the rest: what is exported takes its time, and rescues must not wait."""
         while self._retention is not None:
             try:
-                await self._retention.turn()
+                await self._bulkhead.keep("retention", self._retention.turn)
             except (StoreUnavailable, SchemaMismatch) as error:
                 log.warning("retention waits for the store: %s", error)
             await asyncio.sleep(self._every_s)

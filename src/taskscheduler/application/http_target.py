@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import re
 import time
@@ -9,11 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, Protocol
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 import msgspec
 
 from taskscheduler.application.handlers import Handlers
 from taskscheduler.domain.errors import TaskSchedulerError
+from taskscheduler.domain.printable import printable
+from taskscheduler.domain.redaction import GONE
 from taskscheduler.domain.verdicts import Discard, Retry
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
 KIND: Final = "http"
 EXCERPT_CHARACTERS_MAX: Final = 1_000
+DATE_CHARACTERS_MAX: Final = 64
 RETRY_AFTER_MIN: Final = timedelta(seconds=1)
 RETRY_AFTER_MAX: Final = timedelta(days=1)
 WORTH_A_RETRY: Final = frozenset({408, 409, 423, 425, 429})
@@ -31,14 +37,13 @@ WORTH_A_RETRY: Final = frozenset({408, 409, 423, 425, 429})
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]{0,8192}")
+_SAID_BY_ALL: Final = frozenset({"accept", "accept-language", "content-type", "user-agent"})
+_SECRET_CHARACTERS_MIN: Final = 4
 _STATUSES: Final = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?")
 _OURS: Final = re.compile(
     r"host|connection|content-length|transfer-encoding|te|trailer|upgrade|expect|keep-alive|proxy-.*"
     r"|accept-encoding|idempotency-key|webhook-.*|taskscheduler-.*",
     re.IGNORECASE,
-)
-_TELLING: Final = re.compile(
-    r"authorization|cookie|token|secret|key|password|signature", re.IGNORECASE
 )
 
 log = logging.getLogger("taskscheduler.http_target")
@@ -50,7 +55,8 @@ class HttpTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         url: ``http`` or ``https``; without a user or password.
         method: the request's method.
-        headers: sent as they are; those that the service sets itself are refused.
+        headers: sent as they are, without spaces around their values, which are no part of them;
+            those that the service sets itself are refused.
         body: a string is sent as it is, any other JSON as JSON, null not at all.
         timeout_s: seconds for the whole call, redirects and the answer's body included.
         expected: the statuses that complete the task: ``204``, ``"200-206"``, ``"2xx"``.
@@ -67,6 +73,8 @@ class HttpTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sent. No message shows a header's value."""
+        bare = {name: value.strip(" \t") for name, value in self.headers.items()}
+        msgspec.structs.force_setattr(self, "headers", bare)
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name):
                 message = f"headers: {name[:128]!r} is not a header's name"
@@ -176,13 +184,12 @@ def http_handlers(
         try:
             answer = await caller(call)
         except TargetRefused as error:
-            reason = f"{said}: {error}"
-            raise Discard(reason) from None
+            raise Discard(_without_secrets(f"{said}: {error}", call)) from None
         except TargetUnreachable as error:
-            raise Retry(reason=f"{said}: {error}") from None
+            raise Retry(reason=_without_secrets(f"{said}: {error}", call)) from None
         log.debug("task %s: %s answered %d", context.id, said, answer.status)
         if not target.expects(answer.status):
-            _refuse(said, target, answer, now())
+            _refuse(said, call, answer, now())
 
     return handlers
 
@@ -213,10 +220,10 @@ def _call(
     )
 
 
-def _refuse(said: str, target: HttpTarget, answer: Answer, now_s: float) -> NoReturn:
+def _refuse(said: str, call: Call, answer: Answer, now_s: float) -> NoReturn:
     """Raise the verdict on an answer that was not expected."""
     status = answer.status
-    reason = f"{said}: {status}{_excerpt(target, answer)}"
+    reason = f"{said}: {status}{_excerpt(call, answer)}"
     if 300 <= status < 400:  # noqa: PLR2004 - a redirect, in any of its forms
         where = " (redirects are followed only as the payload's `redirects` says)"
         raise Discard(reason + where)
@@ -243,6 +250,8 @@ def _retry_after(headers: Mapping[str, str], now_s: float) -> timedelta | None:
 
 
 def _moment(text: str) -> datetime | None:
+    if len(text) > DATE_CHARACTERS_MAX:
+        return None
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
@@ -250,23 +259,56 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _excerpt(target: HttpTarget, answer: Answer) -> str:
+def _excerpt(call: Call, answer: Answer) -> str:
     """Return the beginning of the answer's body, without the secrets that it may echo."""
-    text = answer.body.decode("utf-8", "replace")
-    for name, value in target.headers.items():
-        if _TELLING.search(name):
-            # A scheme, such as Bearer, is no secret; what comes after it is.
-            for secret in (value, value.split(" ", 1)[-1]):
-                text = text.replace(secret, "[redacted]") if secret else text
-    text = " ".join(text.split())
+    text = " ".join(_without_secrets(answer.body.decode("utf-8", "replace"), call).split())
     shortened = text[:EXCERPT_CHARACTERS_MAX]
     return f": {shortened}{'…' if len(text) > len(shortened) else ''}" if text else ""
+
+
+def _without_secrets(text: str, call: Call) -> str:
+    """Return ``text`` without what only the target is to know: headers, query, signature."""
+    secrets = [value for name, value in call.headers.items() if name.lower() not in _SAID_BY_ALL]
+    secrets += call.proof.values()
+    query = call.url.partition("#")[0].partition("?")[2]
+    secrets += [query, *(value for _, value in parse_qsl(query, max_num_fields=None))]
+    forms: set[str] = set()
+    for secret in secrets:
+        # A scheme, such as Bearer, is no secret; what comes after it is.
+        for part in (secret, secret.split(" ", 1)[-1], *_passwords(secret)):
+            for each in (part, unquote(part)):
+                forms |= {each, " ".join(each.split()), json.dumps(each)[1:-1]}
+                forms |= {quote(each), quote(each, safe=""), quote_plus(each)}
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= _SECRET_CHARACTERS_MIN:
+            text = text.replace(form, GONE)
+    return text
+
+
+def _passwords(value: str) -> tuple[str, ...]:
+    """Return the user and the password that ``value`` carries as Basic authentication does."""
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() != "basic":
+        return ()
+    try:
+        plain = base64.b64decode(encoded).decode()
+    except ValueError:
+        return ()
+    return plain, plain.partition(":")[2]
 
 
 def shown(url: str) -> str:
     """Return ``url`` as it may be logged: no query, for those hold secrets, and no user."""
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
-    return re.sub(r"//[^/\\]*@", "//", bare)[:512]
+    try:
+        parsed = urlsplit(bare)
+        readable = parsed.port is None or parsed.hostname is not None
+    except ValueError:
+        readable = False
+    if not readable:
+        # What divides it is not clear, so neither is where a password is in it.
+        return f"{bare.partition('://')[0][:16]}://…" if "://" in bare else "…"
+    return printable(re.sub(r"//[^/\\]*@", "//", bare)[:512])
 
 
 __all__ = [

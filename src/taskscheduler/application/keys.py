@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import ApiKey
     from taskscheduler.domain.ports import Clock, KeyRing
+    from taskscheduler.domain.quota import Quota
 
 RENEW_AFTER_S: Final = 1.0
 STALE_AFTER_S: Final = 5.0
@@ -39,6 +40,7 @@ def issue(
     scope: Scope = Scope.READ,
     queue_prefix: str | None = None,
     expires: datetime | timedelta | None = None,
+    quota: Quota | None = None,
 ) -> Issued:
     """Make a key. Raises InvalidKey."""
     key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
@@ -49,6 +51,7 @@ def issue(
         scope=scope,
         queue_prefix=queue_prefix,
         expires=expires,
+        quota=quota,
     )
     return Issued(key, f"tsk_{key_id}_{secret}")
 

@@ -33,10 +33,12 @@ class Membership:
         on_cancelled: Callable[[Sequence[Cancellation]], None],
         on_fenced: Callable[[], None],
         on_trusted: Callable[[], None] = lambda: None,
+        abandoned: Callable[[], int] = lambda: 0,
     ) -> None:
         """``on_cancelled`` stops single attempts, ``on_fenced`` all; after it, work may go on.
 
         ``on_trusted`` says so: the leases are good again, or the worker is to join anew.
+        ``abandoned`` tells how many of its threads run on though their attempts have ended.
         """
         self._workers = workers
         self._clock = clock
@@ -44,6 +46,7 @@ class Membership:
         self._on_cancelled = on_cancelled
         self._on_fenced = on_fenced
         self._on_trusted = on_trusted
+        self.abandoned = abandoned
         self._trusted_for_s = profile.lease.total_seconds() * 2 / 3
         self._trusted_until = 0.0
         self._fenced = False
@@ -84,7 +87,7 @@ class Membership:
         # Counted from before the call: the store's lease runs from some moment within it.
         asked_at = self._clock.monotonic()
         try:
-            cancelled = await self._workers.beat(worker_id)
+            cancelled = await self._workers.beat(worker_id, abandoned=self.abandoned())
         except WorkerLost:
             self.lost(worker_id)
             await self.join()

@@ -6,13 +6,17 @@ costs one look at that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from taskscheduler.domain.status import Event
+
+FIRES: Final[tuple[str, ...]] = ("stored", "missed", "overlapped", "failed")
+"""What becomes of a fire: its task is stored; it passed in an outage and is let go; the task before
+has not ended; it could not be made here, and is tried again."""
 
 
 class Ran(NamedTuple):
@@ -39,6 +43,14 @@ class Observer(Protocol):
         """Note attempts that have ended since the last call."""
         ...
 
+    def faulted(self, part: str) -> None:
+        """Note that a part of the worker's rounds failed in a way that nobody foresaw."""
+        ...
+
     def rescued(self, tasks: int) -> None:
         """Note that so many tasks were taken from workers that fell silent."""
+        ...
+
+    def fired(self, outcomes: Mapping[str, int]) -> None:
+        """Note what became of fires of schedules: ``FIRES``, and how many of each."""
         ...

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 import msgspec
 
+from taskscheduler.application.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
+from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.task import TaskId
@@ -39,6 +41,7 @@ class Prepared(Sequence[NewTask]):
         self._wishes = wishes
         self._new_task_id = new_task_id
         self._ids: list[TaskId] = []
+        self._recent: RecentIds | None = None
 
     def __len__(self) -> int:
         """Return how many there are, made or not."""
@@ -72,6 +75,10 @@ class Prepared(Sequence[NewTask]):
             except InvalidTask as error:
                 error.index = index
                 raise
+            if task is wish:
+                if self._recent is None:
+                    self._recent = RecentIds(self._new_task_id())
+                self._recent.check(task.id, index)
             yield task
 
     def _make_ids(self, number: int) -> None:
@@ -120,26 +127,39 @@ def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
 
 
 def _time_in(wish: tuple[str, object] | tuple[str, object, datetime | None]) -> datetime | None:
-    match wish:
-        case (_, _):
-            return None
-        case (_, _, execute_at):
-            return execute_at
-        case _:  # pyright: ignore[reportUnnecessaryComparison] - from callers without type checkers
-            message = f"a task, (kind, payload) or (kind, payload, execute_at), not {wish!r:.100}"
-            raise TypeError(message)
+    """Return the time that a wish names, if it does. Raises InvalidTask: it is no wish."""
+    if not isinstance(wish, (tuple, list)) or not 2 <= len(wish) <= 3:  # pyright: ignore[reportUnnecessaryIsInstance] # noqa: PLR2004 - not every caller is checked
+        raise InvalidTask(
+            "task",
+            "must be what prepare returns, or (kind, payload), or (kind, payload, execute_at)",
+        )
+    return wish[2] if len(wish) == 3 else None  # noqa: PLR2004 - kind, payload, time
+
+
+def time_after(delay: timedelta) -> datetime:
+    """Return the time that lies ``delay`` after this process's now. Raises InvalidTask."""
+    if not isinstance(delay, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+        raise InvalidTask(
+            "delay",
+            f"must be a timedelta, such as timedelta(seconds=5), not {type(delay).__name__}",
+        )
+    try:
+        return datetime.now(UTC) + delay
+    except OverflowError:
+        raise InvalidTask("delay", "leads to a time that no calendar has") from None
 
 
 def encode_payload(payload: object) -> bytes:
-    """Return ``payload`` as JSON text.
+    """Return ``payload`` as JSON text. Raises InvalidTask."""
+    return encode(payload)
 
-    Raises:
-        InvalidTask: it has no JSON form.
-    """
+
+def require_json(text: bytes) -> None:
+    """Check that ``text`` is JSON. Raises InvalidTask."""
     try:
-        return msgspec.json.encode(payload)
-    except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidTask("payload", f"has no JSON form: {error}") from error
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidTask("payload", f"is no JSON text: {error}") from error
 
 
 async def require_time(store: Store, tasks: Sequence[NewTask]) -> None:
@@ -155,15 +175,15 @@ async def require_time(store: Store, tasks: Sequence[NewTask]) -> None:
                 raise InvalidTask("expires_at", "must be in the future", index=place)
 
 
-def only_known(given: Mapping[str, object], known: type) -> None:
-    """Check that every name in ``given`` is a field of ``known``, a ``TypedDict``.
+def only_known(given: Collection[str], known: Collection[str]) -> None:
+    """Check that every name in ``given`` is one of ``known``.
 
     Raises:
         TypeError: one is not; swallowed, a slip such as ``excute_at`` would do something else.
     """
-    if unknown := given.keys() - known.__annotations__.keys():
+    if unknown := set(given).difference(known):
         name = min(unknown)
-        near = get_close_matches(name, known.__annotations__, n=1)
+        near = get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         message = f"{name!r} is no option here{hint}"
         raise TypeError(message)

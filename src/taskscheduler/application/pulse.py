@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,9 +55,7 @@ class Pulse:
     async def beating(self) -> AsyncGenerator[None]:
         """Beat as long as the block lasts."""
         self._worker_loop = asyncio.get_running_loop()
-        thread = threading.Thread(
-            target=lambda: asyncio.run(self._live()), name="taskscheduler-pulse", daemon=True
-        )
+        thread = threading.Thread(target=self._live_on, name="taskscheduler-pulse", daemon=True)
         thread.start()
         try:
             yield
@@ -73,6 +72,15 @@ class Pulse:
         if self._pulse_loop is not None and event is not None:
             with suppress(RuntimeError):  # the loop has closed already
                 self._pulse_loop.call_soon_threadsafe(event.set)
+
+    def _live_on(self) -> None:
+        """Live until the block ends: a worker without a heartbeat would never work again."""
+        while not self._ended:
+            try:
+                asyncio.run(self._live())
+            except Exception:
+                log.exception("the heartbeat stopped, and begins anew")
+                time.sleep(min(self._membership.interval_s, GIVE_UP_S))
 
     async def _live(self) -> None:
         self._soon = asyncio.Event()
@@ -110,7 +118,9 @@ class Pulse:
         # Counted from before the call: the store's lease runs from some moment within it.
         asked_at = self._clock.monotonic()
         try:
-            cancelled = await self._answer_in_time(registry.beat(worker_id))
+            cancelled = await self._answer_in_time(
+                registry.beat(worker_id, abandoned=self._membership.abandoned())
+            )
         except WorkerLost:
             self._report(lambda: self._membership.lost(worker_id))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may work

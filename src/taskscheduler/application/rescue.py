@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from taskscheduler.application.bulkhead import Bulkhead
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from taskscheduler.domain.ports import Clock, WorkerRegistry
     from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.worker import WorkerSighting
+
+ORPHANS_SHARE: Final = 0.01
+"""Looking for orphans reads every task that has not ended: of all time, no more than this."""
 
 log = logging.getLogger("taskscheduler.rescue")
 
@@ -27,11 +32,16 @@ class Rescue:
     first alone would kill every worker when the store's clock jumps forward.
     """
 
-    def __init__(self, workers: WorkerRegistry, clock: Clock) -> None:
-        """Start without having seen anyone."""
+    def __init__(
+        self, workers: WorkerRegistry, clock: Clock, bulkhead: Bulkhead | None = None
+    ) -> None:
+        """Start without having seen anyone. One whom nobody can bury is put aside."""
         self._workers = workers
         self._clock = clock
+        self._bulkhead = bulkhead or Bulkhead(clock)
         self._watched: dict[WorkerId, _Watched] = {}
+        self._buried: set[WorkerId] = set()
+        self._orphans_at = clock.monotonic()
 
     def forget(self) -> None:
         """Begin to watch anew: silence is evidence only against those who could have been heard."""
@@ -59,14 +69,35 @@ class Rescue:
                 before = _Watched(seen.beats, now)
             watched[seen.id] = before
             if seen.expired and now - before.since >= seen.lease.total_seconds():
-                task_ids = await self._workers.bury(seen.id, seen.beats)
-                rescued += len(task_ids)
-                log.warning(
-                    "worker %d (%s) is silent since %s; rescued %d tasks",
-                    seen.id,
-                    seen.name,
-                    seen.seen_at.isoformat(),
-                    len(task_ids),
-                )
+                rescued += await self._bury(seen)
         self._watched = watched
-        return rescued
+        self._buried &= watched.keys()
+        return rescued + await self._rescue_orphans()
+
+    async def _bury(self, seen: WorkerSighting) -> int:
+        """Bury one, whom the next turn may still see if something of his is locked."""
+        task_ids = await self._bulkhead.keep(
+            "rescue", lambda: self._workers.bury(seen.id, seen.beats), name=f"of worker {seen.id}"
+        )
+        if task_ids is None or (not task_ids and seen.id in self._buried):
+            return 0
+        self._buried.add(seen.id)
+        log.warning(
+            "worker %d (%s) is silent since %s; rescued %d tasks",
+            seen.id,
+            seen.name,
+            seen.seen_at.isoformat(),
+            len(task_ids),
+        )
+        return len(task_ids)
+
+    async def _rescue_orphans(self) -> int:
+        began_at = self._clock.monotonic()
+        if began_at < self._orphans_at:
+            return 0
+        task_ids = await self._workers.rescue_orphans()
+        now = self._clock.monotonic()
+        self._orphans_at = now + (now - began_at) / ORPHANS_SHARE
+        if task_ids:
+            log.warning("rescued %d tasks of workers that are in no registry", len(task_ids))
+        return len(task_ids)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.domain.retention import Expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import timedelta
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.retention import RetentionPolicy
     from taskscheduler.domain.task import Task
 
 EVERY_S: Final = 600.0
+STEADY_S: Final = 60.0
+"""For so long a clock that has leapt must go on as clocks do."""
+LEAP: Final = timedelta(minutes=1)
+FIRST_LEAP: Final = timedelta(hours=1)
+"""Beyond this machine's clock, where nothing better is known."""
 
 log = logging.getLogger("taskscheduler.retention")
 
@@ -40,6 +45,7 @@ class Retention:
         self._export = export
         self._audit = audit
         self._next_at = store.clock.monotonic()
+        self._seen: tuple[datetime, float] | None = None
 
     async def turn(self) -> None:
         """Do a bounded part of what is due.
@@ -52,9 +58,30 @@ class Retention:
             return
         # Set before: what fails is not tried again and again.
         self._next_at = now + EVERY_S
+        if (self._policy or self._audit is not None) and not await self._trusts_the_clock(now):
+            self._next_at = now + STEADY_S
+            return
         more = [await self._prune(), await self._expire()]
         if any(more):
             self._next_at = now
+
+    async def _trusts_the_clock(self, monotonic: float) -> bool:
+        """Tell whether the store's clock may decide what is old: it must not have leapt ahead.
+
+        What is dropped is gone, though the clock be back the next moment. One that goes on from
+        where it leapt to is believed at the next look.
+        """
+        now = await self._store.schedules.now()
+        if self._seen is None:
+            ahead = now - datetime.now(UTC) - FIRST_LEAP
+        else:
+            then, monotonic_then = self._seen
+            ahead = now - then - timedelta(seconds=monotonic - monotonic_then) - LEAP
+        self._seen = now, monotonic
+        if ahead <= timedelta(0):
+            return True
+        log.warning("the store's clock has leapt ahead, to %s; nothing is dropped", now.isoformat())
+        return False
 
     async def _expire(self) -> bool:
         """Drop tasks; return whether there is more to do."""

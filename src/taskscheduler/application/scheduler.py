@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, Self, TypedDict, Unpack
 
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
@@ -14,12 +14,15 @@ from taskscheduler.application.preparing import (
     encode_payload,
     only_known,
     require_time,
+    time_after,
     times_of,
 )
+from taskscheduler.application.quotas import Quotas
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.edit import TaskEdit
-from taskscheduler.domain.errors import InvalidTask, UnknownKind
-from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
+from taskscheduler.domain.ids import RecentIds
+from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import (
     PRIORITY_DEFAULT,
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from taskscheduler.domain.tracing import Tracing
     from taskscheduler.domain.why import Why
 
+OWN: Final = object()
+"""In place of a caller's connection: the scheduler's own transaction."""
 RING_AHEAD_S = 10.0
 """Tasks due later than this ring no bell: every worker looks again well before."""
 
@@ -98,6 +103,8 @@ class Scheduler:
         self.tracing = tracing
         self._single = GroupCommit(store.tasks) if commits is None else commits
         self._by: Caller | None = None
+        self.quotas = Quotas(store)
+        """What callers may store, where they have quotas."""
         self._stack = AsyncExitStack()
         self._known: frozenset[str] = frozenset()
 
@@ -142,12 +149,12 @@ class Scheduler:
             InvalidTask: a field cannot be stored.
             TypeError: there is no such option.
         """
-        only_known(options, TaskOptions)
+        only_known(options, TaskOptions.__annotations__)
         execute_at = options.get("execute_at")
         if (delay := options.get("delay")) is not None:
             if execute_at is not None:
                 raise InvalidTask("delay", "give either execute_at or delay")
-            execute_at = datetime.now(UTC) + delay
+            execute_at = time_after(delay)
         task_id = options.get("id")
         return NewTask(
             id=self.store.new_task_id() if task_id is None else TaskId(task_id),
@@ -167,22 +174,26 @@ class Scheduler:
         kind: str,
         payload: object = None,
         *,
-        connection: object | None = None,
+        connection: object = OWN,
         **options: Unpack[TaskOptions],
     ) -> TaskId:
         """Store one task and return its id once it is committed.
 
-        ``options`` are those of ``prepare``. With ``connection``, the caller's own open
-        transaction (for PostgreSQL a ``psycopg.AsyncConnection``), the task is part of it: it
-        exists when that commits and never if it does not.
+        ``options`` are those of ``prepare``. With ``connection``, the caller's own (for PostgreSQL
+        a ``psycopg.AsyncConnection``, or SQLAlchemy's ``AsyncSession`` or ``AsyncConnection`` over
+        one), the task is part of its transaction: it exists when that commits and never if it does
+        not. The transaction is the caller's to end; where the driver begins one with the first
+        statement, this is as good as a statement.
 
         Raises:
             InvalidTask: a field cannot be stored.
+            NotInTransaction: ``connection`` is in autocommit mode and no transaction is open on
+                it, or that has failed, or it is None or anything else that cannot be joined.
             TaskExists: the id is taken by a task with other contents.
             StoreUnavailable: the store could not be reached; repeating with the same id is safe.
         """
         task = self.prepare(kind, payload, **options)
-        if connection is not None:
+        if connection is not OWN:
             return (await self.put_many([task], connection=connection))[0]
         return await self.put(task)
 
@@ -190,7 +201,7 @@ class Scheduler:
         self,
         tasks: Iterable[Wish],
         *,
-        connection: object | None = None,
+        connection: object = OWN,
     ) -> Sequence[TaskId]:
         """Store all ``tasks`` in one transaction, or none; return their ids in the same order.
 
@@ -203,6 +214,7 @@ class Scheduler:
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
+        RecentIds(self.store.new_task_id()).check(task.id)
         if task.expires_at is not None:
             await require_time(self.store, [task])
         if self.tracing is None:
@@ -217,22 +229,31 @@ class Scheduler:
         self,
         tasks: Sequence[NewTask],
         *,
-        connection: object | None = None,
+        connection: object = OWN,
         idempotency: Idempotency | None = None,
     ) -> Sequence[TaskId]:
         """Store prepared tasks in one transaction; once only, if the request has a name."""
+        if connection is None:
+            raise NotAConnection(type(None))
         if not tasks:
             return []
+        transaction = None if connection is OWN else connection
+        if not isinstance(tasks, Prepared):
+            recent = RecentIds(self.store.new_task_id())
+            for index, task in enumerate(tasks):
+                recent.check(task.id, index if len(tasks) > 1 else None)
         await require_time(self.store, tasks)
         if self.tracing is None:
-            ids = await self.store.tasks.put(tasks, transaction=connection, idempotency=idempotency)
+            ids = await self.store.tasks.put(
+                tasks, transaction=transaction, idempotency=idempotency
+            )
         else:
             with self.tracing.scheduling(tasks) as trace:
                 traced = tasks if trace is None else [task.but(trace=trace) for task in tasks]
                 ids = await self.store.tasks.put(
-                    traced, transaction=connection, idempotency=idempotency
+                    traced, transaction=transaction, idempotency=idempotency
                 )
-        if connection is None:
+        if transaction is None:
             self._ring(times_of(tasks))
         return ids
 
@@ -318,7 +339,7 @@ class Scheduler:
             TaskChanged: it is not as ``expected``.
             TypeError: there is no such field, or it cannot be changed.
         """
-        only_known(changes, TaskChanges)
+        only_known(changes, TaskChanges.__annotations__)
         edit = TaskEdit(
             execute_at=changes.get("execute_at"),
             payload=encode_payload(changes["payload"]) if "payload" in changes else None,
@@ -360,9 +381,9 @@ class Scheduler:
 
     # -- operating -------------------------------------------------------------------------------
 
-    async def queues(self) -> Sequence[Queue]:
-        """Return every queue that is known, by name."""
-        return await self.store.queues.list()
+    async def queues(self, *, after: str = "", limit: int = LIMIT_MAX) -> Sequence[Queue]:
+        """Return up to ``limit`` queues by name, those after ``after``."""
+        return await self.store.queues.list(after=after, limit=limit)
 
     async def queue(self, name: str) -> Queue:
         """Return one queue; one that nobody has used yet is empty. Raises InvalidTask."""

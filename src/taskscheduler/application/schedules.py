@@ -6,16 +6,20 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from taskscheduler.application.preparing import only_known
+from taskscheduler.application.planning import zone_data_of
+from taskscheduler.application.preparing import encode_payload, only_known, require_json
 from taskscheduler.application.timetable import Timetable
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
     Forbidden,
+    InvalidSchedule,
+    InvalidTask,
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
+    ScheduleUnread,
 )
-from taskscheduler.domain.schedule import NewSchedule, Schedule
+from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields
 from taskscheduler.domain.task import NAME
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ RACES_MAX: Final = 10
 """How often a change is tried again when the schedule changed, or fired, meanwhile."""
 LIST_LIMIT_DEFAULT: Final = 100
 PREVIEW_DEFAULT: Final = 10
+FIELDS: Final = ("payload", *ScheduleFields.__annotations__)
 
 
 class Schedules:
@@ -54,16 +59,20 @@ class Schedules:
         """Make the schedule, or let the one of that name be as ``definition``; tell which.
 
         A schedule that is so already is not changed: an application may put its schedules whenever
-        it starts. Otherwise what comes next is reckoned anew, from now; a pause stays.
+        it starts. What is due stays due. If the rule is another one (``cron``, ``every``,
+        ``time_zone``, ``starts_at``, ``ends_at``), what comes next is reckoned anew, from now;
+        otherwise it stays as it was. A pause stays.
 
         Returns:
             The schedule, and whether it was made.
 
         Raises:
-            InvalidSchedule: it cannot be one.
+            InvalidSchedule: it cannot be one, or would never fire. (With an ``ends_at`` that has
+                passed it has ended, which is no mistake.)
             Forbidden: the caller does not reach its queue.
             ScheduleExists: the name is taken by one that the caller does not reach.
         """
+        definition = _with_json(definition)
         for _ in range(RACES_MAX):
             try:
                 return await self.make(definition), True
@@ -80,10 +89,16 @@ class Schedules:
 
     async def make(self, definition: NewSchedule) -> Schedule:
         """Make a schedule. Raises InvalidSchedule, Forbidden, ScheduleExists."""
+        definition = _with_json(definition)
         self._require_reach(definition)
         now = await self._store.schedules.now()
-        next_fire_at = Timetable(definition, made_at=now).after(now)
-        schedule = Schedule.make(definition, now=now, next_fire_at=next_fire_at)
+        next_fire_at = _first(definition, now, made_at=now)
+        schedule = Schedule.make(
+            definition,
+            now=now,
+            next_fire_at=next_fire_at,
+            zone_data=zone_data_of(definition.rule),
+        )
         await self._store.schedules.add(schedule, by=self._by)
         return schedule
 
@@ -104,26 +119,30 @@ class Schedules:
     async def edit(self, name: str, **changes: Any) -> Schedule:
         """Change some fields of ``NewSchedule``, but not the name.
 
-        Giving one of ``cron`` and ``every`` takes the other away. What comes next is reckoned anew.
+        Giving one of ``cron`` and ``every`` takes the other away. What comes next is as in ``put``.
 
         Raises:
-            InvalidSchedule: it cannot be so.
+            InvalidSchedule: it cannot be so, or would never fire.
             Forbidden: the caller does not reach its queue.
             ScheduleNotFound: there is none.
         """
-        only_known(changes, NewSchedule)
+        only_known(changes, FIELDS)
         for given, other in (("cron", "every"), ("every", "cron")):
             if changes.get(given) is not None:
                 changes.setdefault(other, None)
 
         def edited(old: Schedule, now: datetime) -> Schedule:
-            return _redefined(replace(old.definition, **changes))(old, now)
+            return _redefined(_with_json(replace(old.definition, **changes)))(old, now)
 
         return await self._change(name, Action.SCHEDULE_CHANGED, edited)
 
     async def delete(self, name: str) -> None:
         """Remove a schedule; the tasks that it has stored stay. Raises ScheduleNotFound."""
-        await self.get(name)
+        try:
+            await self.get(name)
+        except ScheduleUnread:
+            if self._by is not None and self._by.queue_prefix is not None:
+                raise  # it is not known whether it is within reach
         await self._store.schedules.delete(name, by=self._by)
 
     async def pause(self, name: str) -> Schedule:
@@ -140,7 +159,11 @@ class Schedules:
         def resumed(old: Schedule, now: datetime) -> Schedule:
             if not old.is_paused:
                 return old
-            return old.resume(now=now, next_fire_at=_next(old, old.definition, now))
+            return old.resume(
+                now=now,
+                next_fire_at=_timetable(old, old.definition).after(now),
+                zone_data=zone_data_of(old.definition.rule),
+            )
 
         return await self._change(name, Action.SCHEDULE_RESUMED, resumed)
 
@@ -159,7 +182,7 @@ class Schedules:
         """
         schedule = await self.get(name)
         now = await self._store.schedules.now()
-        timetable = Timetable(schedule.definition, made_at=schedule.created_at)
+        timetable = _timetable(schedule, schedule.definition)
         first = schedule.next_fire_at
         # One that is due, and has not fired yet, comes first.
         overdue = [first] if first is not None and first <= now else []
@@ -188,14 +211,49 @@ class Schedules:
             raise Forbidden(message)
 
 
+def _with_json(definition: NewSchedule) -> NewSchedule:
+    """Return ``definition`` with its payload as JSON text. Raises InvalidSchedule."""
+    try:
+        encoded = definition.encoded(encode_payload)
+        require_json(encoded.payload_json)
+    except InvalidSchedule:
+        raise
+    except InvalidTask as error:
+        raise InvalidSchedule(error.field, error.reason) from error
+    return encoded
+
+
 def _redefined(definition: NewSchedule) -> Callable[[Schedule, datetime], Schedule]:
     def redefined(old: Schedule, now: datetime) -> Schedule:
         if old.definition == definition:
             return old
-        return old.redefine(definition, now=now, next_fire_at=_next(old, definition, now))
+        if definition.rule == old.definition.rule:
+            return old.redefine(definition, now=now, next_fire_at=None)
+        return old.redefine(
+            definition,
+            now=now,
+            next_fire_at=_first(definition, now, made_at=old.created_at),
+            zone_data=zone_data_of(definition.rule),
+        )
 
     return redefined
 
 
-def _next(schedule: Schedule, definition: NewSchedule, now: datetime) -> datetime | None:
-    return Timetable(definition, made_at=schedule.created_at).after(now)
+def _timetable(schedule: Schedule, definition: NewSchedule) -> Timetable:
+    return Timetable(definition.rule, made_at=schedule.created_at)
+
+
+def _first(definition: NewSchedule, now: datetime, *, made_at: datetime) -> datetime | None:
+    """Return the first fire after ``now``; None if it has ended. Raises InvalidSchedule: never."""
+    rule = definition.rule
+    first = Timetable(rule, made_at=made_at).after(now)
+    if first is not None:
+        return first
+    if (
+        rule.ends_at is None
+        or Timetable(rule._replace(ends_at=None), made_at=made_at).after(now) is None
+    ):
+        raise InvalidSchedule("cron" if rule.every is None else "every_s", "would never fire")
+    if rule.ends_at > now:
+        raise InvalidSchedule("ends_at", "comes before the first fire: it would never fire")
+    return None

@@ -198,9 +198,10 @@ class Slots:
         try:
             settlement = await self._execution.run(lease, context)
             clean = copy_context() == before and not slot.cancelling()
-        except asyncio.CancelledError as error:
+        except BaseException as error:  # noqa: BLE001 - whatever ends an attempt settles it
             if lease.token not in self._dropped:
-                # Nobody here asked for it: the handler let a cancellation of its own escape.
+                # Nobody here asked for it. The handler let a cancellation of its own escape, or
+                # something that closes coroutines, or a verdict that makes no sense.
                 settlement = self._execution.failed(lease, context, error)
         finally:
             del self._running[lease.token]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.application.observer import FIRES
 from taskscheduler.domain.status import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from taskscheduler.application.observer import Ran
 
@@ -23,6 +24,8 @@ ENDINGS: Final = (
     *(Event.EXPIRE.value, Event.FAIL.value, Event.CANCEL.value, LOST),
 )
 """What may end an attempt."""
+PARTS: Final = ("claim", "outcomes", "rescue", "upkeep", "schedules", "schedule", "retention")
+"""What may fail by itself while the worker goes on."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,6 +61,9 @@ class Tally:
         self.late_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.claims = Histogram(TASKS)
         self.rescues = 0
+        self.faults: defaultdict[str, int] = defaultdict(int)
+        self.faults.update((part, 0) for part in PARTS)
+        self.fires: Counter[str] = Counter(dict.fromkeys(FIRES, 0))
         # What is due is decided by the store; this only measures how late it was begun.
         self._ahead_s = time.time() - time.monotonic()
 
@@ -80,6 +86,14 @@ class Tally:
             # Clocks are read at two ends of a wire: what seems to be early was on time.
             late_s = began_s + ahead_s - (process_at - EPOCH).total_seconds()
             self.late_s[kind].add(max(late_s, 0.0))
+
+    def faulted(self, part: str) -> None:
+        """See ``Observer.faulted``."""
+        self.faults[part] += 1
+
+    def fired(self, outcomes: Mapping[str, int]) -> None:
+        """See ``Observer.fired``."""
+        self.fires.update(outcomes)
 
     def rescued(self, tasks: int) -> None:
         """See ``Observer.rescued``."""

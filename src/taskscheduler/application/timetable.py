@@ -1,38 +1,28 @@
 """When a schedule fires: what its cron expression, or its interval, means on its clocks.
 
-Clocks that are put forward or back are treated as Debian's cron does it, by ``cronsim``: what is
-to happen at a wall time that is left out happens once right after the gap, what is to happen at
-one that comes twice happens at the first; expressions whose hour or minute begins with a star, and
-those with seconds, go by elapsed time. Intervals know no clocks.
+Clocks that are put forward or back are treated as Debian's cron does it: what is to happen at a
+wall time that is left out happens once right after the gap, what is to happen at one that comes
+twice happens at the first. Expressions whose hour or minute begins with a star, and those with
+seconds, go by elapsed time: what is left out does not happen, what comes twice happens twice. A
+rule may say otherwise by ``gap`` and ``fold``. Intervals know no clocks.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
-
-from taskscheduler.domain.errors import InvalidSchedule
+from taskscheduler.application.cron import expression_of
+from taskscheduler.application.wallclock import moments
+from taskscheduler.application.zones import zone_of
+from taskscheduler.domain.rule import Fold, Gap
+from taskscheduler.domain.task import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from taskscheduler.domain.schedule import NewSchedule
+    from taskscheduler.domain.rule import Rule
 
-NICKNAMES: Final = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-OWN: Final = frozenset({"localtime", "posixrules"})
-"""Files among the zones that are another zone on each machine."""
 TICK: Final = timedelta(microseconds=1)
 SECOND: Final = timedelta(seconds=1)
 
@@ -45,40 +35,22 @@ class Beat(Protocol):
         ...
 
 
-def zone_of(name: str) -> ZoneInfo:
-    """Return the zone of that name. Raises what ``ZoneInfo`` does."""
-    if name in OWN:
-        raise ZoneInfoNotFoundError(name)
-    return ZoneInfo(name)
-
-
 class Cron:
     """``Beat`` by a cron expression."""
 
-    def __init__(self, expression: str, time_zone: str) -> None:
+    def __init__(
+        self, expression: str, time_zone: str, *, gap: Gap | None = None, fold: Fold | None = None
+    ) -> None:
         """Read both. Raises InvalidSchedule."""
-        self._expression = NICKNAMES.get(expression.strip().lower(), expression)
-        try:
-            self._zone = zone_of(time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            reason = f"{time_zone!r} is no IANA time zone, such as Europe/Berlin"
-            raise InvalidSchedule("time_zone", reason) from None
-        try:
-            CronSim(self._expression, datetime.now(UTC))
-        except CronSimError as error:
-            reason = (
-                f"{expression!r} is not understood ({str(error).lower()}): give five fields, "
-                "minute hour day month weekday, or six with the seconds first, or one of "
-                f"{', '.join(NICKNAMES)}"
-            )
-            raise InvalidSchedule("cron", reason) from None
+        self._zone = zone_of(time_zone)
+        self._walls = expression_of(expression)
+        elapsed = self._walls.by_elapsed_time
+        self._gap = gap or (Gap.SKIP if elapsed else Gap.AFTER)
+        self._fold = fold or (Fold.BOTH if elapsed else Fold.FIRST)
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """See ``Beat.after``."""
-        for fire in CronSim(self._expression, moment.astimezone(self._zone)):
-            at = fire.astimezone(UTC)
-            if at > moment:  # in an hour that comes twice, it counts from the first
-                yield at
+        return moments(self._walls, self._zone, moment, gap=self._gap, fold=self._fold)
 
 
 class Interval:
@@ -91,10 +63,10 @@ class Interval:
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """See ``Beat.after``."""
-        number = (moment - self._anchor) // self._every + 1
-        while True:
-            yield self._anchor + number * self._every
-            number += 1
+        at = self._anchor + ((moment - self._anchor) // self._every + 1) * self._every
+        while at < LATEST:
+            yield at
+            at += self._every
 
 
 class Timetable:
@@ -104,16 +76,16 @@ class Timetable:
         InvalidSchedule: its cron expression or its time zone is none.
     """
 
-    def __init__(self, definition: NewSchedule, *, made_at: datetime) -> None:
-        """Read ``definition``, of a schedule that was made at ``made_at``."""
-        self._first = definition.starts_at or made_at + TICK
-        self._last = definition.ends_at
-        if definition.cron is not None:
-            self._beat: Beat = Cron(definition.cron, definition.time_zone)
+    def __init__(self, rule: Rule, *, made_at: datetime) -> None:
+        """Read ``rule``, of a schedule that was made at ``made_at``."""
+        self._first = rule.starts_at or made_at + TICK
+        self._last = rule.ends_at
+        if rule.cron is not None:
+            self._beat: Beat = Cron(rule.cron, rule.time_zone, gap=rule.gap, fold=rule.fold)
         else:
-            assert definition.every is not None  # noqa: S101 - a definition has one of the two
-            Cron("@daily", definition.time_zone)
-            self._beat = Interval(definition.every, definition.starts_at or made_at)
+            assert rule.every is not None  # noqa: S101 - a rule has one of the two
+            zone_of(rule.time_zone)
+            self._beat = Interval(rule.every, rule.starts_at or made_at)
 
     def fires(self, moment: datetime) -> Iterator[datetime]:
         """Yield the fires after ``moment``, earliest first, in UTC; at times there are none."""
@@ -126,21 +98,12 @@ class Timetable:
         """Return the first fire after ``moment``, or None."""
         return next(self.fires(moment), None)
 
-    def until(self, first: datetime, now: datetime, limit: int) -> list[datetime]:
-        """Return the fires from ``first`` on, up to ``now`` included, at most ``limit``."""
-        found: list[datetime] = []
-        for at in islice(self.fires(first - TICK), limit):
-            if at > now:
-                break
-            found.append(at)
-        return found
-
-    def latest(self, first: datetime, now: datetime) -> datetime:
-        """Return the last fire up to ``now``, of those from ``first`` on, which is one of them.
+    def latest(self, after: datetime, now: datetime) -> datetime | None:
+        """Return the last fire after ``after`` and up to ``now``, or None.
 
         By halves, so that years of seconds are passed over in a few steps.
         """
-        before, behind = first - TICK, now
+        before, behind = after, now
         while behind - before > SECOND:
             middle = before + (behind - before) / 2
             at = self.after(middle)
@@ -148,7 +111,7 @@ class Timetable:
                 before = middle
             else:
                 behind = middle
-        found = first
+        found: datetime | None = None
         for at in self.fires(before):
             if at > now:
                 break

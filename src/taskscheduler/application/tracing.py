@@ -52,7 +52,7 @@ class TracedExecution(Execution):
         with self._tracing.processing(lease) as span:
             try:
                 settlement = await super().run(lease, context)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 span.ended(STOPPED, None, failed=True)
                 raise
             if settlement is not None:

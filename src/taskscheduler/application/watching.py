@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from taskscheduler.application.lookout import Lookout
 from taskscheduler.domain.change import WATCHED_MAX, changes, missed
-from taskscheduler.domain.query import TaskQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
@@ -27,6 +27,9 @@ class Told(NamedTuple):
     gone: Sequence[TaskId]
 
 
+NOTHING: Final = Told([], [])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
     """Which tasks: those with these ``ids``, or else the newest of some kinds and queues.
@@ -42,9 +45,10 @@ class Watched:
 class Watch:
     """One watcher's memory of the look before. Nothing is kept but that, however slow it is."""
 
-    def __init__(self, store: Store, watched: Watched) -> None:
-        """Watch ``watched`` in ``store``."""
-        self._store = store
+    def __init__(self, store: Store, watched: Watched, lookout: Lookout | None = None) -> None:
+        """Watch ``watched`` in ``store``; by ``lookout``, together with others."""
+        self._lookout = lookout or Lookout(store)
+        self._shares = lookout is not None
         self._watched = watched
         self._seen: dict[TaskId, TaskState] = {}
 
@@ -57,7 +61,7 @@ class Watch:
         Raises:
             StoreUnavailable: it cannot be looked at.
         """
-        self._seen = await self._look()
+        self._seen = await self._lookout.look(self._watched)
         ids = self._watched.ids
         gone = sorted(set(ids) - self._seen.keys())
         if since is not None:
@@ -66,7 +70,13 @@ class Watch:
 
     async def look(self) -> Told:
         """Tell what has changed since the last look. Raises StoreUnavailable."""
-        before, self._seen = self._seen, await self._look()
+        look = self._lookout.shared if self._shares else self._lookout.look
+        before, self._seen = self._seen, await look(self._watched)
+        if before is self._seen:
+            return NOTHING
+        return self._lookout.told(self._watched, before, self._seen, lambda: self._tell(before))
+
+    def _tell(self, before: dict[TaskId, TaskState]) -> Told:
         by_id = bool(self._watched.ids)
         gone = sorted(before.keys() - self._seen.keys()) if by_id else []
         newest_only = not by_id and len(before) == WATCHED_MAX
@@ -77,8 +87,3 @@ class Watch:
         while True:
             await asyncio.sleep(every_s)
             yield await self.look()
-
-    async def _look(self) -> dict[TaskId, TaskState]:
-        query = TaskQuery(kind=self._watched.kind, queue=self._watched.queue, limit=WATCHED_MAX)
-        states = await self._store.board.states(query, self._watched.ids)
-        return {state.id: state for state in states}

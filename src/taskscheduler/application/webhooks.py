@@ -9,6 +9,7 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.redaction import learn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ class Signer:
         Raises:
             InvalidConfiguration: a secret is not; the message does not show it.
         """
+        learn(*secrets)
         self._keys = [_key(secret, number) for number, secret in enumerate(secrets, 1)]
 
     def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:

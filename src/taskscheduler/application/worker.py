@@ -7,24 +7,25 @@ import logging
 import os
 import random
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.application.backoff import Backoff
+from taskscheduler.application.bulkhead import Bulkhead
+from taskscheduler.application.claimer import Claimer
 from taskscheduler.application.execution import Execution
+from taskscheduler.application.forked import children_are_their_own
 from taskscheduler.application.housekeeping import Housekeeping
 from taskscheduler.application.membership import Membership
 from taskscheduler.application.outbox import Outbox
-from taskscheduler.application.pace import Pace
 from taskscheduler.application.pulse import Pulse
-from taskscheduler.application.slots import Slots, released
-from taskscheduler.application.tracing import TracedExecution, with_traces
-from taskscheduler.domain.errors import InvalidConfiguration, SchemaMismatch, StoreUnavailable
+from taskscheduler.application.slots import Slots
+from taskscheduler.application.threads import Threads
+from taskscheduler.application.tracing import TracedExecution
+from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
 from taskscheduler.domain.task import NAME, NAME_FORM, QUEUE_DEFAULT
-from taskscheduler.domain.worker import Subscription, WorkerProfile
+from taskscheduler.domain.worker import WorkerProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.observer import Observer, Ran
     from taskscheduler.application.retention import Retention
     from taskscheduler.application.scheduler import Scheduler
-    from taskscheduler.domain.lease import Lease, Settlement
+    from taskscheduler.domain.lease import Settlement
     from taskscheduler.domain.ports import Listener
     from taskscheduler.domain.task import WorkerId
     from taskscheduler.domain.worker import Cancellation
@@ -43,8 +44,6 @@ LEASE_MIN: Final = timedelta(seconds=1)
 CONCURRENCY_DEFAULT: Final = 50
 POLL_INTERVAL_DEFAULT: Final = timedelta(seconds=1)
 SHUTDOWN_TIMEOUT_DEFAULT: Final = timedelta(seconds=20)
-BACKLOG_MAX: Final = 5_000
-"""With so many outcomes unsettled the worker claims no more: the store is behind, or away."""
 
 log = logging.getLogger("taskscheduler.worker")
 
@@ -87,13 +86,16 @@ class Worker:
         self._tracing = scheduler.tracing
         self._handlers = handlers
         self._concurrency = concurrency
-        self._poll_interval_s = poll_interval.total_seconds()
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="taskscheduler")
+        self._threads = Threads(concurrency)
         self._observer = observer
         self._journal: list[Ran] | None = None if observer is None else []
-        self._outbox = Outbox(self._store.tasks, on_room=self._on_room)
-        self._pace = Pace(self._store.clock)
+        self._bulkhead = Bulkhead(self._store.clock, observer)
+        self._outbox = Outbox(
+            self._store.tasks,
+            on_room=self._on_room,
+            on_fault=partial(self._bulkhead.failed, "outcomes"),
+        )
         self._membership = Membership(
             self._store.workers,
             self._store.clock,
@@ -108,17 +110,19 @@ class Worker:
             ),
             on_cancelled=self._on_cancelled,
             on_fenced=self._on_fenced,
-            on_trusted=self._wake,
+            on_trusted=self._on_trusted,
+            abandoned=lambda: self._threads.abandoned,
         )
         execution = Execution if self._tracing is None else partial(TracedExecution, self._tracing)
+        self._execution = execution(
+            scheduler,
+            handlers,
+            threads=self._threads,
+            random=random,
+            may_begin=self._membership.holds_its_leases,
+        )
         self._slots = Slots(
-            execution(
-                scheduler,
-                handlers,
-                threads=self._threads,
-                random=random,
-                may_begin=self._membership.holds_its_leases,
-            ),
+            self._execution,
             size=concurrency,
             on_settled=self._on_settled,
             may_begin=self._membership.trusts_its_leases,
@@ -128,16 +132,24 @@ class Worker:
         self._housekeeping = Housekeeping(
             self._store,
             self._membership,
-            poll_interval_s=self._poll_interval_s,
+            poll_interval_s=poll_interval.total_seconds(),
             retention=retention,
             observer=observer,
+            bulkhead=self._bulkhead,
         )
-        self._changed = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._claimer = Claimer(
+            scheduler,
+            handlers,
+            self._membership,
+            self._slots,
+            self._outbox,
+            queues=self._queues,
+            concurrency=concurrency,
+            poll_interval_s=poll_interval.total_seconds(),
+            on_claimed=self._on_claimed,
+            bulkhead=self._bulkhead,
+        )
         self._forced = asyncio.Event()
-        self._draining = False
-        self._unsure = False
-        self._cautious = False
         self.listener: Listener | None = None
         """What it hears wake-ups with, once it runs."""
 
@@ -155,6 +167,27 @@ class Worker:
     def fenced(self) -> int:
         """How many outcomes came too late, because the lease had been lost."""
         return self._outbox.fenced
+
+    @property
+    def refused(self) -> int:
+        """How many outcomes the store refused for good, so that others were made of them."""
+        return self._outbox.refused
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads still run attempts that have ended without them."""
+        return self._threads.abandoned
+
+    @property
+    def suspects(self) -> int:
+        """How many due suspects the last look found; see ``Suspicion``."""
+        found = self._claimer.suspects
+        return 0 if found is None else found.number
+
+    @property
+    def runs_suspects(self) -> bool:
+        """Whether it runs suspects at present, and so nothing else."""
+        return self._claimer.runs_suspects
 
     @property
     def concurrency(self) -> int:
@@ -184,21 +217,11 @@ class Worker:
         """
         await self._membership.beat()
         await self._housekeeping.turn()
-        if self._unsure:
-            await self._reconcile()
-        # A claim whose answer is lost leaves leases that nobody knows of.
-        self._unsure = True
-        leases = await self._claim(self._concurrency)
-        if not leases and await self._is_due():
-            leases = await self._claim(self._concurrency)
-        self._unsure = False
-        if any(lease.is_suspect for lease in leases):
-            leases = self._set_apart(leases)
-            await self._outbox.flush()
-        self._submit(leases)
+        ran = await self._claimer.turn()
         await self._slots.idle()
         await self._outbox.flush()
-        return len(leases)
+        self._claimer.rest()
+        return ran
 
     async def drain(self) -> int:
         """Take turns until nothing is due; return how many attempts were run."""
@@ -206,6 +229,10 @@ class Worker:
         while ran := await self.turn():
             total += ran
         return total
+
+    def tell_of_errors(self, told: Callable[[BaseException], None]) -> None:
+        """Call ``told`` with whatever handlers raise that is no verdict. For tests."""
+        self._execution.on_raised = told
 
     async def leave(self) -> None:
         """Strike the worker out of the registry, after the last turn."""
@@ -217,11 +244,23 @@ class Worker:
         """Work until ``stop`` is called; with ``until_drained``, until nothing is due.
 
         While the store is away the worker waits for it: it does not raise and does not exit.
-        Cancelling the call stops the handlers and gives every lease back.
+        Cancelling the call stops the handlers and gives every lease back. Should it die all the
+        same, it says so in the log, where nobody awaits it, and raises.
+
+        Raises:
+            StoreUnavailable: only with ``until_drained``: the store cannot be reached, or was away
+                for so long that the worker's leases are no longer its own.
         """
-        self._draining = until_drained
+        with children_are_their_own():
+            try:
+                await self._work(until_drained=until_drained)
+            except Exception:
+                log.critical("the worker dies; its tasks go to others", exc_info=True)
+                raise
+
+    async def _work(self, *, until_drained: bool) -> None:
         try:
-            await self._join()
+            await self._join(until_drained=until_drained)
             async with self._pulse.beating(), asyncio.TaskGroup() as group:
                 loops = [
                     group.create_task(self._outbox.run()),
@@ -232,103 +271,34 @@ class Worker:
                     self._queues, on_cancellation=self._pulse.beat_soon
                 ) as listener:
                     self.listener = listener
-                    await self._claim_until_stopped(listener)
+                    await self._claimer.run(listener, until_drained=until_drained)
                 await self._wind_down()
                 for loop in loops:
                     loop.cancel()
         finally:
             await asyncio.shield(self._close())
+        if until_drained and self._claimer.away is not None:
+            raise self._claimer.away
 
     def stop(self) -> None:
         """Stop claiming, finish what runs, give the rest back; called again, stop at once."""
-        if self._stopping.is_set():
+        if self._claimer.stopping.is_set():
             self._forced.set()
-        self._stopping.set()
-        self._wake()
+        self._claimer.stop()
 
-    async def _join(self) -> None:
+    async def _join(self, *, until_drained: bool) -> None:
         backoff = Backoff()
-        while not self._stopping.is_set():
+        while not self._claimer.stopping.is_set():
             try:
                 await self._membership.join()
                 await self._housekeeping.begin()
             except StoreUnavailable as error:
+                if until_drained:
+                    raise
                 log.warning("waiting for the store: %s", error)
                 await backoff.sleep()
             else:
                 return
-
-    async def _claim_until_stopped(self, listener: Listener) -> None:
-        backoff = Backoff()
-        while not self._stopping.is_set():
-            self._changed.clear()
-            try:
-                await self._membership.join()
-                room = self._room()
-                if room <= 0:
-                    await self._changed.wait()
-                    continue
-                if self._unsure:
-                    await self._reconcile()
-                leases = await self._claim(room)
-                if self._stopping.is_set():
-                    self._release(leases)
-                    break
-                if any(lease.is_suspect for lease in leases):
-                    await self._run_suspect(leases)
-                    continue
-                self._submit(leases)
-                if leases:
-                    # Let the handlers begin before the next claim takes the loop.
-                    await asyncio.sleep(0)
-                    continue
-                await self._wait_for_work(listener)
-            except (StoreUnavailable, SchemaMismatch) as error:
-                # The claim may have been heard although its answer was not.
-                self._unsure = True
-                log.warning("cannot claim: %s", error)
-                await backoff.sleep()
-            else:
-                backoff.reset()
-
-    async def _run_suspect(self, leases: Sequence[Lease]) -> None:
-        """Run one task that may bring this process down, with nothing else in hand."""
-        alone = self._set_apart(leases)
-        self._release(self._slots.take_waiting())
-        await self._slots.idle()
-        while self._outbox.backlog and not self._stopping.is_set():
-            self._changed.clear()
-            await self._changed.wait()
-        self._submit(alone)
-        await self._slots.idle()
-
-    def _set_apart(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Return the first suspect of ``leases`` and give the others back."""
-        suspect = next(lease for lease in leases if lease.is_suspect)
-        self._cautious = True
-        self._release(lease for lease in leases if lease is not suspect)
-        return [suspect]
-
-    async def _wait_for_work(self, listener: Listener) -> None:
-        due = await self._store.tasks.next_due(self._subscription)
-        wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
-        if due is not None:
-            wait_s = min(wait_s, due.total_seconds())
-        if wait_s <= 0:
-            return
-        if self._draining and not self._slots.tokens and not self._outbox.backlog:
-            self._stopping.set()
-            return
-        heard = asyncio.create_task(listener.wait(wait_s))
-        stopped = asyncio.create_task(self._stopping.wait())
-        drained = [asyncio.create_task(self._changed.wait())] if self._draining else []
-        try:
-            await asyncio.wait([heard, stopped, *drained], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in (heard, stopped, *drained):
-                waiter.cancel()
-            with suppress(asyncio.CancelledError):
-                await heard
 
     async def _watch_lease_for_ever(self) -> None:
         """Fence on time: this loop asks nobody, so nothing that hangs can hold it up."""
@@ -338,7 +308,7 @@ class Worker:
 
     async def _wind_down(self) -> None:
         """Give back what has not begun, wait for what has, settle everything."""
-        self._release(self._slots.take_waiting())
+        self._claimer.give_back(self._slots.take_waiting())
         finished = asyncio.create_task(self._slots.idle())
         forced = asyncio.create_task(self._forced.wait())
         await asyncio.wait(
@@ -349,77 +319,28 @@ class Worker:
         forced.cancel()
         if not finished.done():
             log.warning("handlers are still running; they are stopped and their tasks given back")
-            self._release(self._slots.drop_all())
+            self._claimer.give_back(self._slots.drop_all())
         finished.cancel()
 
     async def _close(self) -> None:
         """Settle what is left and leave; if the store is away, the leases expire by themselves."""
-        self._release(self._slots.drop_all())
+        self._claimer.give_back(self._slots.drop_all())
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._outbox.flush()
                 await self._membership.leave()
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("left without goodbye: %s", error or "the store did not answer in time")
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        except Exception:
+            log.exception("left without goodbye")
+        self._threads.shutdown()
 
     # -- pieces ----------------------------------------------------------------------------------
-
-    @property
-    def _subscription(self) -> Subscription:
-        return Subscription(queues=self._queues, kinds=frozenset(self._handlers))
-
-    def _room(self) -> int:
-        """Return how many leases to claim now: for free slots, and ahead for those soon free."""
-        if self._membership.is_fenced or self._outbox.backlog > BACKLOG_MAX:
-            return 0
-        waiting = self._slots.waiting
-        ahead = self._pace.ahead(self._slots.begun)
-        room = self._slots.free + ahead - waiting
-        # While some wait, claiming can wait too, until it is worth a round trip.
-        return 0 if waiting and room < ahead / 2 else room
-
-    async def _claim(self, limit: int) -> Sequence[Lease]:
-        worker_id = await self._membership.join()
-        # After a suspect another may follow: one at a time, lest all others be given back again.
-        limit = 1 if self._cautious else limit
-        leases = await self._store.tasks.claim(worker_id, self._subscription, limit)
-        if self._tracing is not None and leases:
-            leases = await with_traces(self._store.tasks, leases)
-        self._cautious = any(lease.is_suspect for lease in leases)
-        if self._observer is not None:
-            self._observer.claimed(len(leases))
-            self._tell()
-        return leases
-
-    async def _is_due(self) -> bool:
-        due = await self._store.tasks.next_due(self._subscription)
-        return due is not None and due <= timedelta(0)
-
-    async def _reconcile(self) -> None:
-        """Give back leases that the store holds for this worker and the worker knows nothing of."""
-        worker_id = await self._membership.join()
-        known = {*self._slots.tokens, *self._outbox.tokens}
-        released = await self._store.tasks.reconcile(worker_id, known)
-        self._unsure = False
-        if released:
-            log.info("released %d leases whose claim was never answered", released)
-
-    def _submit(self, leases: Sequence[Lease]) -> None:
-        worker_id = self._membership.worker_id
-        if worker_id is None or not self._membership.trusts_its_leases():
-            self._unsure = True
-            return
-        self._slots.submit(leases, worker_id)
-
-    def _release(self, leases: Iterable[Lease]) -> None:
-        for lease in leases:
-            self._outbox.add(released(lease))
 
     def _on_settled(self, settlement: Settlement | None) -> None:
         if settlement is not None:
             self._outbox.add(settlement)
-        self._wake()
+        self._claimer.wake()
 
     def _on_cancelled(self, cancelled: Sequence[Cancellation]) -> None:
         for task_id, token in cancelled:
@@ -431,20 +352,25 @@ class Worker:
     def _on_fenced(self) -> None:
         self._slots.drop_all(give_back=True)
         # Claims that were under way may have been heard although nobody waits for them.
-        self._unsure = True
-        self._wake()
+        self._claimer.doubt()
+        self._claimer.wake()
+
+    def _on_trusted(self) -> None:
+        self._claimer.wake()
+
+    def _on_claimed(self, tasks: int) -> None:
+        if self._observer is not None:
+            self._observer.claimed(tasks)
+            self._tell()
 
     def _on_room(self) -> None:
         self._tell()
-        self._wake()
+        self._claimer.wake()
 
     def _tell(self) -> None:
         if self._journal and self._observer is not None:
             self._observer.ran(self._journal)
             self._journal.clear()
-
-    def _wake(self) -> None:
-        self._changed.set()
 
 
 CLOSE_TIMEOUT_S: Final = 5.0

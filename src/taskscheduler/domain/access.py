@@ -17,6 +17,8 @@ from taskscheduler.domain.task import LATEST, NAME, TENANT_MARK
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from taskscheduler.domain.quota import Quota
+
 TOKEN: Final = re.compile(r"tsk_([0-9a-f]{16})_([0-9a-f]{64})", re.ASCII)
 KEY_ID: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 LABEL_CHARACTERS_MAX: Final = 128
@@ -44,7 +46,8 @@ class NewKey:
 
     ``id`` is 16 hexadecimal digits. ``digest`` is all that is kept of the secret. With
     ``queue_prefix`` the key reaches only tasks in queues whose names begin so. ``expires`` is an
-    aware time, or a span from the store's now, or None for never.
+    aware time, or a span from the store's now, or None for never. ``quota`` is the most that the
+    queues which the key reaches may hold.
 
     Raises:
         InvalidKey: a field makes no sense.
@@ -56,6 +59,7 @@ class NewKey:
     scope: Scope = Scope.READ
     queue_prefix: str | None = None
     expires: datetime | timedelta | None = None
+    quota: Quota | None = None
 
     def __post_init__(self) -> None:
         """Check each field."""
@@ -92,6 +96,7 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    quota: Quota | None = None
 
     def is_opened_by(self, digest: bytes) -> bool:
         """Tell whether ``digest`` is that of this key's secret, in time that tells nothing."""
@@ -119,6 +124,7 @@ class Caller:
     queue_prefix: str | None = None
     address: str | None = None
     request_id: str | None = None
+    quota: Quota | None = None
 
     @property
     def key_space(self) -> str | None:

@@ -26,7 +26,12 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
-    """Every queue that ever had a task, by name, and the store's time of looking."""
+    """What waits, queue by queue, and the store's time of looking.
+
+    ``left_out`` says that there is more: tasks wait in more lanes, or there are more queues, than
+    are looked into.
+    """
 
     now: datetime
     queues: Mapping[str, QueueDepth]
+    left_out: bool = False

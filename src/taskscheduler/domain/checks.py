@@ -84,7 +84,7 @@ def require_timeout(timeout: object) -> None:
 def require_key(unique_key: object, by: Caller | None) -> None:
     """Check a unique key; what a tenant's begins with is for that tenant alone."""
     if not isinstance(unique_key, str):
-        raise InvalidTask("unique_key", f"must be text, not {_kind_of(unique_key)}")
+        raise InvalidTask("unique_key", f"must be a string, not {_kind_of(unique_key)}")
     space = None if by is None else by.key_space
     own = unique_key if space is None else unique_key.removeprefix(space)
     if not 1 <= len(own) <= UNIQUE_KEY_CHARACTERS_MAX or own.startswith(TENANT_MARK):
@@ -129,7 +129,8 @@ def uuid_of(value: object) -> UUID:
 
 
 def text_of(field: str, value: object) -> str:
-    """Return ``value`` as plain text. Raises InvalidTask."""
+    """Return the name ``value`` as plain text. Raises InvalidTask."""
     if not isinstance(value, str):
-        raise InvalidTask(field, f"must be text, not {_kind_of(value)}")
+        what = "a function; give the name of its kind" if callable(value) else _kind_of(value)
+        raise InvalidTask(field, f"must be a string, {NAME_FORM}, not {what}")
     return str.__str__(value)  # of a member of an enumeration, its value

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Size = TypeVar("Size", int, timedelta)
 
@@ -62,6 +65,19 @@ def worst(findings: list[Finding]) -> Verdict:
     return max((finding.verdict for finding in findings), key=order.index, default=Verdict.OK)
 
 
+def judge_package(name: str, release: str, stranger: str | None) -> Finding:
+    """Judge what is installed; ``stranger`` is the version of the other package of our name."""
+    if stranger is None:
+        return Finding("package", Verdict.OK, f"{name} {release}")
+    return Finding(
+        "package",
+        Verdict.WARN,
+        f"{name} {release}, and beside it taskscheduler {stranger} of somebody else",
+        "the package called taskscheduler on PyPI has nothing to do with this program",
+        f"run: pip uninstall taskscheduler; and write {name} where that was asked for",
+    )
+
+
 def judge_version(number: int, text: str, *, least: int) -> Finding:
     """Judge the server's version; ``number`` is PostgreSQL's own, 180006 say."""
     verdict = Verdict.OK if number // 10_000 >= least else Verdict.FAIL
@@ -74,10 +90,56 @@ def judge_version(number: int, text: str, *, least: int) -> Finding:
     )
 
 
-def judge_schema(name: str, version: int, newest: int) -> Finding:
-    """Judge the schema's version beside the newest that this program knows."""
+def judge_encoding(encoding: str, needed: str) -> Finding:
+    """Judge how the database keeps text."""
+    return graded(
+        "encoding",
+        Verdict.OK if encoding == needed else Verdict.FAIL,
+        f"the database keeps text in {encoding}",
+        "it cannot hold every text, and payloads are kept to the letter: migrate refuses it",
+        f"CREATE DATABASE ... ENCODING '{needed}' TEMPLATE template0, and move there",
+    )
+
+
+def judge_settings(awkward: Mapping[str, str], *, pooled: bool) -> Finding:
+    """Judge the defaults of the role and the database that are not as statements need them."""
+    cost = "each statement takes two more round trips, to ask for what it needs" if pooled else ""
+    return graded(
+        "settings",
+        Verdict.WARN if awkward else Verdict.OK,
+        "by default " + ", ".join(f"{name} is {value}" for name, value in awkward.items())
+        if awkward
+        else "the defaults of sessions are as needed",
+        cost or "each session is given what it needs; SQL of your own is subject to the defaults",
+        "ALTER ROLE ... RESET, or ALTER DATABASE ... RESET, unless others need it so",
+    )
+
+
+def judge_durability(synchronous_commit: str) -> Finding:
+    """Judge whether what is acknowledged is on disk."""
+    return graded(
+        "durability",
+        Verdict.WARN if synchronous_commit == "off" else Verdict.OK,
+        f"synchronous_commit is {synchronous_commit}",
+        "a server that crashes may lose tasks whose storing was acknowledged",
+        "ALTER ROLE ... RESET synchronous_commit, or set it to on",
+    )
+
+
+def judge_schema(name: str, version: int, newest: int, *, fits: bool = False) -> Finding:
+    """Judge the schema's version beside the newest that this program knows.
+
+    ``fits`` tells that a newer one says itself that this program can work with it.
+    """
     if version == newest:
         return Finding("schema", Verdict.OK, f"{name} is at version {version}")
+    if version > newest and fits:
+        return Finding(
+            "schema",
+            Verdict.OK,
+            f"{name} is at version {version}, of a later release, and fit for this program, which "
+            f"knows up to {newest}",
+        )
     if version > newest:
         return Finding(
             "schema",
@@ -199,6 +261,19 @@ def judge_workers(live: int, silent: int, unserved: list[str], *, due: bool) -> 
     )
 
 
+def judge_threads(abandoned: dict[str, int]) -> Finding:
+    """Judge the threads, by worker, that run on although their attempts have ended."""
+    found = ", ".join(f"{number} in {name}" for name, number in abandoned.items() if number)
+    return graded(
+        "threads",
+        Verdict.WARN if found else Verdict.OK,
+        f"abandoned: {found}" if found else "none is abandoned",
+        "plain functions did not end when they were told to: each keeps a thread, and what it holds",
+        "give what they wait for a timeout, let them look at context.cancelled, and restart the "
+        "worker",
+    )
+
+
 def judge_wakeups(why_not: str | None, took: timedelta, *, pooled: bool) -> Finding:
     """Judge a NOTIFY that was sent, and listened for, from here."""
     if why_not is None:
@@ -231,6 +306,26 @@ def judge_partitions(days_ahead: int, strays: list[str]) -> Finding:
         "new tasks go to the default partitions, which cannot be dropped by the day",
         "a running worker makes them, and so does: taskscheduler migrate; if neither does, see "
         "the log for lock timeouts",
+    )
+
+
+def judge_rights(role: str, lacking: list[str], *, owner: bool) -> Finding:
+    """Judge what ``role`` may not do although a worker does it; ``owner``: it owns the tables."""
+    if lacking:
+        return Finding(
+            "rights",
+            Verdict.FAIL,
+            f"role {role} lacks {', '.join(lacking[:6])}" + (" …" if lacking[6:] else ""),
+            "tasks cannot be stored, run or settled by this role",
+            "let the schema's owner grant USAGE on the schema; SELECT, INSERT, UPDATE and DELETE "
+            "on its tables; USAGE on its sequences; EXECUTE on its functions",
+        )
+    return graded(
+        "rights",
+        Verdict.OK if owner else Verdict.WARN,
+        f"role {role} may do all that a worker does" + ("" if owner else ", but is not the owner"),
+        "retention cannot drop whole days: only the owner of a table may drop it",
+        "run taskscheduler retention, or one worker with --retention, as the schema's owner",
     )
 
 

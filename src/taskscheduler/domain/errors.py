@@ -49,6 +49,24 @@ class InvalidSchedule(InvalidTask):
     """What was asked for cannot be a schedule."""
 
 
+class ScheduleUnread(TaskSchedulerError):
+    """A schedule is there, and this program does not understand it: a newer one has written it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Name the schedule and what is not understood."""
+        super().__init__(f"schedule {name!r} is not understood by this version: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class ScheduleBusy(TaskSchedulerError):
+    """Somebody else's open transaction holds what a schedule's fire is to write."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("another transaction holds the unique key of its task")
+
+
 class ScheduleNotFound(TaskSchedulerError):
     """No schedule has this name."""
 
@@ -135,6 +153,22 @@ class IllegalTransition(TaskSchedulerError):
         super().__init__(f"cannot {verb or VERBS.get(event, event)} a task that is {status}")
 
 
+class NotInTransaction(TaskSchedulerError):
+    """The caller's connection has no transaction that a task could become part of."""
+
+
+class NotAConnection(NotInTransaction, TypeError):
+    """What was given as the caller's connection is nothing that the store could join."""
+
+    def __init__(self, found: type) -> None:
+        """Name the type of what was ``found``."""
+        self.found = found
+        super().__init__(
+            f"connection= is a {found.__module__}.{found.__qualname__}, which cannot be joined: "
+            "give the connection whose transaction the task is to be part of, or leave it out"
+        )
+
+
 class LeaseLost(TaskSchedulerError):
     """The lease under which a handler ran no longer holds; nothing it settles counts."""
 
@@ -155,6 +189,13 @@ class WorkerLost(TaskSchedulerError):
 
 class StoreUnavailable(TaskSchedulerError):
     """The store cannot be reached, or did not answer in time. Trying again may help."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answers, and refuses us: the role, the password, the database or the TLS is wrong.
+
+    Trying again does not help before somebody has changed one side.
+    """
 
 
 class TooManyWatchers(TaskSchedulerError):
@@ -191,6 +232,14 @@ class KeyNotFound(TaskSchedulerError):
 
 class Forbidden(TaskSchedulerError):
     """The caller is known, and may not do this."""
+
+
+class QuotaUsedUp(Forbidden):
+    """The caller may not keep more, until some of what it keeps has gone."""
+
+
+class TooMuchWaiting(TaskSchedulerError):
+    """Of the caller's tasks too many wait, or too large ones, to store more at present."""
 
 
 class InvalidHandler(TaskSchedulerError):

@@ -14,7 +14,24 @@ from taskscheduler.domain.task import TaskId, WorkerId  # noqa: TC001
 from taskscheduler.domain.tracing import TraceContext  # noqa: TC001
 
 SUSPECT_AFTER: Final = 2
-"""So many crashes in company are bad luck; after them a task runs alone, until one is its own."""
+"""So many crashes in company are bad luck; after them a task is suspect, and runs beside nothing
+but others that are as suspect as it is."""
+
+
+class Suspects(NamedTuple):
+    """Due tasks that are equally suspect: how often each was excused, and how many there are."""
+
+    excused: int
+    number: int
+
+
+def company(excused: int, concurrency: int) -> int:
+    """Return how many suspects that were ``excused`` so often may run at once.
+
+    Half as many with each crash, and in the end each alone: so the one to blame is found in few
+    crashes, and those that are not to blame need not wait for each other.
+    """
+    return max(1, concurrency >> (excused - SUSPECT_AFTER + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +83,7 @@ class Lease(NamedTuple):
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it was there when several workers went down: then it had better run alone."""
+        """Whether it had begun when several workers went down: then it runs apart from others."""
         return self.excused >= SUSPECT_AFTER
 
 

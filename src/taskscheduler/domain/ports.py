@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from taskscheduler.domain.census import Census
     from taskscheduler.domain.change import TaskState
     from taskscheduler.domain.edit import TaskEdit
+    from taskscheduler.domain.fire import Due, Fire, Fired, Outlook, Taken, Waiting
     from taskscheduler.domain.hints import Hints
-    from taskscheduler.domain.lease import Attempt, Lease, Settlement
+    from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
+    from taskscheduler.domain.quota import Quota, Usage
     from taskscheduler.domain.retention import Expiry, RetentionPolicy
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.schema import SchemaVersion
@@ -81,17 +83,43 @@ class TaskRepository(Protocol):
     async def claim(
         self, worker_id: WorkerId, subscription: Subscription, limit: int
     ) -> Sequence[Lease]:
-        """Lease up to ``limit`` tasks to ``worker_id``, each with a new, larger token.
+        """Lease up to ``limit`` tasks to ``worker_id``, each with a token that no lease had before.
+
+        Nor will one have it again, though the store be restored from an earlier moment.
 
         A task is claimable when all of this holds:
 
         * it is Pending and its ``process_at`` has passed on the store's clock;
         * its kind and its queue are in ``subscription``, and the queue is not paused;
+        * it is no suspect, unless ``subscription`` has those, too;
         * ``worker_id`` is registered.
 
         More urgent priorities come first; within a kind, queue and priority the earliest
-        ``process_at`` does. No task is ever leased to two claims at once. A claim whose answer
-        was lost leaves leases that nobody knows of: ``reconcile`` gives them back.
+        ``process_at`` does. A task that becomes visible only after later ones were claimed is
+        found by the next claim that finds nothing else, and within a second by those that do. No
+        task is ever leased to two claims at once. A claim whose answer was lost leaves leases
+        that nobody knows of: ``reconcile`` gives them back.
+        """
+        ...
+
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """Return which suspects are due; of those that were excused least often, how many.
+
+        None if none are. Up to some hundreds are counted. Tasks of paused queues are not looked at.
+        """
+        ...
+
+    async def claim_suspects(
+        self, worker_id: WorkerId, subscription: Subscription, excused: int, limit: int
+    ) -> Sequence[Lease]:
+        """Lease up to ``limit`` due suspects that were excused so often, as ``claim`` does."""
+        ...
+
+    async def begin(self, lease: Lease) -> bool:
+        """Write down that the attempt under ``lease`` begins; return whether the lease holds.
+
+        Asked of tasks that were excused before, for ``WorkerRegistry.bury`` to know of. Repeating
+        changes nothing.
         """
         ...
 
@@ -103,11 +131,14 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """Return how long until a task of ``subscription`` is due, on the store's clock.
 
         Zero or less when one is due already; None when there is none at all. Tasks of paused
-        queues are not looked at.
+        queues are not looked at. With ``roughly``, what the last claim saw will do, if it found
+        nothing; and a task may be overlooked, for a while, that came late and is dear to find.
         """
         ...
 
@@ -241,9 +272,10 @@ class TaskBoard(Protocol):
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """Return up to ``query.limit`` tasks that match, newest id first.
 
-        With ``query.bytes_max``, the list ends soon after the first task whose payload brings all
-        of them to more bytes than that, and not before it: a reader with more in hand than fits
-        knows that there are more; see ``fitting``.
+        Ids that cannot be of now or before, for they are of another version or of a future day,
+        come last (see ``domain/ids.py``). With ``query.bytes_max``, the list ends soon after the
+        first task whose payload brings all of them to more bytes than that, and not before it: a
+        reader with more in hand than fits knows that there are more; see ``fitting``.
         """
         ...
 
@@ -283,8 +315,10 @@ class WorkerRegistry(Protocol):
         """Register a worker under a new id and make its kinds known."""
         ...
 
-    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
         """Extend the worker's lease from the store's now; return leases taken away since.
+
+        ``abandoned`` is how many of its threads run on though their attempts have ended.
 
         Raises:
             WorkerLost: the worker is not registered; its leases are void.
@@ -303,9 +337,24 @@ class WorkerRegistry(Protocol):
         """Strike out a silent worker and rescue its tasks; return their ids.
 
         Only if it is expired on the store's clock and has not beaten since ``beats`` was seen;
-        otherwise nothing happens. A rescued task is Pending and due. If the worker held it alone,
-        the attempt counts: one that was its last makes the task Failed with the error
-        ``WorkerLost``. If it held several, any of them may be to blame, and all are excused.
+        otherwise nothing happens. A rescued task is Pending and due. If one attempt alone had
+        begun there, it counts: one that was its last makes the task Failed with the error
+        ``WorkerLost``. If several had, any of them may be to blame, and all are excused. Of a task
+        that was never excused before it is taken for granted that it had begun; of another,
+        ``begin`` must have said so, or else it is put back as if it had never been claimed.
+
+        It waits for nobody. What a transaction that does not end keeps locked stays, and so does
+        the worker in the list, marked; a repeat rescues the rest, and this worker cannot beat any
+        more.
+        """
+        ...
+
+    async def rescue_orphans(self) -> Collection[TaskId]:
+        """Rescue the tasks that are leased to workers which are not registered; return their ids.
+
+        There are none as long as nobody else changes the store's tables: ``leave`` and ``bury``
+        take a worker's tasks with it. Each is rescued as ``bury`` would have done it. This looks
+        at all tasks that have not ended, so it is not asked for all the time.
         """
         ...
 
@@ -317,8 +366,11 @@ class QueueRegistry(Protocol):
     is paused already is not paused again.
     """
 
-    async def list(self) -> Sequence[Queue]:
-        """Return every queue that a task or a worker ever named or somebody paused, by name."""
+    async def list(self, *, after: str = "", limit: int) -> Sequence[Queue]:
+        """Return up to ``limit`` queues by name, those after ``after``, by bytes.
+
+        A queue is there while a task, a worker or a pause names it, and for a while after that.
+        """
         ...
 
     async def get(self, name: str) -> Queue:
@@ -368,6 +420,7 @@ class ScheduleRepository(Protocol):
 
         Raises:
             ScheduleNotFound: there is none.
+            ScheduleUnread: this program does not understand it.
         """
         ...
 
@@ -376,7 +429,8 @@ class ScheduleRepository(Protocol):
     ) -> Sequence[Schedule]:
         """Return up to ``limit`` schedules by name, those after ``after``, by bytes.
 
-        With ``queue_prefix``, only those whose queue begins so.
+        With ``queue_prefix``, only those whose queue begins so. Those that this program does not
+        understand are left out.
         """
         ...
 
@@ -401,34 +455,70 @@ class ScheduleRepository(Protocol):
         """
         ...
 
-    async def next_fire_in(self) -> timedelta | None:
-        """Return how long until the first schedule is due, on the store's clock.
+    async def outlook(self, *, zone_data: str, aside: Collection[str] = ()) -> Outlook:
+        """Return when to look at schedules again; see ``take`` for what is left out.
 
-        Zero or less when one is due already; None when none will ever be. It costs one look into
-        an index.
+        It writes nothing, and costs one look into an index.
         """
         ...
 
-    async def due(self, limit: int) -> Sequence[Schedule]:
-        """Return up to ``limit`` schedules whose ``next_fire_at`` has passed, earliest first."""
+    async def watch(self) -> None:
+        """Say that schedules are watched: somebody with a clock and a worker looks at them now.
+
+        Whoever says so for the first time after more than ``GRACE`` ends an outage: from then on
+        ``Taken.watched_since`` is now. A clock that is set back begins no outage, and one that was
+        ahead when the last one ended leaves the last ``GRACE`` watched. Those who say it within
+        ``WATCH_EVERY`` of another need not.
+        """
         ...
 
-    async def fire(
-        self,
-        schedule: Schedule,
-        tasks: Sequence[NewTask],
-        *,
-        fired_at: datetime | None,
-        next_fire_at: datetime | None,
-    ) -> Sequence[TaskId] | None:
-        """Store ``tasks`` and let the schedule go on to ``next_fire_at``, both or neither.
+    async def take(
+        self, limit: int, *, zone_data: str, aside: Collection[str] = ()
+    ) -> Taken | None:
+        """Take up to ``limit`` schedules that are due, for ``TAKE``; None if there are none.
 
-        Of any number of callers who fire the same revision one does it and is returned the ids;
-        the others are returned None, as is who finds the schedule changed, paused or deleted. So
-        repeating is safe: after a lost answer it is None, and the tasks are there.
+        Of any number of callers each is given others, and none waits. What is taken is to be fired
+        or put aside; if it is neither, because the caller died or stands still, others are given it
+        once ``TAKE`` has passed. Half are those that have been due for longest, half those that
+        became due last, so that no backlog is in the way of what is punctual.
+
+        Left out are those named in ``aside``, and those whose time was reckoned by zones newer than
+        ``zone_data``. One that this program does not understand is ``unread``, and harms no other.
+        """
+        ...
+
+    async def fire(self, fires: Sequence[Fire]) -> Sequence[Fired | None]:
+        """Store the tasks of each fire and let its schedule go on, both or neither.
+
+        Of any number of callers with the same fire one does it; the others are returned None, as
+        is who finds the schedule's rule or next time changed, or it paused or deleted. So repeating
+        is safe: after a lost answer it is None, and the tasks are there. No schedule may be fired
+        twice in one call. What else is changed meanwhile, such as the payload, holds already.
 
         Where the schedule skips overlaps and its last task has not ended, nothing is stored, and
         it goes on. A task whose unique key is held is not stored, as in ``TaskRepository.put``.
+
+        It is one transaction, which waits for nobody else's for long: any error is that of all.
+        """
+        ...
+
+    async def put_aside(self, problems: Mapping[str, str]) -> None:
+        """Let go of taken schedules that could not be fired, and keep why, by name."""
+        ...
+
+    async def waiting(self, after: str, limit: int) -> Waiting:
+        """Return up to ``limit`` schedules whose time has not come, by name, those after ``after``.
+
+        Those that this program does not understand are left out.
+        """
+        ...
+
+    async def reckon(
+        self, due: Due, *, next_fire_at: datetime | None, zone_data: str | None
+    ) -> bool:
+        """Let a schedule go on to another time, if its rule and its next time are those of ``due``.
+
+        Return whether they were.
         """
         ...
 
@@ -491,8 +581,11 @@ class AuditTrail(Protocol):
 class Upkeep(Protocol):
     """What a store wants done from time to time. Any worker may do it, at any moment."""
 
-    async def turn(self) -> None:
-        """Do what is due: prepare storage for the days ahead, drop what has lived its time."""
+    async def turn(self) -> Sequence[str]:
+        """Do what is due: prepare storage for the days ahead, drop what has lived its time.
+
+        Return what could not be done, each in a sentence that says why; the rest is done.
+        """
         ...
 
     async def schema_version(self) -> SchemaVersion:
@@ -524,10 +617,21 @@ class Gauge(Protocol):
     """How full the store is. Looking costs milliseconds, however much there is."""
 
     async def census(self, *, exact_up_to: int) -> Census:
-        """Count the Pending tasks of every queue.
+        """Count the Pending tasks of every queue in which some wait.
+
+        Other queues are told of as empty ones. Where tasks wait in thousands of lanes, or there
+        are thousands of queues, some are left out, the latest first, and that is said.
 
         Of one queue, kind and priority up to ``exact_up_to`` due and as many scheduled tasks are
         counted; where there are more, the number is an estimate, and never below that.
+        """
+        ...
+
+    async def usage(self, prefix: str, *, up_to: Quota) -> Usage:
+        """Count what the queues hold whose names begin with ``prefix``.
+
+        Only what ``up_to`` limits is counted, and no further than one more than that. The size of
+        very many payloads is reckoned from that of some.
         """
         ...
 

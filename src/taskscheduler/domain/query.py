@@ -31,9 +31,9 @@ class TaskQuery:
 
     ``status``, ``kind`` and ``queue`` are each one value or several, of which a task must have one;
     None lets all through. Every field must hold. ``queue_prefix`` is how the name of the queue
-    begins. ``before`` is the cursor: only tasks whose id is smaller are listed, so that pages
-    neither skip nor repeat while others store tasks. With ``bytes_max``, the list ends soon after
-    its payloads come to more than that; see ``fitting``.
+    begins. ``before`` is the cursor: only tasks that come after the one with that id are listed, so
+    that pages neither skip nor repeat while others store tasks. With ``bytes_max``, the list ends
+    soon after its payloads come to more than that; see ``fitting``.
 
     Raises:
         ValueError: a field has no value at all, which nothing could match.

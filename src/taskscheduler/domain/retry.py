@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS_DEFAULT: Final = 20
 MAX_ATTEMPTS_LIMIT: Final = 32_767
+DELAY_MAX: Final = timedelta(days=3660)
+
+
+def bounded(delay: timedelta) -> timedelta:
+    """Return ``delay`` kept to what any store can add to its clock."""
+    return min(max(delay, timedelta(0)), DELAY_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,11 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         """Refuse values that would retry too often, never, or back in time."""
+        for field, kind in (("max_attempts", int), ("base", timedelta), ("cap", timedelta)):
+            value = getattr(self, field)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                message = f"{field} must be {_a(kind)}, not {type(value).__name__}"
+                raise ValueError(message)  # noqa: TRY004 - one kind of error for all that is wrong
         if not 1 <= self.max_attempts <= MAX_ATTEMPTS_LIMIT:
             message = f"max_attempts must be 1 to {MAX_ATTEMPTS_LIMIT}, not {self.max_attempts}"
             raise ValueError(message)
@@ -58,3 +69,7 @@ class RetryPolicy:
         except OverflowError:
             full = cap if base else 0.0
         return timedelta(seconds=full * (1 - self.jitter * random()))
+
+
+def _a(kind: type) -> str:
+    return f"an {kind.__name__}" if kind is int else f"a {kind.__name__}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Required, TypedDict, Unpack
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
+from taskscheduler.domain.rule import Rule
 from taskscheduler.domain.task import (
     NAME,
     NAME_FORM,
@@ -20,19 +22,27 @@ from taskscheduler.domain.task import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from taskscheduler.domain.fire import Fire
 
 EVERY_MIN: Final = timedelta(seconds=1)
 EVERY_MAX: Final = timedelta(days=366)
 CRON_CHARACTERS_MAX: Final = 256
 TIME_ZONE_CHARACTERS_MAX: Final = 64
 GRACE: Final = timedelta(minutes=1)
-"""With ``CatchUp.NONE``, a fire that is later than this was missed."""
+"""How long nobody may have looked at schedules before it counts as an outage; and with
+``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
+NOTHING: Final[object] = object()
+"""In place of a payload where none was given; None is one."""
 
 
 class CatchUp(StrEnum):
-    """What becomes of fires that passed while no worker was alive."""
+    """What becomes of fires that passed while no worker was alive.
+
+    What living workers are late with is not missed: each of it is stored.
+    """
 
     LATEST = "latest"
     ALL = "all"
@@ -46,25 +56,35 @@ class Overlap(StrEnum):
     SKIP = "skip"
 
 
+class ScheduleFields(TypedDict, total=False):
+    """The fields of ``NewSchedule`` but for ``payload``."""
+
+    name: Required[str]
+    kind: Required[str]
+    cron: str | None
+    every: timedelta | None
+    time_zone: str
+    payload_json: bytes
+    queue: str
+    priority: int
+    max_attempts: int | None
+    timeout: timedelta | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    catch_up: CatchUp
+    overlap: Overlap
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewSchedule:
-    """A schedule as its author asks for it.
-
-    It fires by ``cron``, five fields or six with the seconds first, on the clocks of
-    ``time_zone``, an IANA name; or ``every`` so often, counted from ``starts_at``, or else from
-    when the schedule was made. ``starts_at`` and ``ends_at`` are aware, and the times between
-    which it fires, both included. The rest is as in ``NewTask``.
-
-    Raises:
-        InvalidSchedule: a field cannot be stored.
-    """
+class _Definition:
+    """What is kept of a ``NewSchedule``."""
 
     name: str
     kind: str
     cron: str | None = None
     every: timedelta | None = None
     time_zone: str = "UTC"
-    payload: bytes = b"null"
+    payload_json: bytes = b"null"
     queue: str = QUEUE_DEFAULT
     priority: int = PRIORITY_DEFAULT
     max_attempts: int | None = None
@@ -101,6 +121,11 @@ class NewSchedule:
         if first is not None and last is not None and first > last:
             raise InvalidSchedule("ends_at", "must not be before starts_at")
 
+    @property
+    def rule(self) -> Rule:
+        """All that decides when it fires."""
+        return Rule(self.cron, self.every, self.time_zone, self.starts_at, self.ends_at)
+
     def task(self, task_id: TaskId, fire_at: datetime | None = None) -> NewTask:
         """Return the task of the fire at ``fire_at``; without one, a task for now.
 
@@ -110,37 +135,89 @@ class NewSchedule:
         return NewTask(
             id=task_id,
             kind=self.kind,
-            payload=self.payload,
+            payload=self.payload_json,
             execute_at=fire_at,
             queue=self.queue,
             priority=self.priority,
             max_attempts=self.max_attempts,
             timeout=self.timeout,
-            unique_key=None if fire_at is None else f"{self.name}@{_text(fire_at)}",
+            unique_key=None if fire_at is None else key_of(self.name, fire_at),
         )
+
+
+class NewSchedule(_Definition):
+    """A schedule as its author asks for it.
+
+    It fires by ``cron``, five fields or six with the seconds first, on the clocks of
+    ``time_zone``, an IANA name; or ``every`` so often, counted from ``starts_at``, or else from
+    when the schedule was made. ``starts_at`` and ``ends_at`` are aware, and the times between
+    which it fires, both included. ``payload`` is anything that has a JSON form; who has that form
+    already gives it as ``payload_json`` instead, and it is kept to the letter. The rest is as in
+    ``NewTask``.
+
+    Raises:
+        InvalidSchedule: a field cannot be stored.
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(self, *, payload: object = NOTHING, **fields: Unpack[ScheduleFields]) -> None:
+        """Check each field."""
+        if isinstance(payload, bytes | bytearray | memoryview):
+            raise InvalidSchedule("payload", "must not be bytes: give JSON text as payload_json")
+        if payload is not NOTHING:
+            fields.pop("payload_json", None)  # that of the one that this is a copy of
+        super().__init__(**fields)
+        object.__setattr__(self, "_given", payload)
+
+    @property
+    def payload(self) -> object:
+        """The payload as it was given, or else as it is read from its JSON form."""
+        given: object = getattr(self, "_given", NOTHING)
+        return json.loads(self.payload_json) if given is NOTHING else given
+
+    def encoded(self, encode: Callable[[object], bytes]) -> NewSchedule:
+        """Return the schedule with its payload in JSON form.
+
+        Raises:
+            InvalidSchedule: the payload has none, or is too large.
+        """
+        given: object = getattr(self, "_given", NOTHING)
+        return self if given is NOTHING else replace(self, payload_json=encode(given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """A schedule as it is kept. Each verb returns the next one; none changes this one.
 
-    ``next_fire_at`` is None while it is paused, and when it will not fire any more.
+    ``next_fire_at`` is None while it is paused, and when it will not fire any more. Once it has
+    passed it is due, whatever the rule says by then. ``ruled_at`` is since when the rule holds.
     ``last_fire_at`` is the time that was last due, and ``last_task_id`` the task that was last
-    stored. ``revision`` grows with every change, a fire included.
+    stored. ``revision`` grows with every change, a fire included. ``zone_data`` is the version of
+    the time zones by which ``next_fire_at`` was reckoned, None where it depends on none.
+    ``problem`` says why a worker could not fire it when it was due last.
     """
 
     definition: NewSchedule
     revision: int
     created_at: datetime
     changed_at: datetime
+    ruled_at: datetime
     paused_at: datetime | None
     next_fire_at: datetime | None
     last_fire_at: datetime | None = None
     last_task_id: TaskId | None = None
+    zone_data: str | None = None
+    problem: str | None = None
 
     @classmethod
     def make(
-        cls, definition: NewSchedule, *, now: datetime, next_fire_at: datetime | None
+        cls,
+        definition: NewSchedule,
+        *,
+        now: datetime,
+        next_fire_at: datetime | None,
+        zone_data: str | None = None,
     ) -> Schedule:
         """Return the schedule that ``definition`` becomes."""
         return cls(
@@ -148,8 +225,10 @@ class Schedule:
             revision=1,
             created_at=now,
             changed_at=now,
+            ruled_at=now,
             paused_at=None,
             next_fire_at=next_fire_at,
+            zone_data=zone_data,
         )
 
     @property
@@ -163,16 +242,26 @@ class Schedule:
         return self.paused_at is not None
 
     def redefine(
-        self, definition: NewSchedule, *, now: datetime, next_fire_at: datetime | None
+        self,
+        definition: NewSchedule,
+        *,
+        now: datetime,
+        next_fire_at: datetime | None,
+        zone_data: str | None = None,
     ) -> Schedule:
-        """Let it be ``definition`` from now on; one that is paused stays so."""
-        return replace(
-            self,
-            definition=definition,
-            revision=self.revision + 1,
-            changed_at=now,
-            next_fire_at=None if self.is_paused else next_fire_at,
+        """Let it be ``definition`` from now on; one that is paused stays so.
+
+        With another rule it goes on to ``next_fire_at``. What is due by now was to be by the rule
+        that held until now, and stays due; so does all that comes by a rule that stays.
+        """
+        changed = replace(
+            self, definition=definition, revision=self.revision + 1, changed_at=now, problem=None
         )
+        if self.is_paused or definition.rule == self.definition.rule:
+            return changed
+        if self.next_fire_at is not None and self.next_fire_at <= now:
+            return replace(changed, ruled_at=now)
+        return replace(changed, ruled_at=now, next_fire_at=next_fire_at, zone_data=zone_data)
 
     def pause(self, *, now: datetime) -> Schedule:
         """Let it not fire until it is resumed."""
@@ -180,31 +269,36 @@ class Schedule:
             self, revision=self.revision + 1, changed_at=now, paused_at=now, next_fire_at=None
         )
 
-    def resume(self, *, now: datetime, next_fire_at: datetime | None) -> Schedule:
+    def resume(
+        self, *, now: datetime, next_fire_at: datetime | None, zone_data: str | None = None
+    ) -> Schedule:
         """Let it fire again; what passed meanwhile was not to be."""
         return replace(
             self,
             revision=self.revision + 1,
             changed_at=now,
+            ruled_at=now,
             paused_at=None,
             next_fire_at=next_fire_at,
+            zone_data=zone_data,
         )
 
-    def fire(
-        self,
-        *,
-        fired_at: datetime | None,
-        next_fire_at: datetime | None,
-        task_ids: Sequence[TaskId],
-    ) -> Schedule:
-        """Go on to ``next_fire_at``, after ``task_ids`` were stored for what was due."""
+    def fire(self, fire: Fire, task_ids: Sequence[TaskId]) -> Schedule:
+        """Go on after ``fire``, for which the last of ``task_ids`` was stored."""
         return replace(
             self,
             revision=self.revision + 1,
-            next_fire_at=next_fire_at,
-            last_fire_at=self.last_fire_at if fired_at is None else fired_at,
+            next_fire_at=fire.next_fire_at,
+            last_fire_at=fire.fired_at,
             last_task_id=task_ids[-1] if task_ids else self.last_task_id,
+            zone_data=fire.zone_data,
+            problem=None,
         )
+
+
+def key_of(name: str, fire_at: datetime) -> str:
+    """Return the unique key of the task of a schedule's fire."""
+    return f"{name}@{_text(fire_at)}"
 
 
 def _text(moment: datetime) -> str:

@@ -202,8 +202,9 @@ class Task:
 
     ``execute_at`` is what was asked for; ``process_at`` is the earliest next run, which retries
     and snoozes move. ``attempt`` counts the attempts begun; ``max_attempts`` is None where the
-    handler's retry policy holds. ``worker_id`` and ``token`` are there while the task is leased:
-    ``token`` fences, because every claim draws a new, larger one. ``excused`` counts attempts
+    handler's retry policy holds. The count stands still at ``MAX_ATTEMPTS_LIMIT``. ``worker_id``
+    and ``token`` are there while the task is leased: ``token`` fences, because no two leases are
+    ever given the same. ``excused`` counts attempts
     that ended in a crash which another task may have caused.
     """
 
@@ -255,7 +256,7 @@ class Task:
             worker_id=worker_id,
             token=token,
             started_at=now,
-            attempt=self.attempt + 1,
+            attempt=min(self.attempt + 1, MAX_ATTEMPTS_LIMIT),
         )
 
     def complete(self, *, now: datetime) -> Task:
@@ -286,15 +287,22 @@ class Task:
         """Give the lease back unused; the task is due, and this attempt does not count."""
         return self._back(Event.RELEASE, process_at=now, attempt=self.attempt - 1)
 
-    def rescue(self, *, now: datetime, max_attempts: int, alone: bool = True) -> Task:
+    def rescue(
+        self, *, now: datetime, max_attempts: int, alone: bool = True, begun: bool = True
+    ) -> Task:
         """Take the task from a worker that is gone; fail it if that was its last attempt.
 
-        ``max_attempts`` is what holds where the task itself does not say. Unless the worker held
-        this task ``alone``, nobody knows which one brought it down: the attempt is excused.
+        ``max_attempts`` is what holds where the task itself does not say. If the attempt had not
+        ``begun``, it never was. Unless this was the ``alone`` one that had, nobody knows which one
+        brought the worker down: the attempt is excused.
         """
+        if not begun:
+            return self.release(now=now)
+        if self.attempt >= MAX_ATTEMPTS_LIMIT:
+            return self.fail(now=now)
         if not alone:
             back = self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
-            return replace(back, excused=self.excused + 1)
+            return replace(back, excused=min(self.excused + 1, MAX_ATTEMPTS_LIMIT))
         if self.attempt - self.excused >= (self.max_attempts or max_attempts):
             return self.fail(now=now)
         return self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
@@ -318,7 +326,9 @@ class Task:
             process_at=max(execute_at, now) if waits else now,
             started_at=None,
             finished_at=None,
-            max_attempts=used + 1 if used_up else self.max_attempts,
+            # No store counts further than the limit: the last number is given out once more.
+            attempt=min(self.attempt, MAX_ATTEMPTS_LIMIT - 1),
+            max_attempts=min(used + 1, MAX_ATTEMPTS_LIMIT) if used_up else self.max_attempts,
         )
 
     def run_now(self, *, now: datetime) -> Task:

@@ -6,10 +6,7 @@ errors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import timedelta
+from datetime import timedelta
 
 
 class Verdict(Exception):
@@ -17,37 +14,71 @@ class Verdict(Exception):
 
 
 class Snooze(Verdict):
-    """Call the handler again after ``delay``; this attempt does not count."""
+    """Call the handler again after ``delay``; this attempt does not count.
+
+    Raises:
+        TypeError: ``delay`` is no ``timedelta``. Nobody can tell which unit a number has.
+    """
 
     def __init__(self, delay: timedelta) -> None:
         """``delay`` counts from the moment the verdict is stored."""
-        self.delay = delay
+        self.delay = _span("Snooze", "delay", delay)
         super().__init__(f"snoozed for {delay}")
 
 
 class Retry(Verdict):
-    """The attempt failed: try again after ``after``, or as the retry policy says."""
+    """The attempt failed: try again after ``after``, or as the retry policy says.
 
-    def __init__(self, after: timedelta | None = None, reason: str = "the handler asked") -> None:
+    Raises:
+        TypeError: ``after`` is no ``timedelta``. Nobody can tell which unit a number has.
+    """
+
+    def __init__(
+        self, after: timedelta | None = None, reason: object = "the handler asked"
+    ) -> None:
         """``after`` replaces the policy's delay, not its count of attempts."""
-        self.after = after
-        self.reason = reason
-        super().__init__(reason)
+        self.after = None if after is None else _span("Retry", "after", after)
+        self.reason = in_words(reason)
+        super().__init__(self.reason)
 
 
 class Cancel(Verdict):
     """The task is no longer wanted: it ends as Cancelled."""
 
-    def __init__(self, reason: str = "the handler cancelled it") -> None:
-        """``reason`` is kept in the task's history."""
-        self.reason = reason
-        super().__init__(reason)
+    def __init__(self, reason: object = "the handler cancelled it") -> None:
+        """``reason`` is kept in the task's history: a text, or an exception, or any object."""
+        self.reason = in_words(reason)
+        super().__init__(self.reason)
 
 
 class Discard(Verdict):
     """Trying again cannot help: the task ends as Failed, whatever attempts are left."""
 
-    def __init__(self, reason: str = "the handler discarded it") -> None:
-        """``reason`` is kept in the task's history."""
-        self.reason = reason
-        super().__init__(reason)
+    def __init__(self, reason: object = "the handler discarded it") -> None:
+        """``reason`` is kept in the task's history: a text, or an exception, or any object."""
+        self.reason = in_words(reason)
+        super().__init__(self.reason)
+
+
+def in_words(reason: object) -> str:
+    """Return ``reason`` as a text; an exception with its type, which often says more than it.
+
+    Never raises: a handler's object may be unable to describe itself.
+    """
+    try:
+        if isinstance(reason, BaseException):
+            text = str(reason)
+            return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+        return str(reason)
+    except BaseException:  # noqa: BLE001 - whatever stops the description, the verdict stands
+        return f"{type(reason).__name__}, which cannot be described"
+
+
+def _span(verdict: str, field: str, value: object) -> timedelta:
+    if not isinstance(value, timedelta):
+        message = (
+            f"{verdict}: {field} must be a timedelta, such as timedelta(seconds=30), "
+            f"not {type(value).__name__}"
+        )
+        raise TypeError(message)
+    return value

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     """Somebody paused its queue."""
     NO_WORKER = "NoWorker"
     """No worker that was heard of lately runs its kind from its queue."""
+    SUSPECT = "Suspect"
+    """It had begun when several workers went down, and waits for one that has nothing in hand."""
     READY = "Ready"
     """It is due, and waits its turn."""
     RUNNING = "Running"

@@ -28,10 +28,15 @@ def has_expired(seen_at: datetime, lease: timedelta, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What a worker is ready to run: these kinds, from these queues."""
+    """What a worker is ready to run: these kinds, from these queues.
+
+    With ``suspects`` False those tasks are left out that were there when several workers went down
+    (see ``domain/lease.py``); without it there is no difference between them and others.
+    """
 
     queues: frozenset[str]
     kinds: frozenset[str]
+    suspects: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,8 @@ class WorkerSighting:
     """A registered worker at one look.
 
     ``beats`` rises with every heartbeat. ``expired`` is what ``has_expired`` says of the last one
-    on the store's clock.
+    on the store's clock. ``abandoned`` counts threads that still run an attempt which has ended
+    without them.
     """
 
     id: WorkerId
@@ -72,6 +78,7 @@ class WorkerSighting:
     expired: bool
     host: str | None = None
     pid: int | None = None
+    abandoned: int = 0
 
 
 class WorkerLoad(NamedTuple):

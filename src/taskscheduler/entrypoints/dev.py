@@ -11,11 +11,14 @@ from taskscheduler.container import Container, embedded_postgres, migrate_schema
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.http.events import end_streams
-from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of
+from taskscheduler.entrypoints.http.hosts import Proxies
+from taskscheduler.entrypoints.http.limits import ServerLimits
+from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of, hosts_of
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
 from taskscheduler.entrypoints.metrics import Metrics
+from taskscheduler.entrypoints.requests import Requests
 from taskscheduler.entrypoints.settings import URL_FILE
 from taskscheduler.entrypoints.signals import on_signals
 from taskscheduler.entrypoints.worker.main import build_worker
@@ -74,6 +77,7 @@ async def _run(
         worker = build_worker(scheduler, handlers, settings.worker, tally)
         metrics = Metrics(scheduler.store)
         metrics.worker, metrics.tally = worker, tally
+        requests = Requests()
         app = create_app(
             scheduler,
             kinds=handlers.attempts_by_kind,
@@ -84,8 +88,16 @@ async def _run(
             cors_origins=settings.api.cors_origins,
             access_log=settings.api.access_log,
             shown=metrics,
+            hosts=hosts_of(mode, settings.api, listening),
+            proxies=Proxies.of(settings.api.trusted_proxies),
+            requests=requests,
         )
-        server = build_server(app, on_stop=partial(end_streams, app))
+        server = build_server(
+            app,
+            on_stop=partial(end_streams, app),
+            limits=ServerLimits.of(settings.api.connections_max, settings.api.body_bytes_max),
+            requests=requests,
+        )
 
         def stop() -> None:
             server.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -21,6 +20,7 @@ from prometheus_client.core import (
     InfoMetricFamily,
 )
 
+from taskscheduler.application.distribution import release
 from taskscheduler.application.sampling import Sampling
 from taskscheduler.domain.status import Event
 
@@ -73,7 +73,7 @@ class Metrics:
         yield InfoMetricFamily(
             f"{NAME}_build",
             "What runs here",
-            {"version": version("taskscheduler"), "python": platform.python_version()},
+            {"version": release(), "python": platform.python_version()},
         )
         yield from self._of_store()
         yield from of_wakeups(self._store.wakeups, self.worker)
@@ -114,6 +114,11 @@ class Metrics:
         oldest = GaugeMetricFamily(
             f"{NAME}_oldest_due_seconds", "How long the first due task waits", labels=["queue"]
         )
+        yield gauge(
+            "tasks_left_out",
+            "1 if tasks wait in so many queues, kinds and priorities that some were not counted",
+            int(sample.census.left_out),
+        )
         for queue, here in sample.census.queues.items():
             depth.add_metric([queue, "due"], here.due)
             depth.add_metric([queue, "scheduled"], here.scheduled)
@@ -136,6 +141,26 @@ def of_worker(worker: Worker) -> Iterator[Metric]:
     yield gauge("outbox_tasks", "Outcomes that the store does not have yet", worker.backlog)
     yield counter(
         "fenced_outcomes", "Outcomes that came too late: the lease was lost", worker.fenced
+    )
+    yield counter(
+        "refused_outcomes",
+        "Outcomes that the store refused for good: their tasks were failed or put back",
+        worker.refused,
+    )
+    yield gauge(
+        "suspect_tasks",
+        "Due tasks that had begun when several workers went down, as this one last found",
+        worker.suspects,
+    )
+    yield gauge(
+        "runs_suspects",
+        "1 while such tasks run here, and nothing beside them",
+        int(worker.runs_suspects),
+    )
+    yield gauge(
+        "abandoned_threads",
+        "Threads that still run an attempt which has ended without them",
+        worker.abandoned,
     )
 
 
@@ -181,7 +206,21 @@ def of_tally(tally: Tally) -> Iterator[Metric]:
     batches = HistogramMetricFamily(f"{NAME}_claim_tasks", "Tasks that a claim brought")
     batches.add_metric([], *cumulated(tally.claims))
     yield batches
+    faults = CounterMetricFamily(
+        f"{NAME}_faults",
+        "Unforeseen errors of one part of the worker, which goes on; the log says which",
+        labels=["part"],
+    )
+    for part, count in list(tally.faults.items()):
+        faults.add_metric([part], count)
+    yield faults
     yield counter("rescued_tasks", "Tasks taken from workers that fell silent", tally.rescues)
+    fires = CounterMetricFamily(
+        f"{NAME}_schedule_fires", "Fires of schedules, by what became of them", labels=["outcome"]
+    )
+    for outcome, count in list(tally.fires.items()):
+        fires.add_metric([outcome], count)
+    yield fires
 
 
 def of_requests(requests: Requests) -> Iterator[Metric]:

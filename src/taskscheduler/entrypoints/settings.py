@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.tracing import Tracing
 
 BODY_BYTES_MAX_DEFAULT: Final = 16 * 1024 * 1024
+CONNECTIONS_DEFAULT: Final = 1_000
 BAR_URL_DEFAULT: Final = "https://www.whattimeisitrightnow.com/"
 URL_FILE: Final = "database-url"
 """Where a running ``dev`` says, within its folder, under which URL its database is reached."""
@@ -117,6 +118,9 @@ class ApiSettings:
     rate_limit: float | None = None
     cors_origins: tuple[str, ...] = ()
     access_log: bool = True
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    connections_max: int = CONNECTIONS_DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ class Model:
         self.granted: dict[str, int] = {}
         self.history: defaultdict[TaskId, list[tuple[int, Event]]] = defaultdict(list)
         self.made: dict[int, Event] = {}
+        self.begun: set[int] = set()
         self.in_order = True
         """Whether tasks can only become due behind those that were claimed already."""
         self.not_before: dict[TaskId, datetime] = {}
@@ -180,6 +181,14 @@ class Model:
             return None
         return event is settlement.event
 
+    def begin(self, lease: Lease) -> bool:
+        """Write down that an attempt begins; return whether its lease holds."""
+        task = self.tasks.get(lease.task_id)
+        if task is None or task.token != lease.token:
+            return False
+        self.begun.add(lease.token)
+        return True
+
     def reconcile(self, worker_id: WorkerId, known: Collection[int]) -> int:
         """Release what is not known; return how many."""
         unknown = [task for task in self._held_by(worker_id) if task.token not in known]
@@ -286,12 +295,17 @@ class Model:
             return set()
         del self.members[worker_id]
         rescued = self._held_by(worker_id)
+        begun = {task.id for task in rescued if task.excused == 0 or task.token in self.begun}
         for task in rescued:
             after = task.rescue(
-                now=self.now, max_attempts=self._granted(task), alone=len(rescued) == 1
+                now=self.now,
+                max_attempts=self._granted(task),
+                alone=len(begun) == 1,
+                begun=task.id in begun,
             )
-            final = after.status is TaskStatus.FAILED
-            self.history[task.id].append((task.attempt, Event.FAIL if final else Event.RESCUE))
+            if task.id in begun:
+                final = after.status is TaskStatus.FAILED
+                self.history[task.id].append((task.attempt, Event.FAIL if final else Event.RESCUE))
             self._save(after)
         return {task.id for task in rescued}
 

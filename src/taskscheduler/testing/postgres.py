@@ -80,7 +80,7 @@ class PostgresClock(ManualClock):
     def take_over(self) -> None:
         """Replace the schema's clock, which must be there, by this one."""
         if self._connection is None:
-            self._connection = psycopg.connect(self._url, autocommit=True, prepare_threshold=None)
+            self._connection = _connect(self._url)
         with self._connection.transaction():
             self._run(MAKE)
             self._run(CLEAR)
@@ -107,7 +107,8 @@ class PostgresClock(ManualClock):
 
     def _run(self, statement: LiteralString, *values: object) -> None:
         assert self._connection is not None
-        self._connection.execute(sql.SQL(statement).format(schema=self._schema), values or None)
+        with self._connection.transaction():
+            self._connection.execute(sql.SQL(statement).format(schema=self._schema), values or None)
 
 
 @asynccontextmanager
@@ -135,7 +136,15 @@ async def postgres_store(
 
 def empty(url: str, schema: str) -> None:
     """Delete every row of ``schema``; stores that are open on it must be opened anew."""
-    with psycopg.connect(url, prepare_threshold=None) as connection:
+    with _connect(url) as connection, connection.transaction():
         for name in TABLES:
             table = sql.Identifier(schema, name)
             connection.execute(sql.SQL(EMPTY).format(table=table))
+
+
+def _connect(url: str) -> psycopg.Connection:
+    """Connect for transactions that may write, whatever the role's defaults are."""
+    connection = psycopg.connect(url, autocommit=True, prepare_threshold=None)
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    connection.read_only = connection.deferrable = False
+    return connection

@@ -168,6 +168,13 @@ class RepositoryMachine(RuleBasedStateMachine):
             assert told is None or told == (each.task_id in made)
 
     @precondition(lambda self: self.leases)
+    @rule(place=places)
+    def begin_attempt(self, place: int) -> None:
+        """Let an attempt begin, under a lease that was taken lately or long ago."""
+        lease = at(self.leases[::-1], place)
+        self.both(self.store.tasks.begin(lease), lambda: self.model.begin(lease))
+
+    @precondition(lambda self: self.leases)
     @rule(ending=endings)
     def finish(self, ending: Ending) -> None:
         """End a lease that was taken lately, and so perhaps holds."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.adapters.system import new_task_id
-from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.entrypoints.library import Scheduler
 from taskscheduler.testing.clock import ManualClock
 
 if TYPE_CHECKING:

@@ -6,10 +6,13 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taskscheduler import Scheduler
 from taskscheduler.container import migrate_schema
@@ -23,14 +26,20 @@ if TYPE_CHECKING:
     from tests.integration.cli.conftest import Call
 
 ORDER = [
+    "package",
     "connection",
     "server",
+    "encoding",
+    "settings",
+    "durability",
+    "rights",
     "schema",
     "clock",
     "xmin horizon",
     "dead rows",
     "oldest due",
     "workers",
+    "threads",
     "partitions",
     "schedules",
     "wake-ups",
@@ -100,7 +109,7 @@ def test_a_database_that_is_away(doctor: Doctor):
     code, found = doctor(DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
     assert code == 1
     assert found["connection"]["verdict"] == "fail"
-    assert found.keys() == {"connection"}
+    assert found.keys() == {"package", "connection"}
 
 
 def test_a_url_that_is_none_is_one_line(call: Call, doctor: Doctor):
@@ -202,3 +211,108 @@ def test_behind_a_pooler_wake_ups_fail_and_it_says_so(
     assert "--listen-url" in found["wake-ups"]["remedy"]
     code, found = doctor(DATABASE_URL=pgbouncer_url, TASKSCHEDULER_LISTEN_URL=postgres_url)
     assert (code, found["wake-ups"]["verdict"]) == (0, "ok")
+
+
+def test_defaults_that_are_awkward_are_named(call: Call, awkward_url: str) -> None:
+    """They are no failure: each session is given what it needs."""
+    name = f"test_{uuid4().hex[:16]}"
+    asyncio.run(migrate_schema(awkward_url, name))
+    doctor = Doctor(call, awkward_url, name)
+    code, found = doctor()
+    assert code == 0
+    settings = found["settings"]
+    assert settings["verdict"] == "warn"
+    for said in ("default_transaction_isolation is serializable", "array_nulls is off"):
+        assert said in settings["found"]
+    assert "RESET" in settings["remedy"]
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_an_encoding_that_cannot_hold_every_text_is_refused(
+    call: Call, postgres_url: str, encoding: str
+) -> None:
+    """In one line, before anything is made in the database."""
+    name = f"encoded_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} ENCODING {} LOCALE 'C' TEMPLATE template0").format(
+                sql.Identifier(name), sql.Literal(encoding)
+            )
+        )
+    url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    env = {"DATABASE_URL": url, "TASKSCHEDULER_SCHEMA": "s"}
+    for command in ("migrate", "migrate --check"):
+        refused = call(command, **env)
+        assert refused.code == 2
+        (line,) = refused.err.splitlines()
+        assert encoding in line
+        assert "UTF8" in line
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 's'").fetchone()
+    assert row == (0,)
+    code, found = Doctor(call, url, "s")()
+    assert code == 1
+    assert found["encoding"]["verdict"] == "fail"
+    assert encoding in found["encoding"]["found"]
+    refused = call("tasks list", **env)
+    assert refused.code != 0
+    assert encoding in refused.err
+
+
+def test_commits_that_are_not_on_disk_are_warned_of(doctor: Doctor) -> None:
+    url = make_conninfo(doctor.env["DATABASE_URL"], options="-c synchronous_commit=off")
+    _, found = doctor(DATABASE_URL=url)
+    assert found["durability"]["verdict"] == "warn"
+    _, found = doctor()
+    assert found["durability"]["verdict"] == "ok"
+
+
+@pytest.fixture
+def stranger(postgres_url: str, schema: str) -> Iterator[tuple[str, psycopg.Connection]]:
+    """Yield the URL of a role that has no rights yet, and the owner's connection."""
+    name = f"doctor_{uuid4().hex[:8]}"
+    role = sql.Identifier(name)
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(role))
+        yield make_conninfo(postgres_url, user=name, password="p"), owner  # noqa: S106
+        owner.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        owner.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_rights_that_a_worker_needs_are_looked_at(
+    doctor: Doctor, schema: str, stranger: tuple[str, psycopg.Connection]
+):
+    url, owner = stranger
+    role = sql.Identifier(str(conninfo_to_dict(url)["user"]))
+    name = sql.Identifier(schema)
+    doctor.env["DATABASE_URL"] = url
+    code, checks = doctor()
+    assert (code, checks["rights"]["verdict"]) == (1, "fail")
+    assert "USAGE on schema" in checks["rights"]["found"]
+    for grant in (
+        "GRANT USAGE ON SCHEMA {} TO {}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO {}",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {} TO {}",
+    ):
+        owner.execute(sql.SQL(grant).format(name, role))
+    _, checks = doctor()
+    assert checks["rights"]["verdict"] == "warn"
+    assert "not the owner" in checks["rights"]["found"]
+    owner.execute(sql.SQL("REVOKE DELETE ON {}.live FROM {}").format(name, role))
+    code, checks = doctor()
+    assert (code, checks["rights"]["verdict"]) == (1, "fail")
+    assert "DELETE on live" in checks["rights"]["found"]
+
+
+def test_a_schema_of_a_later_release_that_fits_is_well(
+    doctor: Doctor, postgres_url: str, schema: str
+):
+    insert = "INSERT INTO {}.migration VALUES (9999, 'later', now(), %s)"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL(insert).format(sql.Identifier(schema)), [0])
+        code, checks = doctor()
+        assert (code, checks["schema"]["verdict"]) == (0, "ok")
+        update = "UPDATE {}.migration SET oldest_program = 9999 WHERE version = 9999"
+        connection.execute(sql.SQL(update).format(sql.Identifier(schema)))
+    code, checks = doctor()
+    assert (code, checks["schema"]["verdict"]) == (1, "fail")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,20 @@ COMMANDS = (
     "tasks add",
     "tasks list",
     "tasks show",
+    "tasks why",
+    "tasks update",
     "tasks cancel",
     "tasks retry",
     "tasks run",
     "tasks delete",
+    "doctor",
+    "workers",
+    "queues",
+    "queues list",
+    "queues pause",
+    "queues resume",
+    "retention",
+    "retention run",
     "schedules",
     "schedules list",
     "schedules show",
@@ -63,15 +74,44 @@ def test_every_command_explains_itself(call: Call, command: str):
             assert re.search(rf"^  {inner} +\S", called.out, re.MULTILINE), called.out
 
 
-@pytest.mark.parametrize("command", ["dev", "api", "worker"])
-def test_every_option_of_a_service_has_a_twin_in_the_environment(call: Call, command: str):
-    blocks = re.split(r"\n  --", call(f"{command} --help").out)[1:]
-    assert len(blocks) > 10
-    for block in blocks:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_twin_in_the_environment(call: Call, command: str):
+    blocks = re.split(r"\n  (?:-n, )?--", call(f"{command} --help").out.partition("Commands:")[0])
+    if command in {"dev", "api", "worker"}:
+        assert len(blocks) > 10
+    for block in blocks[1:]:
         option, _, text = " ".join(block.split()).partition(" ")
         if option != "help":
-            twin = f"TASKSCHEDULER_{option.upper().replace('-', '_')}"
+            name = option.upper().replace("-", "_")
+            way = command.upper().replace(" ", "_")
+            twin = rf"TASKSCHEDULER_({way}_)?{name}"
             assert re.search(rf"env var: [^\]]*\b{twin}\b", text), (option, text)
+
+
+def test_a_twin_of_a_verbs_own_option_counts(call: Call, programs: Programs):
+    twins = {"TASKSCHEDULER_TASKS_ADD_PRIORITY": "2", "TASKSCHEDULER_TASKS_ADD_JSON": "1"}
+    task_id = json.loads(call("tasks add Foo", **programs.env, **twins).out)["id"]
+    assert json.loads(programs.good("tasks", "show", task_id, "--json"))["priority"] == 2
+    twins = {"TASKSCHEDULER_TASKS_ADD_PRIORITY": "high"}
+    assert "TASKSCHEDULER_TASKS_ADD_PRIORITY" in refused(call("tasks add Foo", **twins))
+
+
+def test_it_says_which_release_it_is(call: Call):
+    called = call("--version")
+    assert (called.code, called.err) == (0, "")
+    assert re.fullmatch(r"durable-taskscheduler \S+\n", called.out)
+
+
+def test_a_shell_completes_commands_options_and_values(bare: Programs):
+    def completed(typed: str) -> list[str]:
+        words = typed.split(" ")
+        shell = {"COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}
+        return bare.good(_TASKSCHEDULER_COMPLETE="complete_bash", **shell).split()
+
+    assert completed("taskscheduler sched") == ["schedules"]
+    assert "--accept-unknown-kinds" in completed("taskscheduler tasks add --a")
+    assert completed("taskscheduler tasks list --status F") == ["Failed"]
+    assert "_taskscheduler_completion" in bare.good("--show-completion", "bash")
 
 
 def test_without_a_command_it_explains_itself_and_fails(call: Call):
@@ -112,6 +152,9 @@ def test_as_a_process(bare: Programs):
         "worker --queue=",
         "worker --schema=",
         "worker --schema pg_mine",
+        "worker --schema a$$b",
+        "migrate --schema a$$b",
+        "api --schema a\x1bb",
         "worker --app nonsense",
         "worker --app nonsense:handlers",
         "worker --app json:nonsense",
@@ -130,6 +173,10 @@ def test_as_a_process(bare: Programs):
         "api --port 0 --access keys --rate-limit 5/x",
         "api --port 0 --access keys --rate-limit 5/",
         "api --port 0 --cors-origin example.org",
+        "api --port 0 --allowed-host http://example.org",
+        "api --port 0 --allowed-host example.org:80",
+        "api --port 0 --trusted-proxy balancer",
+        "api --port 0 --connections-max 0",
         "api --port 0 --cors-origin https://example.org/path",
         "api --port 0 --cors-origin https://a@example.org",
         "dev --port 0 --host 0.0.0.0 --access open",
@@ -154,7 +201,7 @@ def test_as_a_process(bare: Programs):
         "tasks show 7",
         "tasks list --status completed",
         "tasks list --limit 0",
-        "tasks list --limit 1001",
+        "tasks list --limit 5 --all",
         "tasks list --before x",
         "tasks add",
         "tasks add Foo --at tomorrow",
@@ -162,6 +209,14 @@ def test_as_a_process(bare: Programs):
         "tasks add Foo --payload {",
         "tasks add Foo --priority 10",
         "tasks add Foo --max-attempts 0",
+        "tasks add Foo --delay -1",
+        "tasks add Foo --delay nan",
+        "tasks add Foo --delay 1e300",
+        "tasks add Foo --delay 5 --at 2093-01-01T00:00:00Z",
+        "tasks add Foo --timeout 0",
+        "tasks add Foo --timeout inf",
+        "tasks add Foo --timeout nan",
+        "tasks add Foo --expires-at tomorrow",
         "schedules",
         "schedules show",
         "schedules delete",
@@ -220,9 +275,9 @@ def test_a_bad_twin_is_refused_by_its_name(call: Call, name: str):
 
 
 def test_a_bad_line_of_the_file_is_refused_by_its_name(bare: Programs):
-    bare.write(".env", "TASKSCHEDULER_PORT=nonsense\n")
-    assert "TASKSCHEDULER_PORT" in bare.refused("dev")
-    assert "TASKSCHEDULER_PORT" in bare.refused("api", DATABASE_URL=URL)
+    bare.write(".env", "TASKSCHEDULER_BODY_BYTES_MAX=nonsense\n")
+    assert "TASKSCHEDULER_BODY_BYTES_MAX" in bare.refused("dev")
+    assert "TASKSCHEDULER_BODY_BYTES_MAX" in bare.refused("api", DATABASE_URL=URL)
 
 
 def test_a_file_that_is_not_text_is_refused(bare: Programs):

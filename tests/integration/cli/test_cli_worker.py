@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,6 @@ from tests.integration.processes import Program, Programs, eventually, every_tas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from uuid import UUID
 
     from taskscheduler import Task
@@ -155,6 +156,23 @@ def test_a_second_signal_forces_the_end(programs: Programs, processes: str):
     worker.process.send_signal(signal.SIGINT)
     worker.ends()
     assert {(task.status, task.attempt) for task in tasks_of(programs)} == {(TaskStatus.PENDING, 0)}
+
+
+def test_when_the_supervisor_is_killed_its_processes_end(programs: Programs):
+    """Orderly: what runs may finish, and the rest is given back."""
+    put(programs, *["Gate"] * 4)
+    patient = ("--shutdown-timeout", "600", "--processes", "2", "--concurrency", "1")
+    supervisor = programs.start(*WITH_APP, *patient)
+    eventually(lambda: len(supervisor.lines("Gate")) == 2, "two run")
+    pid = supervisor.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(pid, signal.SIGKILL)
+    supervisor.process.wait()
+    eventually(lambda: statuses(programs)["InProgress"] == 2, "the rest is given back")
+    programs.write("open", "")
+    eventually(lambda: not any(Path(f"/proc/{each}").exists() for each in children), "they end")
+    assert statuses(programs) == {"Completed": 2, "Pending": 2}
 
 
 def test_a_killed_workers_tasks_run_again_within_two_leases(programs: Programs):

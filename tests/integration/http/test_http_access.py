@@ -401,6 +401,21 @@ async def test_keys_of_tenants_do_not_meet(service: Service):
     again = await service.ask("PATCH", f"/tasks/{mine}", "tenant", json=edit, headers=headers)
     problem(again, 412)
 
+    # Nobody else names a tenant's key, whatever it is called.
+    for key in ("acme./k", "acme.k", "\x01acme./k"):
+        body = {"kind": "Foo", "queue": "acme.a", "unique_key": key}
+        answer = await service.ask("PUT", "/tasks", "write", json=body)
+        if key.startswith("\x01"):
+            assert problem(answer, 400)["errors"][0]["path"] == "$.unique_key"
+        else:
+            assert answer.json()["id"] not in ids
+    # As long as anybody's, and shown as it was given.
+    longest = "k" * 512
+    stored = await service.store("tenant", queue="acme.a", unique_key=longest)
+    assert await service.store("tenant", queue="acme.a", unique_key=longest) == stored
+    shown = (await service.ask("GET", f"/tasks/{stored}", "tenant")).json()
+    assert shown["unique_key"] == longest
+
     async def named(key: str, queue: str, priority: int = 5) -> httpx.Response:
         body = {"kind": "Foo", "queue": queue, "priority": priority}
         headers = {"Idempotency-Key": "once"}
@@ -751,17 +766,37 @@ async def test_every_answer_carries_the_headers_that_browsers_need(service: Serv
 
 
 @pytest.mark.parametrize("path", ["/schema", "/schema/swagger", "/schema/scalar"])
-async def test_the_pages_of_the_documentation_may_load_what_they_name(service: Service, path: str):
+async def test_the_pages_of_the_documentation_come_from_the_service_alone(
+    service: Service, path: str
+):
     answer = await service.ask("GET", path)
     policy = dict(
         each.strip().split(" ", 1) for each in answer.headers["content-security-policy"].split(";")
     )
-    assert policy["connect-src"] == "'self'"
-    sources = re.findall(r'<(script|link)\b[^>]*?(?:src|href)="(https?://[^/"]+)', answer.text)
-    assert sources
-    for tag, origin in sources:
-        allowed = policy["script-src" if tag == "script" else "style-src"]
-        assert origin in allowed, (tag, origin)
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert "http" not in answer.headers["content-security-policy"]
+    assert "http" not in answer.text
+    assert "<style" not in answer.text
+    assert not re.search(r"<script[^>]*>[^<]", answer.text)
+    sources = re.findall(r'<(?:script|link)\b[^>]*?(?:src|href)="([^"]+)"', answer.text)
+    assert len(sources) == 4
+    for source in sources:
+        at = str(httpx.URL(f"http://test{path}").join(source))
+        for accepted in ("gzip, deflate", "identity"):
+            file = await service.ask("GET", at, headers={"Accept-Encoding": accepted})
+            assert file.status_code == 200, at
+            assert file.headers["x-content-type-options"] == "nosniff"
+            packed = file.headers.get("content-encoding") == "gzip"
+            assert packed == ("gzip" in accepted and "begin" not in at and "files" in at)
+            assert len(file.text) > 100
+        tagged = {"If-None-Match": file.headers["etag"]}
+        assert (await service.ask("GET", at, headers=tagged)).status_code == 304
+
+
+@pytest.mark.parametrize("name", ["versions.json", "README.md", "swagger-ui.js.gz", "..%2Fapp.py"])
+async def test_no_other_file_is_served(service: Service, name: str):
+    assert (await service.ask("GET", f"/schema/files/{name}")).status_code == 404
 
 
 async def test_what_a_route_says_of_itself_stays():

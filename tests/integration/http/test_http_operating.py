@@ -44,6 +44,25 @@ def test_a_queue_tells_what_it_holds(client: httpx.Client, queue: str):
     assert [each["name"] for each in listed] == sorted(each["name"] for each in listed)
 
 
+def test_queues_come_page_by_page(client: httpx.Client, queue: str):
+    names = [f"{queue}.{number}" for number in range(3)]
+    for name in names:
+        put(client, kind="Baz", queue=name, execute_at=FAR)
+    found: list[str] = []
+    path = f"/queues?limit=1&cursor={queue}"
+    while len(found) < len(names):
+        answer = client.get(path)
+        found += [each["name"] for each in good(answer)]
+        if len(found) < len(names):
+            path = answer.links["next"]["url"]
+    assert found == names
+    everything = client.get("/queues?limit=1000")
+    assert "link" not in everything.headers
+    assert {*names} < {each["name"] for each in good(everything)}
+    fault(client.get("/queues?limit=0"), "limit")
+    fault(client.get("/queues?cursor=a%20b"), "cursor")
+
+
 def test_an_unknown_queue_is_empty(client: httpx.Client, queue: str):
     seen = good(client.get(f"/queues/{queue}"))
     assert (seen["name"], seen["due"], seen["oldest_due_at"]) == (queue, exactly(0), None)

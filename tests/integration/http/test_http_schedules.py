@@ -238,7 +238,7 @@ def test_of_many_who_put_it_at_once_one_makes_it(client: httpx.Client, name: str
             {"starts_at": "2093-05-01T02:00:00+02:00"},
             {"starts_at": "2093-05-01T00:00:00Z", "next_fire_at": "2093-05-01T00:30:00Z"},
         ),
-        ({"ends_at": "2093-03-27T01:00:00Z"}, {"next_fire_at": None}),
+        ({"ends_at": "2093-03-27T01:30:00Z"}, {"ends_at": "2093-03-27T01:30:00Z"}),
         ({"ends_at": None}, {"ends_at": None}),
         ({"catch_up": "none"}, {"catch_up": "none"}),
         ({"catch_up": "all"}, {"catch_up": "all"}),
@@ -294,6 +294,9 @@ def test_a_change_to_what_is_already_so_is_none(client: httpx.Client, name: str)
         ({"queue": None}, "$.queue"),
         ({"priority": None}, "$.priority"),
         ({"ends_at": "2093-03-26T00:00:00Z"}, "$.ends_at"),
+        ({"ends_at": "2093-03-27T01:00:00Z"}, "$.ends_at"),
+        ({"cron": "0 0 */31 2 MON#5"}, "$.cron"),
+        ({"time_zone": "right/Europe/Berlin"}, "$.time_zone"),
         ({"starts_at": "2093-03-27T00:00:00"}, "$.starts_at"),
         ({"catch_up": None}, "$.catch_up"),
         ({"catch_up": "all", "overlap": "skip"}, "$.catch_up"),
@@ -320,6 +323,9 @@ def test_a_change_that_makes_no_sense_is_refused(
         ({"cron": "0 3 * *"}, "$.cron"),
         ({"cron": "60 3 * * *"}, "$.cron"),
         ({"cron": "0 0 30 2 *"}, "$.cron"),
+        ({"cron": "0 0 */31 2 MON#5"}, "$.cron"),
+        ({"cron": "*/90 * * * *"}, "$.cron"),
+        ({"cron": "*/61 * * * *"}, "$.cron"),
         ({"cron": "\N{SUPERSCRIPT TWO} * * * *"}, "$.cron"),
         ({"cron": "0 3 * * *\0"}, "$.cron"),
         ({"cron": "@reboot"}, "$.cron"),
@@ -655,7 +661,8 @@ def test_a_preview_has_ten_fires_unless_others_are_asked_for(client: httpx.Clien
 def test_a_preview_ends_where_the_schedule_does(client: httpx.Client, name: str):
     made(client, name, ends_at="2093-03-28T01:30:00Z")
     assert [at for at, _ in fires(client, name)] == [FIRST, "2093-03-28T01:30:00Z"]
-    good(client.patch(f"/schedules/{name}", json={"ends_at": BERLIN["starts_at"]}))
+    ended = {"starts_at": None, "ends_at": "2020-03-28T01:30:00Z"}
+    assert good(client.patch(f"/schedules/{name}", json=ended))["next_fire_at"] is None
     assert fires(client, name) == []
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -166,6 +168,12 @@ def test_heals_when_the_database_comes_back(tmp_path: Path, postgres: EmbeddedPo
             until(client, task_id, "Completed")
         worker.stop()
         api.stop()
+
+
+def test_tests_need_no_port_that_somebody_else_may_have(programs: Programs):
+    with suppress(OSError), socket.create_server(("127.0.0.1", 3000)):
+        programs.refused("api", code=2, TASKSCHEDULER_PORT="3000")
+        programs.start("api").address()
 
 
 @pytest.mark.parametrize("command", ["api", "worker"])

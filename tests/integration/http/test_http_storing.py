@@ -132,6 +132,21 @@ def test_an_id_that_is_taken_by_another_task_is_refused(
     assert (kept["kind"], kept["payload"]) == ("Baz", 1)
 
 
+def test_an_id_of_another_day_is_refused(client: httpx.Client, queue: str):
+    """One without a time is kept, and is in nobody's way: it comes last in every list."""
+    strange = "ffffffff-ffff-4fff-bfff-ffffffffffff"
+    made = put(client, kind="Baz", queue=queue, execute_at=FAR)
+    put(client, kind="Baz", queue=queue, execute_at=FAR, id=strange)
+    assert [task["id"] for task in listed(client, f"queue:{queue}")] == [made, strange]
+    ahead = UUID(int=UUID(made).int + (3 * 86_400_000 << 80))
+    task = {"kind": "Baz", "queue": queue, "id": str(ahead)}
+    assert "id" in str(problem(client.put("/tasks", json=task), 400))
+    batch = [{"kind": "Baz", "queue": queue}, task]
+    assert "[1]" in str(problem(client.post("/tasks/batch", json=batch), 400))
+    assert len(listed(client, f"queue:{queue}")) == 2
+    client.delete(f"/tasks/{strange}")
+
+
 def test_the_same_again_after_it_has_run(client: httpx.Client):
     task = {"kind": "Baz", "id": str(uuid4())}
     until(client, put(client, **task), "Completed")

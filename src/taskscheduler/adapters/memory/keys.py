@@ -39,6 +39,7 @@ class MemoryKeyRing:
             if expires is None or isinstance(expires, datetime)
             else now + expires,
             revoked_at=None,
+            quota=key.quota,
         )
         if key.id not in self._state.keys:
             self._state.keys[key.id] = kept

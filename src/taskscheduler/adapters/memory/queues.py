@@ -24,12 +24,13 @@ class MemoryQueueRegistry:
         """Work on ``state``."""
         self._state = state
 
-    async def list(self) -> Sequence[Queue]:
+    async def list(self, *, after: str = "", limit: int) -> Sequence[Queue]:
         """See ``QueueRegistry.list``."""
-        names = {lane.queue for lane in self._state.lanes} | self._state.paused.keys()
+        names = {task.queue for task in self._state.tasks.values()} | self._state.paused.keys()
         for worker in self._state.workers.values():
             names |= worker.profile.queues
-        return [await self.get(name) for name in sorted(names)]
+        later = sorted(name for name in names if name > after)
+        return [await self.get(name) for name in later[:limit]]
 
     async def get(self, name: str) -> Queue:
         """See ``QueueRegistry.get``."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import ScheduleChanged, ScheduleExists, ScheduleNotFound
-from taskscheduler.domain.schedule import Overlap
+from taskscheduler.domain.fire import TAKE, Due, Fired, Outlook, Taken, Waiting
+from taskscheduler.domain.schedule import GRACE, Overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
 
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.fire import Fire
     from taskscheduler.domain.ports import TaskRepository
     from taskscheduler.domain.schedule import Schedule
-    from taskscheduler.domain.task import NewTask, TaskId
 
 
 class MemoryScheduleRepository:
@@ -26,6 +28,8 @@ class MemoryScheduleRepository:
         """Work on ``state``; store what is fired into ``tasks``."""
         self._state = state
         self._tasks = tasks
+        self._taken: dict[str, datetime] = {}
+        self._looked_at = self._watched_since = state.now()
 
     async def now(self) -> datetime:
         """See ``ScheduleRepository.now``."""
@@ -63,49 +67,109 @@ class MemoryScheduleRepository:
         if (await self.get(old.name)).revision != old.revision:
             raise ScheduleChanged(old.name)
         self._state.schedules[old.name] = new
+        self._taken.pop(old.name, None)
         self._state.tell(by, action, target=old.name)
 
     async def delete(self, name: str, *, by: Caller | None = None) -> None:
         """See ``ScheduleRepository.delete``."""
         await self.get(name)
         del self._state.schedules[name]
+        self._taken.pop(name, None)
         self._state.tell(by, Action.SCHEDULE_DELETED, target=name)
 
-    async def next_fire_in(self) -> timedelta | None:
-        """See ``ScheduleRepository.next_fire_in``."""
-        first = min(self._waiting(), default=None)
-        return None if first is None else first[0] - self._state.now()
-
-    async def due(self, limit: int) -> Sequence[Schedule]:
-        """See ``ScheduleRepository.due``."""
+    async def outlook(self, *, zone_data: str, aside: Collection[str] = ()) -> Outlook:
+        """See ``ScheduleRepository.outlook``."""
         now = self._state.now()
-        due = sorted(fire for fire in self._waiting() if fire[0] <= now)
-        return [self._state.schedules[name] for _, name in due[:limit]]
+        first = min((at for at, _ in self._free(zone_data, aside)), default=None)
+        return Outlook(now, None if first is None else first - now, self._looked_at)
 
-    async def fire(
-        self,
-        schedule: Schedule,
-        tasks: Sequence[NewTask],
-        *,
-        fired_at: datetime | None,
-        next_fire_at: datetime | None,
-    ) -> Sequence[TaskId] | None:
-        """See ``ScheduleRepository.fire``."""
-        kept = self._state.schedules.get(schedule.name)
-        if kept is None or kept.revision != schedule.revision:
+    async def watch(self) -> None:
+        """See ``ScheduleRepository.watch``."""
+        now = self._state.now()
+        if now - self._looked_at > GRACE:
+            self._watched_since = now
+        elif self._watched_since > now:
+            self._watched_since = now - GRACE
+        self._looked_at = now
+
+    async def take(
+        self, limit: int, *, zone_data: str, aside: Collection[str] = ()
+    ) -> Taken | None:
+        """See ``ScheduleRepository.take``."""
+        now = self._state.now()
+        due = sorted(found for found in self._free(zone_data, aside) if found[0] <= now)
+        if len(due) > limit:
+            half = limit // 2
+            due = due[: limit - half] + due[len(due) - half :]
+        if not due:
             return None
-        last = None if kept.last_task_id is None else self._state.tasks.get(kept.last_task_id)
-        if kept.definition.overlap is Overlap.SKIP and last is not None:
-            tasks = tasks if last.status.is_final else ()
-        stored = await self._tasks.put(tasks)
-        self._state.schedules[kept.name] = kept.fire(
-            fired_at=fired_at, next_fire_at=next_fire_at, task_ids=stored
-        )
-        return stored
+        self._taken.update((name, now + TAKE) for _, name in due)
+        schedules = [Due.of(self._state.schedules[name]) for _, name in due]
+        return Taken(now, self._watched_since, schedules, {})
 
-    def _waiting(self) -> list[tuple[datetime, str]]:
+    async def fire(self, fires: Sequence[Fire]) -> Sequence[Fired | None]:
+        """See ``ScheduleRepository.fire``."""
+        answers: list[Fired | None] = []
+        for fire in fires:
+            kept = self._same(fire.due)
+            if kept is None:
+                answers.append(None)
+                continue
+            last = None if kept.last_task_id is None else self._state.tasks.get(kept.last_task_id)
+            skips = kept.definition.overlap is Overlap.SKIP
+            overlaps = skips and last is not None and not last.status.is_final
+            tasks = [] if overlaps else [kept.definition.task(*task) for task in fire.tasks]
+            ids = await self._tasks.put(tasks)
+            self._state.schedules[kept.name] = kept.fire(fire, ids)
+            self._taken.pop(kept.name, None)
+            fresh = sum(1 for task, task_id in zip(tasks, ids, strict=True) if task.id == task_id)
+            answers.append(Fired(ids, fresh, overlaps))
+        return answers
+
+    async def put_aside(self, problems: Mapping[str, str]) -> None:
+        """See ``ScheduleRepository.put_aside``."""
+        for name, problem in problems.items():
+            self._taken.pop(name, None)
+            if name in self._state.schedules:
+                kept = self._state.schedules[name]
+                self._state.schedules[name] = replace(kept, problem=problem)
+
+    async def waiting(self, after: str, limit: int) -> Waiting:
+        """See ``ScheduleRepository.waiting``."""
+        now = self._state.now()
+        found = [
+            Due.of(schedule)
+            for name, schedule in sorted(self._state.schedules.items())
+            if name > after and schedule.next_fire_at is not None and schedule.next_fire_at > now
+        ][:limit]
+        return Waiting(found, found[-1].name if len(found) == limit else None)
+
+    async def reckon(
+        self, due: Due, *, next_fire_at: datetime | None, zone_data: str | None
+    ) -> bool:
+        """See ``ScheduleRepository.reckon``."""
+        kept = self._same(due)
+        if kept is not None:
+            self._state.schedules[kept.name] = replace(
+                kept, revision=kept.revision + 1, next_fire_at=next_fire_at, zone_data=zone_data
+            )
+        return kept is not None
+
+    def _same(self, due: Due) -> Schedule | None:
+        """Return the schedule if its rule and its next time are those of ``due``."""
+        kept = self._state.schedules.get(due.name)
+        if kept is None or (kept.next_fire_at, kept.ruled_at) != (due.next_fire_at, due.ruled_at):
+            return None
+        return kept
+
+    def _free(self, zone_data: str, aside: Collection[str]) -> list[tuple[datetime, str]]:
+        """Return those that wait or are due and that nobody has taken, by their times."""
+        now = self._state.now()
         return [
             (schedule.next_fire_at, name)
             for name, schedule in self._state.schedules.items()
             if schedule.next_fire_at is not None
+            and not now < self._taken.get(name, now) <= now + TAKE
+            and (schedule.zone_data is None or schedule.zone_data <= zone_data)
+            and name not in aside
         ]

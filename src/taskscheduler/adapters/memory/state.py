@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from taskscheduler.domain.audit import AuditEntry
 from taskscheduler.domain.errors import TaskNotFound
-from taskscheduler.domain.lease import Attempt, AttemptError
+from taskscheduler.domain.lease import SUSPECT_AFTER, Attempt, AttemptError
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import TaskStatus
 
@@ -43,6 +43,7 @@ class Registered:
     started_at: datetime
     seen_at: datetime
     beats: int = 0
+    abandoned: int = 0
     cancelled: list[Cancellation] = field(default_factory=list)
 
 
@@ -69,6 +70,7 @@ class State:
         default_factory=lambda: defaultdict(list)
     )
     tokens: int = 0
+    begun: dict[TaskId, int] = field(default_factory=dict)
     worker_ids: int = 0
 
     def task(self, task_id: TaskId) -> Task:
@@ -86,9 +88,14 @@ class State:
             heapq.heappush(lane, (task.process_at, task.id))
         return task
 
+    def had_begun(self, task: Task) -> bool:
+        """Tell whether the running attempt of ``task`` had begun, as far as anybody knows."""
+        return task.excused == 0 or self.begun.get(task.id) == task.token
+
     def remove(self, task: Task) -> None:
         """Forget everything about ``task``."""
         del self.tasks[task.id]
+        self.begun.pop(task.id, None)
         self.history.pop(task.id, None)
         self.traces.pop(task.id, None)
         if task.unique_key is not None:
@@ -101,9 +108,8 @@ class State:
         heads = [
             (lane, head)
             for lane in self.lanes
-            if lane.queue not in self.paused
-            if lane.kind in subscription.kinds and lane.queue in subscription.queues
-            if (head := self._head(lane)) is not None
+            if self._is_open(lane, subscription)
+            if (head := self._head(lane, subscription)) is not None
         ]
         heads.sort(key=lambda found: (found[0].priority, found[1].process_at, found[0]))
         return heads
@@ -112,10 +118,42 @@ class State:
         """Yield the pending tasks that are due, in claiming order; each must be changed."""
         now = self.now()
         for lane, _ in self.heads(subscription):
-            while (head := self._head(lane)) is not None and head.process_at <= now:
+            while (head := self._head(lane, subscription)) and head.process_at <= now:
                 yield head
 
-    def _head(self, lane: Lane) -> Task | None:
+    def suspects(self, subscription: Subscription) -> list[Task]:
+        """Return the due suspects, in claiming order."""
+        now = self.now()
+        due = [
+            task
+            for task in self.tasks.values()
+            if task.status is TaskStatus.PENDING
+            and task.excused >= SUSPECT_AFTER
+            and task.process_at <= now
+            and self._is_open(Lane(task.priority, task.queue, task.kind), subscription)
+        ]
+        return sorted(due, key=lambda task: (task.priority, task.process_at, task.id))
+
+    def _is_open(self, lane: Lane, subscription: Subscription) -> bool:
+        return (
+            lane.queue not in self.paused
+            and lane.kind in subscription.kinds
+            and lane.queue in subscription.queues
+        )
+
+    def _head(self, lane: Lane, subscription: Subscription) -> Task | None:
+        if subscription.suspects:
+            return self._first(lane)
+        # Suspects are few: they are taken out while the first behind them is looked for.
+        passed: list[Task] = []
+        while (head := self._first(lane)) is not None and head.excused >= SUSPECT_AFTER:
+            passed.append(head)
+            heapq.heappop(self.lanes[lane])
+        for task in passed:
+            heapq.heappush(self.lanes[lane], (task.process_at, task.id))
+        return head
+
+    def _first(self, lane: Lane) -> Task | None:
         heap = self.lanes[lane]
         while heap:
             process_at, task_id = heap[0]

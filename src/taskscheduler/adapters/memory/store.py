@@ -59,7 +59,7 @@ def memory_store(
     tasks = MemoryTaskRepository(state, on_cancellation=bell.ring_cancellation)
     return Store(
         tasks=tasks,
-        board=MemoryTaskBoard(state),
+        board=MemoryTaskBoard(state, new_task_id),
         workers=workers,
         own_registry=own_registry,
         kinds=MemoryKindCatalogue(state),

@@ -17,7 +17,8 @@ from taskscheduler.domain.errors import (
     TaskChanged,
     TaskExists,
 )
-from taskscheduler.domain.lease import Attempt, Lease, Settlement
+from taskscheduler.domain.ids import newest_of, spans
+from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId
@@ -25,7 +26,7 @@ from taskscheduler.domain.why import Standing
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from taskscheduler.adapters.memory.state import State
@@ -109,11 +110,36 @@ class MemoryTaskRepository:
         self, worker_id: WorkerId, subscription: Subscription, limit: int
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim``."""
+        return self._lease(worker_id, islice(self._state.due(subscription), limit))
+
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """See ``TaskRepository.suspects``."""
+        excused = [task.excused for task in self._state.suspects(subscription)]
+        least = min(excused, default=None)
+        return None if least is None else Suspects(least, excused.count(least))
+
+    async def claim_suspects(
+        self, worker_id: WorkerId, subscription: Subscription, excused: int, limit: int
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim_suspects``."""
+        due = self._state.suspects(subscription)
+        alike = [task for task in due if task.excused == excused]
+        return self._lease(worker_id, alike[:limit])
+
+    async def begin(self, lease: Lease) -> bool:
+        """See ``TaskRepository.begin``."""
+        task = self._state.tasks.get(lease.task_id)
+        if task is None or task.token != lease.token:
+            return False
+        self._state.begun[task.id] = lease.token
+        return True
+
+    def _lease(self, worker_id: WorkerId, tasks: Iterable[Task]) -> Sequence[Lease]:
         if worker_id not in self._state.workers:
             return []
         now = self._state.now()
         leases: list[Lease] = []
-        for due in islice(self._state.due(subscription), limit):
+        for due in tasks:
             self._state.tokens += 1
             task = due.claim(worker_id=worker_id, token=self._state.tokens, now=now)
             self._state.save(task)
@@ -140,8 +166,11 @@ class MemoryTaskRepository:
         traces = self._state.traces
         return {task_id: traces[task_id] for task_id in task_ids if task_id in traces}
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
+        del roughly  # it costs next to nothing
         heads = self._state.heads(subscription)
         if not heads:
             return None
@@ -154,7 +183,7 @@ class MemoryTaskRepository:
     @asynccontextmanager
     async def completing(self, lease: Lease) -> AsyncGenerator[object]:
         """See ``TaskRepository.completing``."""
-        yield None
+        yield self  # to be handed on as ``connection``, as that of another store is
         if not self._settle(Settlement(lease.task_id, lease.token, Event.COMPLETE)):
             raise LeaseLost(lease.task_id)
 
@@ -300,16 +329,19 @@ class MemoryTaskRepository:
 class MemoryTaskBoard:
     """``TaskBoard`` in memory."""
 
-    def __init__(self, state: State) -> None:
-        """Read ``state``."""
+    def __init__(self, state: State, new_task_id: Callable[[], TaskId]) -> None:
+        """Read ``state``; ``new_task_id`` tells which id can be the newest."""
         self._state = state
+        self._new_task_id = new_task_id
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """See ``TaskBoard.list``."""
+        downwards = sorted(self._state.tasks.items(), reverse=True)
         found = (
             task
-            for task_id, task in sorted(self._state.tasks.items(), reverse=True)
-            if (query.before is None or task_id < query.before) and query.wants(task)
+            for low, high in spans(query.before, newest_of(self._new_task_id()))
+            for task_id, task in downwards
+            if low <= task_id <= high and query.wants(task)
         )
         listed: list[Task] = []
         room = query.bytes_max

@@ -37,11 +37,12 @@ class MemoryWorkerRegistry:
         self._state.kinds.update(profile.kinds)
         return worker_id
 
-    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
         """See ``WorkerRegistry.beat``."""
         worker = self._state.workers.get(worker_id)
         if worker is None:
             raise WorkerLost(worker_id)
+        worker.abandoned = abandoned
         worker.beats += 1
         worker.seen_at = self._state.now()
         cancelled, worker.cancelled = worker.cancelled, []
@@ -69,6 +70,7 @@ class MemoryWorkerRegistry:
                 expired=self._is_expired(worker),
                 host=worker.profile.host,
                 pid=worker.profile.pid,
+                abandoned=worker.abandoned,
             )
             for worker_id, worker in self._state.workers.items()
         ]
@@ -79,16 +81,28 @@ class MemoryWorkerRegistry:
         if worker is None or worker.beats != beats or not self._is_expired(worker):
             return []
         del self._state.workers[worker_id]
+        return self._rescue(worker_id)
+
+    async def rescue_orphans(self) -> Collection[TaskId]:
+        """See ``WorkerRegistry.rescue_orphans``."""
+        holders = {task.worker_id for task in self._state.tasks.values()}
+        orphaning = [each for each in holders if each and each not in self._state.workers]
+        return [task_id for each in orphaning for task_id in self._rescue(each)]
+
+    def _rescue(self, worker_id: WorkerId) -> list[TaskId]:
         rescued = [t for t in self._state.tasks.values() if t.worker_id == worker_id]
+        had_begun = {task.id for task in rescued if self._state.had_begun(task)}
         now = self._state.now()
         for task in rescued:
             after = task.rescue(
                 now=now,
                 max_attempts=self._state.attempts_granted(task.kind),
-                alone=len(rescued) == 1,
+                alone=len(had_begun) == 1,
+                begun=task.id in had_begun,
             )
-            outcome = Event.FAIL if after.status is TaskStatus.FAILED else Event.RESCUE
-            self._state.record(task, outcome, WORKER_LOST)
+            if task.id in had_begun:
+                outcome = Event.FAIL if after.status is TaskStatus.FAILED else Event.RESCUE
+                self._state.record(task, outcome, WORKER_LOST)
             self._state.save(after)
         return [task.id for task in rescued]
 
@@ -113,7 +127,7 @@ class MemoryKindCatalogue:
 
 
 class MemoryUpkeep:
-    """``Upkeep`` in memory: expired unique keys are all there is to drop."""
+    """``Upkeep`` in memory: drops keys that expired and lanes left empty."""
 
     async def schema_version(self) -> SchemaVersion:
         """See ``Upkeep.schema_version``: there is no schema, and none is needed."""
@@ -123,7 +137,7 @@ class MemoryUpkeep:
         """Work on ``state``."""
         self._state = state
 
-    async def turn(self) -> None:
+    async def turn(self) -> Sequence[str]:
         """See ``Upkeep.turn``."""
         now = self._state.now()
         for name in [n for n, (_, expires_at) in self._state.unique.items() if expires_at <= now]:
@@ -132,3 +146,6 @@ class MemoryUpkeep:
             k for k, (_, _, expires_at) in self._state.requests.items() if expires_at <= now
         ]:
             del self._state.requests[key]
+        for lane in [each for each, waiting in self._state.lanes.items() if not waiting]:
+            del self._state.lanes[lane]
+        return ()

@@ -6,14 +6,14 @@ Names and attributes are those of OpenTelemetry's semantic conventions for messa
 from __future__ import annotations
 
 from contextlib import contextmanager
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, StatusCode, format_span_id, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from taskscheduler.application.distribution import release
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.tracing import TRACESTATE, TraceContext
 
@@ -30,6 +30,8 @@ W3C: Final = TraceContextTextMapPropagator()
 HEADER_CHARACTERS_MAX: Final = 512
 SERVER_ERRORS_FROM: Final = 500
 SYSTEM: Final = "taskscheduler"
+BARE: Final[dict[str, Any]] = {"record_exception": False, "set_status_on_exception": False}
+"""Of exceptions we say ourselves what may leave the process: their messages hold secrets."""
 
 
 class OtelTracing:
@@ -39,7 +41,7 @@ class OtelTracing:
         self, provider: TracerProvider | None = None, *, close: Callable[[], None] = lambda: None
     ) -> None:
         """Make spans with ``provider``; ``close`` hands over those that it still has."""
-        self._tracer = trace.get_tracer(SYSTEM, version(SYSTEM), tracer_provider=provider)
+        self._tracer = trace.get_tracer(SYSTEM, release(), tracer_provider=provider)
         self._close = close
 
     @contextmanager
@@ -62,12 +64,13 @@ class OtelTracing:
             facts["messaging.batch.message_count"] = len(tasks)
         name = f"schedule {tasks[0].kind}" if len(kinds) == 1 else "schedule"
         with self._tracer.start_as_current_span(
-            name, kind=SpanKind.PRODUCER, attributes=facts
+            name, kind=SpanKind.PRODUCER, attributes=facts, **BARE
         ) as span:
             try:
                 yield _context_of(span)
             except Exception as error:
                 span.set_attribute("error.type", type(error).__qualname__)
+                span.set_status(StatusCode.ERROR)
                 raise
 
     @contextmanager
@@ -99,6 +102,7 @@ class OtelTracing:
             kind=SpanKind.CONSUMER,
             attributes=facts,
             links=links,
+            **BARE,
         ) as span:
             yield _AttemptSpan(span)
 
@@ -114,7 +118,11 @@ class OtelTracing:
         }
         facts: dict[str, AttributeValue] = {"http.request.method": method, "url.path": path}
         with self._tracer.start_as_current_span(
-            method, context=W3C.extract(given, Context()), kind=SpanKind.SERVER, attributes=facts
+            method,
+            context=W3C.extract(given, Context()),
+            kind=SpanKind.SERVER,
+            attributes=facts,
+            **BARE,
         ) as span:
             yield _RequestSpan(span, method)
 

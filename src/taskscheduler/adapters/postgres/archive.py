@@ -7,7 +7,7 @@ size. What is over age in days that must stay is deleted, a thousand at a time.
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -21,7 +21,6 @@ from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.partitions import (
     DAYS_BEHIND,
     EXISTING,
-    PARTITIONED,
     first_id,
     id_of,
 )
@@ -30,7 +29,7 @@ from taskscheduler.domain.retention import Expiry
 from taskscheduler.domain.status import FINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.retention import RetentionPolicy
@@ -49,8 +48,8 @@ LANES: Final = "SELECT id, kind FROM {schema}.lane"
 # holds up no vacuum; poolers do not matter to it. Should it be lost, two work, and harm nothing.
 ALONE: Final = """
 SELECT pg_try_advisory_xact_lock(hashtextextended('taskscheduler retention ' || %s, 0))"""
-# Nobody may write into the day while it is judged; reading goes on until it is dropped.
-JUDGE: Final = "LOCK TABLE {task}, {finished} IN SHARE ROW EXCLUSIVE MODE"
+# Ended for whoever holds it and is stopped, so that others may work.
+NOT_FOR_EVER: Final = "SET LOCAL idle_in_transaction_session_timeout = '10min'"
 LIVES: Final = """
 SELECT EXISTS (SELECT FROM {schema}.live WHERE id >= %(low)s AND id < %(high)s)"""
 KEPT: Final = """
@@ -64,8 +63,10 @@ SELECT EXISTS (
 )"""
 COUNT: Final = "SELECT count(*) FROM {finished}"
 IDS: Final = "SELECT id FROM {finished} WHERE id > %(after)s ORDER BY id LIMIT %(limit)s"
-FREE_KEYS: Final = "DELETE FROM {schema}.unique_key WHERE id >= %(low)s AND id < %(high)s"
-DROP: Final = "DROP TABLE {name}"
+# Judges once more, by a lock that lets nobody write: all that takes long is done before.
+DROP: Final = """
+SELECT {schema}.drop_day_1(%(day)s, %(now)s, %(lanes)s::integer[], %(statuses)s::smallint[],
+                           %(keeps)s::interval[])"""
 
 # By id first: a UUID v7 that was made after the limit cannot have ended before it.
 OVER_AGE: Final = """
@@ -77,6 +78,13 @@ OVER_AGE_DEFAULT: Final = """
 SELECT f.id FROM {schema}.finished_default f
 WHERE f.lane = %(lane)s AND f.status = %(status)s AND f.id >= %(before)s
   AND f.finished_at < %(limit)s LIMIT %(batch)s"""
+
+LATER: Final = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.UndefinedTable,
+)
+"""What another turn does not meet: somebody reads the day, or has dropped it."""
 
 log = logging.getLogger("taskscheduler.retention")
 
@@ -110,7 +118,7 @@ class PostgresArchive:
             # Connections of our own: an export may take longer than others wait for an answer.
             guard, connection = [await self._connect(stack) for _ in range(2)]
             with translated():
-                await stack.enter_async_context(guard.transaction())
+                await stack.enter_async_context(_lasting(guard))
                 cursor = await guard.execute(ALONE, [self._database.schema], prepare=False)
                 row = await cursor.fetchone()
                 if row is None or not row[0]:
@@ -176,40 +184,34 @@ class _Turn:
     # -- whole days ------------------------------------------------------------------------------
 
     async def _drop(self, day: date) -> int | None:
-        """Drop a day if nothing in it is to be kept; return with how many tasks, or None."""
-        try:
-            async with self._connection.transaction():
-                # Waiting for a lock would make everyone behind it wait too. Another turn will do.
-                await self._connection.execute("SET LOCAL lock_timeout = '500ms'")
-                if not self._dry_run:
-                    await self._connection.execute(self._of_day(JUDGE, day), prepare=False)
-                if await self._is_needed(day):
-                    return None
-                ((count,),) = await self._ask(self._of_day(COUNT, day))
-                if not self._dry_run:
-                    await self._export_day(day)
-                    await self._ask_nothing(self._sql(FREE_KEYS), _bounds(day))
-                    for table in PARTITIONED:
-                        drop = sql.SQL(DROP).format(name=self._table(table, day))
-                        await self._ask_nothing(drop)
-                    log.info("dropped %s with %d tasks that had ended", day, count)
-                return count
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable) as error:
-            log.info("%s is not dropped this time: %s", day, type(error).__name__)
-            return None
+        """Drop a day if nothing in it is to be kept; return with how many tasks, or None.
 
-    async def _is_needed(self, day: date) -> bool:
-        ((lives,),) = await self._ask(self._sql(LIVES), _bounds(day))
-        if lives:
-            return True
-        values = {
+        No lock is held while it is exported: what ends meanwhile keeps the day from being dropped.
+        """
+        judged = {
+            "day": day,
             "lanes": [span.lane for span in self._spans],
             "statuses": [span.status for span in self._spans],
             "keeps": [span.keep for span in self._spans],
             "now": self._now,
         }
-        ((kept,),) = await self._ask(self._of_day(KEPT, day), values)
-        return kept
+        try:
+            ((lives,),) = await self._ask(self._sql(LIVES), _bounds(day))
+            ((kept,),) = await self._ask(self._of_day(KEPT, day), judged)
+            if lives or kept:
+                return None
+            ((count,),) = await self._ask(self._of_day(COUNT, day))
+            if self._dry_run:
+                return count
+            await self._export_day(day)
+            ((dropped,),) = await self._ask(self._sql(DROP), judged)
+        except LATER as error:
+            log.info("%s is not dropped this time: %s", day, type(error).__name__)
+            return None
+        if not dropped:
+            return None
+        log.info("dropped %s with %d tasks that had ended", day, count)
+        return count
 
     async def _export_day(self, day: date) -> None:
         if self._export is None:
@@ -227,12 +229,7 @@ class _Turn:
         return sql.Identifier(self._schema, f"{table}_{day:%Y%m%d}")
 
     def _of_day(self, text: LiteralString, day: date) -> sql.Composed:
-        return sql.SQL(text).format(
-            task=self._table("task", day), finished=self._table("finished", day)
-        )
-
-    async def _ask_nothing(self, statement: Any, values: Any = None) -> None:
-        await self._connection.execute(statement, values, prepare=False)
+        return sql.SQL(text).format(finished=self._table("finished", day))
 
     # -- single tasks ----------------------------------------------------------------------------
 
@@ -271,15 +268,26 @@ class _Turn:
             "before": before,
             "batch": BATCH,
         }
-        async with self._connection.transaction():
-            ids = [task_id for (task_id,) in await self._ask(statement, values)]
-            if not ids or self._dry_run:
-                return len(ids)
-            if self._export is not None:
-                self._export(await read(self._connection, self._sql(s.GET), ids))
-            gone = {"ids": uuids(ids), "status": span.status}
-            await self._ask_nothing(self._sql(DELETE_ALL), gone)
+        ids = [task_id for (task_id,) in await self._ask(statement, values)]
+        if not ids or self._dry_run:
             return len(ids)
+        if self._export is not None:
+            self._export(await read(self._connection, self._sql(s.GET), ids))
+        gone = {"ids": uuids(ids), "status": span.status}
+        await self._connection.execute(self._sql(DELETE_ALL), gone, prepare=False)
+        return len(ids)
+
+
+@asynccontextmanager
+async def _lasting(guard: Connection) -> AsyncGenerator[None]:
+    """Keep a transaction open that changes nothing; that it was ended meanwhile harms nobody."""
+    await guard.execute("BEGIN", prepare=False)
+    await guard.execute(NOT_FOR_EVER, prepare=False)
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):
+            await guard.execute("ROLLBACK", prepare=False)
 
 
 def _end_of(day: date) -> datetime:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, LiteralString
-from uuid import UUID
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.rows import STATUSES, task_of, utc
+from taskscheduler.adapters.postgres.windows import Windows
 from taskscheduler.domain.change import TaskState
+from taskscheduler.domain.ids import HIGHEST, LOWEST, newest_of, spans
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import FINAL, Event, TaskStatus
 from taskscheduler.domain.why import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from uuid import UUID
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.task import Task, TaskId
 
-LOWEST: Final = UUID(int=0)
-ABOVE_ALL: Final = UUID(int=2**128 - 1)
-
-NEWEST: Final[LiteralString] = " AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
+NEWEST: Final[LiteralString] = (
+    " AND id >= %(lowest)s AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
+)
 
 LIVE: Final[dict[frozenset[TaskStatus], LiteralString]] = {
     frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS}): s.LIVE + " WHERE true",
@@ -43,7 +45,8 @@ FINISHED_STATUSES: Final[LiteralString] = (
     "SELECT f.* FROM unnest(%(statuses)s::smallint[]) AS h (status) CROSS JOIN LATERAL ("  # noqa: S608 - constants only
     + s.FINISHED
     + " WHERE (status, id) >= (h.status, %(lowest)s::uuid)"
-    " AND (status, id) <= (h.status, %(before)s::uuid) AND id <= %(before)s"
+    " AND (status, id) <= (h.status, %(before)s::uuid)"
+    " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY status DESC, id DESC LIMIT %(limit)s) AS f"
 )
 FINISHED_LANES: Final[LiteralString] = (
@@ -51,7 +54,8 @@ FINISHED_LANES: Final[LiteralString] = (
     " CROSS JOIN unnest(%(statuses)s::smallint[]) AS h (status) CROSS JOIN LATERAL ("
     + s.FINISHED
     + " WHERE (lane, status, id) >= (g.lane, h.status, %(lowest)s::uuid)"
-    " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid) AND id <= %(before)s"
+    " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid)"
+    " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY lane DESC, status DESC, id DESC LIMIT %(limit)s) AS f"
 )
 NEWEST_ROWS: Final[LiteralString] = (
@@ -59,8 +63,13 @@ NEWEST_ROWS: Final[LiteralString] = (
 )
 # The body is looked up for the rows of the page alone: OFFSET 0 keeps it from being joined.
 WITH_BODIES: Final[LiteralString] = (
-    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id OFFSET 0) AS t"
+    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id"
+    " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
     " JOIN {{schema}}.lane n ON n.id = l.lane"
+)
+WITH_PAYLOADS: Final[LiteralString] = (
+    " CROSS JOIN LATERAL (SELECT payload FROM {{schema}}.task b WHERE b.id = l.id"
+    " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
 )
 PAGE_COLUMNS: Final[LiteralString] = s.TASK_COLUMNS.replace("t.id", "l.id")
 PAGE: Final[LiteralString] = (
@@ -79,10 +88,15 @@ PAGE_WITHIN: Final[LiteralString] = (
     + SIZE
     + ") OVER (ORDER BY l.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before"
     + NEWEST_ROWS
-    + " CROSS JOIN LATERAL (SELECT payload FROM {{schema}}.task b WHERE b.id = l.id OFFSET 0) AS t"
-    ") AS l" + WITH_BODIES + " WHERE coalesce(l.bytes_before, 0) <= %(bytes_max)s"
+    + WITH_PAYLOADS
+    + ") AS l"
+    + WITH_BODIES
+    + " WHERE coalesce(l.bytes_before, 0) <= %(bytes_max)s"
     " ORDER BY l.id DESC"
 )
+
+PAYLOAD: Final = 4
+"""Where the payload is in a row of ``TASK_COLUMNS``."""
 
 STATE_COLUMNS: Final[LiteralString] = """
     l.id, n.kind, n.queue, l.status, l.attempt, l.process_at, l.started_at, l.finished_at"""
@@ -122,13 +136,35 @@ FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
 WHERE mine.id = %(id)s AND mine.worker_id IS NULL"""
 
 
+class Room:
+    """What a page still has room for, while window after window is read for it."""
+
+    def __init__(self, query: TaskQuery) -> None:
+        """Take as much as ``query`` asks for."""
+        self.rows = query.limit
+        self.bytes = query.bytes_max
+
+    def take(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Let ``rows`` be on the page."""
+        self.rows -= len(rows)
+        if self.bytes is not None:
+            self.bytes -= sum(len(row[PAYLOAD].encode()) for row in rows)
+
+    @property
+    def is_left(self) -> bool:
+        """Tell whether another row would belong to the page; see ``TaskBoard.list``."""
+        return self.rows > 0 and (self.bytes is None or self.bytes >= 0)
+
+
 class PostgresTaskBoard:
     """``TaskBoard`` on PostgreSQL."""
 
-    def __init__(self, database: Database, lanes: Lanes) -> None:
-        """Read through ``database``."""
+    def __init__(self, database: Database, lanes: Lanes, new_task_id: Callable[[], TaskId]) -> None:
+        """Read through ``database``; ``new_task_id`` tells which id can be the newest."""
+        self._new_task_id = new_task_id
         self._database = database
         self._lanes = lanes
+        self._windows = Windows(database)
         self._attempts = database.sql(s.ATTEMPTS)
         self._states_of = database.sql(STATES_OF)
         self._standing = database.sql(STANDING)
@@ -140,8 +176,6 @@ class PostgresTaskBoard:
             form = PAGE if query.bytes_max is None else PAGE_WITHIN
             return [task_of(row) for row in await self._page(connection, query, form)]
 
-        if query.before is not None and query.before.int == 0:
-            return []
         return await self._database.run(work)
 
     async def states(
@@ -151,24 +185,22 @@ class PostgresTaskBoard:
 
         async def work(connection: Connection) -> Sequence[TaskState]:
             if not task_ids:
-                return [state_of(row) for row in await self._page(connection, query, STATES)]
+                asked = replace(query, bytes_max=None)
+                return [state_of(row) for row in await self._page(connection, asked, STATES)]
             values = {"ids": list(task_ids)}
             # Unprepared, so that the plan is made for these ids and opens only their days.
             cursor = await connection.execute(self._states_of, values, prepare=False)
             return [state_of(row) for row in await cursor.fetchall()]
 
-        if not task_ids and query.before is not None and query.before.int == 0:
-            return []
         return await self._database.run(work)
 
     async def _page(
         self, connection: Connection, query: TaskQuery, form: LiteralString
     ) -> Sequence[tuple[Any, ...]]:
+        newest = newest_of(self._new_task_id())
+        statuses = query.statuses or frozenset(TaskStatus)
         values: dict[str, Any] = {
-            # The cursor is exclusive; "<=" lets the first page go without one.
-            "before": ABOVE_ALL if query.before is None else UUID(int=query.before.int - 1),
-            "lowest": LOWEST,
-            "limit": query.limit,
+            "statuses": [STATUSES.index(each) for each in sorted(statuses & FINAL)]
         }
         named = (query.kinds, query.queues, query.queue_prefix)
         by_lane = any(each is not None for each in named)
@@ -179,13 +211,33 @@ class PostgresTaskBoard:
                 queues=query.queues,
                 queue_prefix=query.queue_prefix or "",
             )
-        statuses = query.statuses or frozenset(TaskStatus)
         statement = self._database.sql(page(statuses, by_lane=by_lane, form=form))
-        values["statuses"] = [STATUSES.index(each) for each in sorted(statuses & FINAL)]
-        values["bytes_max"] = query.bytes_max
-        # Unprepared, so that the plan is made for this very cursor and limit.
-        cursor = await connection.execute(statement, values, prepare=False)
-        return await cursor.fetchall()
+
+        async def between(low: UUID, high: UUID, room: Room) -> list[tuple[Any, ...]]:
+            rows: list[tuple[Any, ...]] = []
+            for first, last in await self._windows.of(connection, low, high):
+                asked = values | {"lowest": first, "before": last}
+                asked |= {"limit": room.rows, "bytes_max": room.bytes}
+                # Unprepared, so that the plan is made for this very window and limit.
+                cursor = await connection.execute(statement, asked, prepare=False)
+                found = await cursor.fetchall()
+                rows += found
+                room.take(found)
+                if not room.is_left:
+                    break
+            return rows
+
+        if query.before is None:
+            # Hardly ever is there an id that bears no time, and then one look is enough.
+            all_of_time = await between(LOWEST, HIGHEST, Room(query))
+            if not all_of_time or all_of_time[0][0] <= newest:
+                return all_of_time
+        room = Room(query)
+        rows: list[tuple[Any, ...]] = []
+        for low, high in spans(query.before, newest):
+            if room.is_left:
+                rows += await between(low, high, room)
+        return rows
 
     async def attempts(
         self, task_id: TaskId, *, before: int | None = None, limit: int | None = None
@@ -201,7 +253,7 @@ class PostgresTaskBoard:
 
     async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
         """See ``TaskBoard.standing``."""
-        values = {"id": task_id, "limit": count_max, "last": ABOVE_ALL}
+        values = {"id": task_id, "limit": count_max, "last": HIGHEST}
 
         async def work(connection: Connection) -> Standing | None:
             cursor = await connection.execute(self._standing, values, prepare=False)

@@ -58,7 +58,8 @@ WITH gone AS (
     JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
 ), body AS (
     UPDATE {schema}.task t
-    SET max_attempts = CASE WHEN up THEN used.attempt - used.excused + 1 ELSE t.max_attempts END,
+    SET max_attempts = CASE WHEN up THEN least(used.attempt - used.excused, 32766) + 1
+                            ELSE t.max_attempts END,
         execute_at = CASE WHEN %(at)s::timestamptz IS NULL THEN t.execute_at
                           ELSE greatest(%(at)s::timestamptz, {schema}.clock()) END
     FROM used WHERE t.id = used.id AND t.id = ANY (%(ids)s::uuid[])
@@ -66,7 +67,7 @@ WITH gone AS (
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
 SELECT id, greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
-                    {schema}.clock()), lane, attempt, excused
+                    {schema}.clock()), lane, least(attempt, 32766), excused
 FROM used
 RETURNING id, false, process_at > {schema}.clock()"""
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from taskscheduler.adapters.postgres.packing import HEADER, TRAILER, NotPlain, Rows, rows_of
+from taskscheduler.adapters.postgres.packing import (
+    HEADER,
+    TRAILER,
+    NotPlain,
+    Rows,
+    UnknownLane,
+    rows_of,
+)
+from taskscheduler.adapters.postgres.statements import STANDING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
+
+    from psycopg import AsyncCursor
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
@@ -21,6 +31,11 @@ MADE_AT_ONCE: Final = 1_000
 """So many rows are made before they are sent: the event loop waits for that long."""
 
 NOW: Final = "SELECT {schema}.clock()"
+ARE_STANDING: Final = (
+    """
+SELECT """
+    + STANDING
+)
 COPY_BODIES: Final = """
 COPY {schema}.task (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
 FROM STDIN (FORMAT BINARY)"""
@@ -44,6 +59,7 @@ class CopiedInserts:
         self._bodies = database.sql(COPY_BODIES)
         self._live = database.sql(COPY_LIVE)
         self._audit = database.sql(COPY_AUDIT)
+        self._are_standing = database.sql(ARE_STANDING)
 
     async def insert(
         self, connection: Connection, tasks: Sequence[NewTask], lanes: Lanes
@@ -72,6 +88,7 @@ class CopiedInserts:
                 await copy.write(TRAILER)
             async with cursor.copy(self._live) as copy:
                 await copy.write(b"".join([HEADER, *(rows.live for rows in written), TRAILER]))
+            await self._require_standing(cursor, {lane for rows in written for lane in rows.lanes})
             told = [task for rows in written for task in rows.told]
             if told:
                 async with cursor.copy(self._audit) as copy:
@@ -79,6 +96,14 @@ class CopiedInserts:
                     for task in told:
                         await copy.write_row(_entry(now, task))
         return [task_id for rows in written for task_id in rows.ids]
+
+    async def _require_standing(
+        self, cursor: AsyncCursor[tuple[Any, ...]], used: Collection[int]
+    ) -> None:
+        """Refuse lanes that are not there any more: asked once the rows are in (``STANDING``)."""
+        row = await (await cursor.execute(self._are_standing, {"used": list(used)})).fetchone()
+        if row is None or not row[0]:
+            raise UnknownLane
 
 
 def _entry(now: datetime, task: NewTask) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
 
@@ -12,16 +13,23 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from taskscheduler.adapters.postgres.prepared import PooledConnection
+from taskscheduler.adapters.postgres.lending import LentConnection
+from taskscheduler.adapters.postgres.prepared import NEVER, PooledConnection
+from taskscheduler.adapters.postgres.refusal import Refusals, WatchedConnection, told
+from taskscheduler.adapters.postgres.sessions import ENCODING, FOR_THE_SESSION, look
+from taskscheduler.adapters.postgres.sqlstates import READ_ONLY, is_stale, is_unavailable
+from taskscheduler.application.patience import uncounted
 from taskscheduler.domain.errors import (
     InvalidConfiguration,
     SchemaMismatch,
     StoreUnavailable,
     TaskSchedulerError,
 )
+from taskscheduler.domain.redaction import learn_url, redacted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
@@ -36,13 +44,14 @@ KEEPALIVE: Final = {
     "keepalives_interval": 3,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    "target_session_attrs": "read-write",
+    "target_session_attrs": "primary",
     "application_name": "taskscheduler",
 }
 """So that the kernel notices a vanished server, and a demoted one is not connected to. All of it
-is libpq's own business: a pooler in between sees none of it."""
-
-PID: Final = "SELECT pg_backend_pid()"
+is libpq's own business: a pooler in between sees none of it. A primary is asked for, not a session
+that may write: where read-only is the default, our transactions ask for the right to write."""
+LENDING_TIMEOUT_S: Final = 10.0
+"""How long to wait for a connection to lend that is still to be made."""
 
 log = logging.getLogger("taskscheduler.postgres")
 
@@ -62,19 +71,36 @@ class Database:
         """Whether something stands between: then sessions are not ours to keep state in."""
         self.on_reconnect: list[Callable[[], None]] = []
         """Called for every new connection: what was cached of the database may be stale."""
+        self._refusals = Refusals(self.url)
+        kept: dict[str, Any] = {
+            "open": False,
+            "max_size": pool_size,
+            "reconnect_timeout": POOL_TIMEOUT_S,
+            "kwargs": {"autocommit": True, "refusals": self._refusals},
+            "configure": self._configure,
+        }
         self._pool: AsyncConnectionPool[PooledConnection] = AsyncConnectionPool(
             self.url,
-            open=False,
             min_size=min(2, pool_size),
-            max_size=pool_size,
             timeout=POOL_TIMEOUT_S,
             max_idle=300,
-            reconnect_timeout=POOL_TIMEOUT_S,
-            kwargs={"autocommit": True},
-            connection_class=PooledConnection,
-            configure=self._configure,
+            connection_class=WatchedConnection,
             name="taskscheduler",
+            **kept,
         )
+        # Apart, for what a handler holds for as long as it likes must not be missing where leases
+        # are claimed and settled. None is made before the first is asked for.
+        self._lending: AsyncConnectionPool[LentConnection] = AsyncConnectionPool(
+            self.url,
+            min_size=0,
+            timeout=LENDING_TIMEOUT_S,
+            max_idle=60,
+            connection_class=LentConnection,
+            reset=LentConnection.forget,
+            name="taskscheduler-lent",
+            **kept,
+        )
+        self._turns = asyncio.Semaphore(pool_size)
 
     def sql(self, text: LiteralString) -> bytes:
         """Return the statement ``text`` with the schema's name in place of ``{schema}``.
@@ -88,9 +114,11 @@ class Database:
     async def opened(self) -> AsyncGenerator[None]:
         """Keep the pool open; the database may be away, then or later."""
         await self._pool.open(wait=False)
+        await self._lending.open(wait=False)
         try:
             yield
         finally:
+            await self._lending.close(timeout=2)
             await self._pool.close(timeout=2)
 
     @asynccontextmanager
@@ -100,34 +128,40 @@ class Database:
         Raises:
             StoreUnavailable: there is none, or it broke, or did not answer in time.
         """
-        with translated():
+        with translated(self._refusals):
             # Not by the pool's own context manager, which commits: these connections commit by
             # themselves, and the pool rolls back what comes back half done.
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 connection = await self._pool.getconn()
                 try:
                     yield connection
-                except psycopg.errors.ReadOnlySqlTransaction:
-                    # The server was demoted. A closed connection is replaced by one to the new
-                    # primary; an open one would stay with the old for ever.
-                    await connection.close()
+                except psycopg.Error as error:
+                    await self._give_up(connection, error)
                     raise
                 finally:
                     await self._pool.putconn(connection)
 
     @asynccontextmanager
-    async def lent(self) -> AsyncGenerator[PooledConnection]:
+    async def lent(self) -> AsyncGenerator[LentConnection]:
         """Lend a connection to a handler, for as long as it likes; its errors stay its own.
 
+        Where all are out, their return is waited for: that is nobody's failure, however long it
+        takes, and does not count against the attempt.
+
         Raises:
-            StoreUnavailable: there is none.
+            StoreUnavailable: none can be made.
         """
-        with translated():
-            connection = await self._pool.getconn()
+        with uncounted():
+            await self._turns.acquire()
         try:
-            yield connection
+            with translated(self._refusals):
+                connection = await self._lending.getconn()
+            try:
+                yield connection
+            finally:
+                await self._lending.putconn(connection)
         finally:
-            await self._pool.putconn(connection)
+            self._turns.release()
 
     async def run(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         """Do ``work`` on a connection; if the connection turns out to be broken, once more.
@@ -137,27 +171,38 @@ class Database:
         try:
             return await self._once(work)
         except StoreUnavailable as error:
-            broken = isinstance(error.__cause__, psycopg.OperationalError)
-            if not broken or isinstance(error.__cause__, PoolTimeout | PoolClosed):
+            cause = error.__cause__
+            if not isinstance(cause, psycopg.Error) or isinstance(cause, PoolTimeout | PoolClosed):
                 raise
             log.info("trying once more on another connection: %s", error)
             # The other pooled connections broke with this one, more often than not.
-            with translated():
+            with translated(self._refusals):
                 await self._pool.check()
             return await self._once(work)
 
     async def _once(self, work: Callable[[PooledConnection], Awaitable[Answer]]) -> Answer:
         # As ``connection``, spelled out: a generator in between costs every task a microsecond.
-        with translated():
+        with translated(self._refusals):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 connection = await self._pool.getconn()
                 try:
                     return await work(connection)
-                except psycopg.errors.ReadOnlySqlTransaction:
-                    await connection.close()
+                except psycopg.Error as error:
+                    await self._give_up(connection, error)
                     raise
                 finally:
                     await self._pool.putconn(connection)
+
+    async def _give_up(self, connection: PooledConnection, error: psycopg.Error) -> None:
+        """Close what would refuse the next borrower, too; the pool makes another."""
+        if error.sqlstate == READ_ONLY:
+            # The server was demoted. An open connection would stay with it for ever; the next one
+            # is made to the new primary.
+            await connection.close()
+        elif is_stale(error):
+            # What it prepared is of no use any more, and so is what the others did.
+            await connection.close()
+            await self._pool.drain()
 
     def connections(self) -> dict[str, int]:
         """Return the pool's state; see ``Gauge.connections``."""
@@ -170,10 +215,10 @@ class Database:
             "waiting": stats.get("requests_waiting", 0),
         }
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> PooledConnection:
         """Open a connection outside the pool, for listening or beating."""
         with translated():
-            connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
+            connection = await PooledConnection.connect(self.url, autocommit=True)
             try:
                 await self._configure(connection)
             except BaseException:
@@ -181,20 +226,26 @@ class Database:
                 raise
             return connection
 
-    async def _configure(self, connection: Connection) -> None:
-        # A pooler hands out process numbers of its own, so the two differ exactly behind one.
-        row = await (await connection.execute(PID, prepare=False)).fetchone()
-        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-        self.behind_pooler = row[0] != connection.info.backend_pid
+    async def _configure(self, connection: PooledConnection) -> None:
+        self.behind_pooler, awkward = await look(connection)
+        if isinstance(connection, LentConnection):
+            connection.behind_pooler = self.behind_pooler
+        # Behind a pooler the next statement may reach another session, which knows of nothing.
+        connection.prepare_threshold = None if self.behind_pooler else NEVER
         if self.behind_pooler:
-            # The next statement may reach another session, which knows nothing of it.
-            connection.prepare_threshold = None
+            connection.asks = bool(awkward)
+        elif awkward:
+            await connection.execute(FOR_THE_SESSION)
         for forget in self.on_reconnect:
             forget()
 
 
 class translated:  # noqa: N801 - reads as a word: "with translated():"
     """Turns the driver's errors into ``StoreUnavailable``, and leaves faults of data alone."""
+
+    def __init__(self, refusals: Refusals | None = None) -> None:
+        """``refusals`` knows why the pool has no connection."""
+        self._refusals = refusals
 
     def __enter__(self) -> None:
         """Watch."""
@@ -208,17 +259,12 @@ class translated:  # noqa: N801 - reads as a word: "with translated():"
                 message = "the schema is missing; run: taskscheduler migrate"
                 raise SchemaMismatch(message) from error
             case PoolTimeout() | PoolClosed():
-                message = "no connection to the database can be had"
-                raise StoreUnavailable(message) from error
-            case (
-                psycopg.OperationalError()
-                | psycopg.InterfaceError()
-                | psycopg.NotSupportedError()  # a cached plan that a migration made stale
-            ):
-                raise StoreUnavailable(first_line(error)) from error
-            case psycopg.errors.ReadOnlySqlTransaction():
+                raise (self._refusals or Refusals()).told() from error
+            case psycopg.Error() if error.sqlstate == READ_ONLY:
                 message = "the database takes no writes: it is a standby"
                 raise StoreUnavailable(message) from error
+            case psycopg.Error() if is_unavailable(error):
+                raise told(error) from error
             case TimeoutError():
                 message = "the database did not answer in time"
                 raise StoreUnavailable(message) from error
@@ -227,21 +273,28 @@ class translated:  # noqa: N801 - reads as a word: "with translated():"
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of the error's message, which names no query."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """Return the first line of the error's message, which names no query and no secret."""
+    return redacted(str(error).strip().partition("\n")[0]) or type(error).__name__
 
 
 def conninfo(url: str) -> str:
     """Return ``url`` with what every connection needs; parameters given in ``url`` win.
 
+    All but the encoding: we send and read every text. Its password is not shown anywhere from then
+    on.
+
     Raises:
         InvalidConfiguration: libpq does not understand it.
     """
+    learn_url(url)
     try:
         given = conninfo_to_dict(url)
-        return make_conninfo(url, **{k: v for k, v in KEEPALIVE.items() if k not in given})
+        missing = {name: value for name, value in KEEPALIVE.items() if name not in given}
+        return make_conninfo(url, **missing, client_encoding=ENCODING)
     except psycopg.ProgrammingError as error:
-        message = f"the database URL is not understood: {first_line(error)}"
+        # What it quotes is what it took a part of the URL for: that may be the password.
+        reason = re.sub(r'".*"', '"…"', first_line(error))
+        message = f"the database URL is not understood: {reason}"
         raise InvalidConfiguration(message) from None
 
 
@@ -251,14 +304,18 @@ def checked_schema(schema: str) -> str:
     Raises:
         InvalidConfiguration: it cannot.
     """
-    # The driver would take a percent sign for the beginning of a parameter.
+    # The driver would take a percent sign for the beginning of a parameter, and $$ would end the
+    # bodies of the schema's functions. What is no text at all has no length in bytes.
     if (
-        not 1 <= len(schema.encode()) <= 63  # noqa: PLR2004 - PostgreSQL cuts longer names
+        not 1 <= len(schema.encode(errors="surrogatepass")) <= 63  # noqa: PLR2004 - cut, if longer
         or not {"\0", "%"}.isdisjoint(schema)
+        or "$$" in schema
         or schema.startswith("pg_")
+        or not schema.isprintable()
     ):
         message = (
-            f"{schema!r} cannot name a schema: 1 to 63 bytes, not beginning with pg_, without %"
+            f"{schema!r} cannot name a schema: 1 to 63 bytes of printable text, not beginning "
+            "with pg_, without % and $$"
         )
         raise InvalidConfiguration(message)
     return schema

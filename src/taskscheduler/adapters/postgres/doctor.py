@@ -13,8 +13,9 @@ import psycopg
 from psycopg import sql
 
 from taskscheduler.adapters.postgres.database import Database, first_line
-from taskscheduler.adapters.postgres.migrate import migrations, version_of
+from taskscheduler.adapters.postgres.migrate import fits, migrations, version_of
 from taskscheduler.adapters.postgres.partitions import EXISTING, PARTITIONED, TODAY
+from taskscheduler.adapters.postgres.sessions import ENCODING, NEEDED, awkward
 from taskscheduler.adapters.postgres.statements import SIGHTINGS
 from taskscheduler.domain import checkup as c
 from taskscheduler.domain.errors import StoreUnavailable
@@ -34,6 +35,8 @@ LIMIT: Final = "SELECT set_config('statement_timeout', %s, true)"
 VERSION: Final = (
     "SELECT current_setting('server_version_num')::int, current_setting('server_version')"
 )
+# What a session begins with, whatever this one was given since.
+DEFAULTS: Final = "SELECT name, reset_val FROM pg_settings WHERE name = ANY(%s) ORDER BY name"
 NOW: Final = "SELECT clock_timestamp()"
 SEES_ALL: Final = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')"
 OLD_TRANSACTIONS: Final = """
@@ -55,10 +58,8 @@ BY_INDEX: Final = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"""
 DUE: Final = """
 SELECT {schema}.clock() - head.process_at, n.queue, n.kind
-FROM {schema}.lane n CROSS JOIN LATERAL (
-    SELECT l.process_at FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
-    ORDER BY l.process_at, l.id LIMIT 1
-) AS head WHERE head.process_at <= {schema}.clock() ORDER BY head.process_at"""
+FROM {schema}.waiting_1(2000) AS head (lane, process_at) JOIN {schema}.lane n ON n.id = head.lane
+WHERE head.process_at <= {schema}.clock() ORDER BY head.process_at"""
 OVERDUE: Final = """
 SELECT {schema}.clock() - next_fire_at, name FROM {schema}.schedule
 WHERE next_fire_at <= {schema}.clock() ORDER BY next_fire_at LIMIT 1"""
@@ -66,6 +67,31 @@ STRAYS: Final = """
 SELECT 'task_default' WHERE EXISTS (SELECT FROM {schema}.task_default)
 UNION ALL SELECT 'finished_default' WHERE EXISTS (SELECT FROM {schema}.finished_default)
 UNION ALL SELECT 'attempt_default' WHERE EXISTS (SELECT FROM {schema}.attempt_default)"""
+
+
+# Through their parents all partitions are reached, so days are not looked at.
+LACKING: Final = """
+SELECT 'USAGE on schema ' || n.nspname FROM pg_namespace n
+WHERE n.nspname = %s AND NOT has_schema_privilege(n.oid, 'USAGE')
+UNION ALL
+SELECT r.name || ' on ' || c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+     unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r (name)
+WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname !~ '_([0-9]{8}|default)$'
+  AND (r.name = 'SELECT' OR c.relname NOT IN ('migration', 'place'))
+  AND c.relname <> 'api_key' -- a worker sees no keys
+  AND NOT has_table_privilege(c.oid, r.name)
+UNION ALL
+SELECT 'USAGE on ' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relkind = 'S' AND NOT has_sequence_privilege(c.oid, 'USAGE')
+  AND c.relname = 'lease_token'
+UNION ALL
+SELECT 'EXECUTE on ' || p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = %s AND NOT has_function_privilege(p.oid, 'EXECUTE')"""
+OWNER: Final = """
+SELECT current_user, count(*), coalesce(bool_and(pg_has_role(c.relowner, 'USAGE')), true)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname IN ('task', 'finished', 'attempt')"""
 
 
 async def examine(url: str, schema: str, listen_url: str | None = None) -> Sequence[c.Finding]:
@@ -118,10 +144,18 @@ class _Examination:
 
     async def findings(self, listening: Database) -> list[c.Finding]:
         number, text = await self._one(VERSION)
-        found = [c.judge_version(number, text, least=LEAST_VERSION)]
+        found = [c.judge_version(number, text, least=LEAST_VERSION), *await self._settings()]
+        rights = await self._rights()
+        found += rights
+        if any(each.verdict is c.Verdict.FAIL for each in rights):
+            return found
         version = await version_of(self._connection, self._database.schema)
         newest = migrations()[-1].version
-        found += [c.judge_schema(self._database.schema, version, newest), await self._clock()]
+        fit = await fits(self._connection, self._database.schema, newest) if version else False
+        found += [
+            c.judge_schema(self._database.schema, version, newest, fits=fit),
+            await self._clock(),
+        ]
         found += await self._horizon()
         if version:
             found += await self._tables()
@@ -142,6 +176,15 @@ class _Examination:
     async def _one(self, statement: LiteralString) -> tuple[Any, ...]:
         (row,) = await self._rows(statement)
         return row
+
+    async def _settings(self) -> list[c.Finding]:
+        encoding = self._connection.info.parameter_status("server_encoding") or "?"
+        rows = await self._rows(DEFAULTS, [[*NEEDED, "synchronous_commit"]])
+        defaults: dict[str, str] = dict(rows)
+        durability = c.judge_durability(defaults.pop("synchronous_commit"))
+        pooled = bool(self._database.behind_pooler)
+        settings = c.judge_settings(awkward(defaults), pooled=pooled)
+        return [c.judge_encoding(encoding, ENCODING), settings, durability]
 
     async def _clock(self) -> c.Finding:
         best: tuple[timedelta, timedelta] | None = None
@@ -196,7 +239,15 @@ class _Examination:
             if not any(queue in row[2] and kind in row[3] for row in live)
         ]
         found.append(c.judge_workers(len(live), len(workers) - len(live), unserved, due=bool(due)))
+        found.append(c.judge_threads({row[1]: row[12] for row in live}))
         return [*found, await self._partitions()]
+
+    async def _rights(self) -> list[c.Finding]:
+        """Look at the role's rights first: without them the rest cannot be looked at."""
+        values = [self._database.schema] * 4
+        lacking = [cast("str", row[0]) for row in await self._rows(LACKING, values)]
+        role, tables, owner = (await self._rows(OWNER, values[:1]))[0]
+        return [c.judge_rights(role, lacking, owner=owner)] if tables else []
 
     async def _schedules(self) -> c.Finding:
         overdue = await self._rows(self._database.sql(OVERDUE))

@@ -8,6 +8,8 @@ from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.domain.audit import Action
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from taskscheduler.adapters.postgres.audit import Trail
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 # The hot row is replaced, not updated. A claim that is under way read the bodies as they were when
 # it began: it finds its row gone, and cannot see the new one. Of an updated row it would take the
-# lease, with the old payload.
+# lease, with the old payload. Whether the body changes is asked of the row that is gone: where the
+# condition is false while the plan is made, nothing is left by which other days are passed over.
 EDIT: Final = """
 WITH gone AS (
     DELETE FROM {schema}.live l USING {schema}.task t
@@ -27,19 +30,18 @@ WITH gone AS (
                AND l.attempt = %(was_attempt)s AND l.excused = %(was_excused)s
                AND t.execute_at = %(was_execute_at)s AND t.payload::text = %(was_payload)s
                AND t.max_attempts IS NOT DISTINCT FROM %(was_max_attempts)s::smallint))
-    RETURNING l.*
+    RETURNING l.*, %(execute_at)s::timestamptz IS NOT NULL OR %(payload)s::json IS NOT NULL AS anew
 ), body AS (
     UPDATE {schema}.task t
     SET execute_at = coalesce(%(execute_at)s::timestamptz, t.execute_at),
         payload = coalesce(%(payload)s::json, t.payload)
-    FROM gone
-    WHERE t.id = %(id)s
-      AND (%(execute_at)s::timestamptz IS NOT NULL OR %(payload)s::json IS NOT NULL)
+    FROM gone WHERE t.id = %(id)s AND gone.anew
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
 SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL THEN process_at
                 ELSE greatest(%(execute_at)s::timestamptz, {schema}.clock()) END,
-       %(lane)s, attempt, excused
+       (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL),
+       attempt, excused
 FROM gone RETURNING true"""
 
 
@@ -61,31 +63,41 @@ class Edits:
         """
         was = Lane(task.queue, task.kind, task.priority)
         to = was if edit.priority is None else was._replace(priority=edit.priority)
-        numbers = await self._lanes.numbers({was, to})
-        values: dict[str, Any] = {
-            "id": task.id,
-            "execute_at": edit.execute_at,
-            "payload": None if edit.payload is None else edit.payload.decode(),
-            "lane": numbers[to],
-            "strictly": strictly,
-            "was_process_at": task.process_at,
-            "was_lane": numbers[was],
-            "was_attempt": task.attempt,
-            "was_excused": task.excused,
-            "was_execute_at": task.execute_at,
-            "was_payload": task.payload.decode(),
-            "was_max_attempts": task.max_attempts,
-        }
 
-        async def work(connection: Connection) -> bool:
-            async def change() -> bool:
-                # Unprepared, so that the plan opens only this task's day.
-                cursor = await connection.execute(self._edit, values, prepare=False)
-                return await cursor.fetchone() is not None
+        async def within(numbers: Mapping[Lane, int]) -> bool:
+            values = {
+                **values_of(task, edit),
+                "lane": numbers[to],
+                "was_lane": numbers[was],
+                "strictly": strictly,
+            }
 
-            return await self._trail.told(connection, by, Action.CHANGED, task.id, change)
+            async def work(connection: Connection) -> bool:
+                async def change() -> bool:
+                    # Unprepared, so that the plan opens only this task's day.
+                    cursor = await connection.execute(self._edit, values, prepare=False)
+                    return await cursor.fetchone() is not None
 
-        if not strictly:
-            return await self._database.run(work)
-        async with self._database.connection() as connection:
-            return await work(connection)
+                return await self._trail.told(connection, by, Action.CHANGED, task.id, change)
+
+            if not strictly:
+                return await self._database.run(work)
+            async with self._database.connection() as connection:
+                return await work(connection)
+
+        return await self._lanes.standing({was, to}, within)
+
+
+def values_of(task: Task, edit: TaskEdit) -> dict[str, Any]:
+    """Return the parameters that say what becomes of ``task``, and what it was."""
+    return {
+        "id": task.id,
+        "execute_at": edit.execute_at,
+        "payload": None if edit.payload is None else edit.payload.decode(),
+        "was_process_at": task.process_at,
+        "was_attempt": task.attempt,
+        "was_excused": task.excused,
+        "was_execute_at": task.execute_at,
+        "was_payload": task.payload.decode(),
+        "was_max_attempts": task.max_attempts,
+    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from taskscheduler.adapters.postgres.audit import columns
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, text_of, texts, texts_if_any, uuids
+from taskscheduler.adapters.postgres.statements import STANDING
 from taskscheduler.adapters.postgres.tracing import arrays, traced
 from taskscheduler.adapters.postgres.tracing import columns as trace_columns
 
@@ -29,7 +30,8 @@ WITH body AS (
             %(timeout)s, %(expires_at)s, %(payload)s)
 )
 INSERT INTO {schema}.live (id, process_at, lane)
-VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()), %(lane)s)"""
+VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()),
+        (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL))"""
 
 PUT_ONE_TOLD: Final = PUT_ONE.replace(
     "INSERT INTO {schema}.live",
@@ -42,7 +44,8 @@ INSERT INTO {schema}.live""",
 )
 
 # An array that is NULL is as good as one of NULLs: unnest fills up the shorter ones.
-PUT_SOME: Final = """
+PUT_SOME: Final = (
+    """
 WITH given AS MATERIALIZED (
     SELECT g.*, {schema}.clock() AS now
     FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
@@ -57,7 +60,10 @@ WITH given AS MATERIALIZED (
     FROM given
 )
 INSERT INTO {schema}.live (id, process_at, lane)
-SELECT id, greatest(execute_at, now), lane FROM given"""
+SELECT id, greatest(execute_at, now), CASE WHEN """  # noqa: S608 - constants only
+    + STANDING
+    + " THEN lane END FROM given"
+)
 
 PUT_SOME_TOLD: Final = PUT_SOME.replace(
     "INSERT INTO {schema}.live",
@@ -77,7 +83,8 @@ class FreshInserts:
     """Writes bodies and hot rows on an idle connection in autocommit mode.
 
     The tasks have no unique keys. Raises ``psycopg.errors.UniqueViolation`` when an id is taken, by
-    one that is stored or by another of them; then nothing was written.
+    one that is stored or by another of them, and ``NotNullViolation`` when a lane is not there any
+    more; then nothing was written.
     """
 
     def __init__(self, database: Database) -> None:
@@ -126,6 +133,7 @@ class FreshInserts:
         values: dict[str, str | None] = {
             "ids": uuids(task.id for task in tasks),
             "lanes": bigints(lanes),
+            "used": bigints(set(lanes)),
             "execute_at": texts_if_any([task.execute_at for task in tasks]),
             "max_attempts": texts_if_any([task.max_attempts for task in tasks]),
             "timeouts": texts_if_any([task.timeout for task in tasks]),

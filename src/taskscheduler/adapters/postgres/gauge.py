@@ -5,15 +5,19 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from taskscheduler.adapters.postgres.usage import UsageOf
 from taskscheduler.domain.census import Census, QueueDepth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.quota import Quota, Usage
 
 LANES_MAX: Final = 2_000
-"""More lanes than this are not looked into: a look must not take seconds."""
+"""More lanes in which tasks wait than this are not looked into: a look must not take seconds."""
+QUEUES_MAX: Final = 2_000
+NOTHING: Final = QueueDepth(due=0, scheduled=0, oldest_due=None)
 
 # Plans by the index of lanes, whatever the statistics say; and an end to it if all goes wrong.
 SETTINGS: Final = """
@@ -25,11 +29,8 @@ NOW: Final = "SELECT {schema}.clock()"
 # million.
 COUNT: Final = """
 SELECT n.id, n.queue, head.process_at, due.count, later.count
-FROM (SELECT id, queue FROM {schema}.lane ORDER BY id LIMIT %(lanes)s) AS n
-LEFT JOIN LATERAL (
-    SELECT l.process_at FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
-    ORDER BY l.process_at, l.id LIMIT 1
-) AS head ON true
+FROM {schema}.waiting_1(%(lanes)s::integer) AS head (lane, process_at)
+JOIN {schema}.lane n ON n.id = head.lane
 CROSS JOIN LATERAL (SELECT count(*) FROM (
     SELECT FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
     AND l.process_at <= {schema}.clock() LIMIT %(limit)s
@@ -38,6 +39,17 @@ CROSS JOIN LATERAL (SELECT count(*) FROM (
     SELECT FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
     AND l.process_at > {schema}.clock() LIMIT %(limit)s
 ) AS few) AS later"""
+# Stepping from one name to the next, whatever the number of lanes.
+NAMES: Final = """
+WITH RECURSIVE step (number, name) AS (
+    SELECT 1, (SELECT queue FROM {schema}.lane ORDER BY queue, kind, priority LIMIT 1)
+    UNION ALL
+    SELECT step.number + 1, (
+        SELECT n.queue FROM {schema}.lane n WHERE n.queue > step.name
+        ORDER BY n.queue, n.kind, n.priority LIMIT 1
+    ) FROM step WHERE step.name IS NOT NULL AND step.number <= %(queues)s
+)
+SELECT name FROM step WHERE name IS NOT NULL"""
 # The planner's own guess, from the statistics and the table's size at present; nothing is read.
 GUESS_DUE: Final = """
 EXPLAIN (FORMAT JSON) SELECT FROM {schema}.live
@@ -54,7 +66,9 @@ class PostgresGauge:
         """Look through ``database``."""
         self._database = database
         self._now = database.sql(NOW)
+        self._usage = UsageOf(database)
         self._count = database.sql(COUNT)
+        self._names = database.sql(NAMES)
         self._guess_due = database.sql(GUESS_DUE)
         self._guess_later = database.sql(GUESS_LATER)
 
@@ -67,8 +81,12 @@ class PostgresGauge:
             now = row[0]
             asked = {"lanes": LANES_MAX, "limit": exact_up_to + 1}
             rows = await (await connection.execute(self._count, asked, prepare=False)).fetchall()
-            queues: dict[str, QueueDepth] = {}
-            for lane, queue, head, due, later in rows:
+            named = await (
+                await connection.execute(self._names, {"queues": QUEUES_MAX}, prepare=False)
+            ).fetchall()
+            left_out = len(rows) > LANES_MAX or len(named) > QUEUES_MAX
+            queues: dict[str, QueueDepth] = {name: NOTHING for (name,) in named[:QUEUES_MAX]}
+            for lane, queue, head, due, later in rows[:LANES_MAX]:
                 place = {"lane": lane, "now": now}
                 if is_due := due > exact_up_to:
                     due = max(due, await guess(connection, self._guess_due, place))  # noqa: PLW2901
@@ -83,7 +101,11 @@ class PostgresGauge:
                     estimated=is_due or is_later,
                 )
                 queues[queue] = here if queue not in queues else both(queues[queue], here)
-        return Census(now=now.astimezone(UTC), queues=queues)
+        return Census(now=now.astimezone(UTC), queues=queues, left_out=left_out)
+
+    async def usage(self, prefix: str, *, up_to: Quota) -> Usage:
+        """See ``Gauge.usage``."""
+        return await self._usage(prefix, up_to)
 
     def connections(self) -> Mapping[str, int]:
         """See ``Gauge.connections``."""

@@ -10,6 +10,7 @@ from taskscheduler.adapters.postgres.rows import utc
 from taskscheduler.domain.access import ApiKey, LivingKey, Scope
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import KeyNotFound
+from taskscheduler.domain.quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller, NewKey
 
-COLUMNS: Final = "id, name, digest, scope, queue_prefix, created_at, expires_at, revoked_at"
+COLUMNS: Final = """id, name, digest, scope, queue_prefix, created_at, expires_at, revoked_at,
+    queues_max, waiting_max, waiting_bytes_max, schedules_max"""
 
 ADD: Final = (
     """
 INSERT INTO {schema}.api_key
-    (id, name, digest, scope, queue_prefix, created_at, expires_at)
+    (id, name, digest, scope, queue_prefix, created_at, expires_at, queues_max, waiting_max,
+     waiting_bytes_max, schedules_max)
 VALUES (%(id)s, %(name)s, %(digest)s, %(scope)s, %(queue_prefix)s, {schema}.clock(),
-        coalesce(%(expires_at)s::timestamptz, {schema}.clock() + %(lives_for)s::interval))
+        coalesce(%(expires_at)s::timestamptz, {schema}.clock() + %(lives_for)s::interval),
+        %(queues_max)s, %(waiting_max)s, %(waiting_bytes_max)s, %(schedules_max)s)
 ON CONFLICT (id) DO NOTHING RETURNING """
     + COLUMNS
 )
@@ -68,6 +72,10 @@ class PostgresKeyRing:
             "queue_prefix": key.queue_prefix,
             "expires_at": moment,
             "lives_for": None if moment is not None else key.expires,
+            "queues_max": key.quota and key.quota.queues,
+            "waiting_max": key.quota and key.quota.waiting,
+            "waiting_bytes_max": key.quota and key.quota.waiting_bytes,
+            "schedules_max": key.quota and key.quota.schedules,
         }
         return await self._change(self._add, values, by, Action.KEY_ADDED)
 
@@ -81,7 +89,7 @@ class PostgresKeyRing:
 
     async def living(self) -> Sequence[LivingKey]:
         """See ``KeyRing.living``."""
-        return [LivingKey(key_of(row), row[8]) for row in await self._rows(self._living)]
+        return [LivingKey(key_of(row), row[12]) for row in await self._rows(self._living)]
 
     async def _change(
         self, statement: bytes, values: dict[str, Any], by: Caller | None, action: Action
@@ -111,6 +119,8 @@ class PostgresKeyRing:
 
 def key_of(row: tuple[Any, ...]) -> ApiKey:
     """Return the key of a row of ``COLUMNS``."""
+    queues, waiting, waiting_bytes, schedules = row[8:12]
+    quota = Quota(queues=queues, waiting=waiting, waiting_bytes=waiting_bytes, schedules=schedules)
     return ApiKey(
         id=row[0],
         name=row[1],
@@ -120,4 +130,5 @@ def key_of(row: tuple[Any, ...]) -> ApiKey:
         created_at=row[5].astimezone(UTC),
         expires_at=utc(row[6]),
         revoked_at=utc(row[7]),
+        quota=None if quota == Quota() else quota,
     )

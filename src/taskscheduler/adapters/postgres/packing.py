@@ -38,6 +38,7 @@ class Rows(NamedTuple):
     bodies: bytes
     live: bytes
     ids: list[TaskId]
+    lanes: set[int]
     told: list[NewTask]
     """Those of which somebody is to be named in the audit trail."""
 
@@ -47,7 +48,7 @@ class NotPlain(Exception):
 
 
 class UnknownLane(NotPlain):
-    """A task's lane has not been read yet."""
+    """A task's lane has not been read yet, or is not there any more."""
 
 
 def rows_of(
@@ -61,6 +62,7 @@ def rows_of(
     live: list[bytes] = []
     ids: list[TaskId] = []
     told: list[NewTask] = []
+    used: set[int] = set()
     now_us = microseconds(now)
     for task in tasks:
         if task.unique_key is not None or task.trace is not None:
@@ -77,11 +79,12 @@ def rows_of(
         lane = lanes.get((task.queue, task.kind, task.priority))
         if lane is None:
             raise UnknownLane
+        used.add(lane)
         live.append(_live(3, 16, key, 8, max(now_us, at_us), 4, lane))
         ids.append(task_id)
         if task.by is not None:
             told.append(task)
-    return Rows(b"".join(bodies), b"".join(live), ids, told)
+    return Rows(b"".join(bodies), b"".join(live), ids, used, told)
 
 
 def _limits(task: NewTask) -> tuple[bytes, bytes, bytes]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -21,15 +22,23 @@ from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from taskscheduler.adapters.postgres.sessions import BEGIN, FOR_A_TRANSACTION
+from taskscheduler.adapters.postgres.sqlstates import is_stale
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from psycopg.abc import Params, Query
     from psycopg.pq.abc import PGresult
 
 PARAMETER: Final = re.compile(rb"%\((\w+)\)s")
 ANSWERS: Final = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
-STALE: Final = (psycopg.NotSupportedError, psycopg.ProgrammingError, psycopg.InternalError)
-"""What a prepared statement may meet for ever once what it speaks of was made anew."""
+NEVER: Final = 2**31
+"""How often a cursor executes a statement before it prepares it.
+
+After a while a prepared statement gets a plan for all parameters, and one that is for any id opens,
+and locks, the tables of all days. What gains by being prepared is a ``Statement``, or says so.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Be made by ``connect``."""
         super().__init__(*args, **kwargs)
+        self.asks = False
+        """Whether every transaction asks for the settings that it needs; see ``sessions``."""
         self._is_prepared: dict[bytes, bool] = {}
         self._watching: tuple[asyncio.AbstractEventLoop, int] | None = None
         self._answered: asyncio.Future[PGresult] | None = None
@@ -72,6 +83,46 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         Raises:
             psycopg.Error: as a cursor's ``execute``.
         """
+        if self._must_ask():
+            async with self.transaction():
+                return await self._send(statement, values)
+        return await self._send(statement, values)
+
+    async def execute(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool = False,
+    ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+        """Execute ``query`` by a cursor. See ``psycopg.AsyncConnection.execute``."""
+        if self._must_ask():
+            async with self.transaction():
+                return await self.execute(query, params, prepare=prepare, binary=binary)
+        return await super().execute(
+            query,  # pyright: ignore[reportArgumentType] - a template, too, as long as it is alone
+            params,
+            prepare=prepare,
+            binary=binary,
+        )
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        savepoint_name: str | None = None,
+        force_rollback: bool = False,  # noqa: FBT001, FBT002 - as in the driver
+    ) -> AsyncGenerator[psycopg.AsyncTransaction]:
+        """Open a transaction, or a savepoint. See ``psycopg.AsyncConnection.transaction``."""
+        must_ask = self._must_ask()
+        async with super().transaction(savepoint_name, force_rollback) as transaction:
+            if must_ask:
+                await self.execute(FOR_A_TRANSACTION)
+            yield transaction
+
+    async def _send(
+        self, statement: Statement, values: Mapping[str, str | None]
+    ) -> list[tuple[Any, ...]]:
         encoding = self.info.encoding
         given = [
             None if (value := values[name]) is None else value.encode(encoding)
@@ -80,8 +131,9 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         async with self.lock:  # that of the cursors, too
             try:
                 result = await self._execute(statement, given)
-            except STALE:
-                await self.close()
+            except psycopg.Error as error:
+                if is_stale(error):
+                    await self.close()
                 raise
         return self._rows(result)
 
@@ -95,17 +147,27 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self._unwatch()
         await super().close()
 
+    def _must_ask(self) -> bool:
+        return self.asks and self.pgconn.transaction_status == TransactionStatus.IDLE
+
+    def _may_prepare(self) -> bool:
+        # Behind a pooler the next statement may reach a session that knows no name, and within a
+        # transaction nothing may fail that need not.
+        return (
+            self.prepare_threshold is not None
+            and self.pgconn.transaction_status == TransactionStatus.IDLE
+        )
+
+    def _get_tx_start_command(self) -> bytes:
+        """Return what begins a transaction of ours, whatever is set on the connection."""
+        return BEGIN
+
     # -- one statement's way out, and its answer's way in ------------------------------------------
 
     async def _execute(self, statement: Statement, given: Sequence[bytes | None]) -> PGresult:
         pgconn, name = self.pgconn, statement.name
-        # Once only is not worth a name, behind a pooler the next statement may reach a session that
-        # knows none, and within a transaction nothing may fail that need not.
-        if (
-            name in self._is_prepared
-            and self.prepare_threshold is not None
-            and pgconn.transaction_status == TransactionStatus.IDLE
-        ):
+        # Once only is not worth a name.
+        if name in self._is_prepared and self._may_prepare():
             try:
                 if not self._is_prepared[name]:
                     await self._exchange(pgconn.send_prepare, name, statement.text)
@@ -181,7 +243,12 @@ class PooledConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
                     if self._result is not None and not self._answered.done():
                         self._answered.set_result(self._result)
                     return
-                self._result = self._result or result
+                # Read to the end, and the first error counts. One that the commit meets, such as a
+                # deferred constraint's, comes as a second result, after the statement's own.
+                if self._result is None or (
+                    self._result.status in ANSWERS and result.status not in ANSWERS
+                ):
+                    self._result = result
         except psycopg.Error as error:
             self._fail(error)
         else:

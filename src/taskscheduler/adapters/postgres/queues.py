@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
+
 from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.rows import utc
+from taskscheduler.application.sharing import Shared
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.queue import COUNT_MAX, Count, Queue
 
@@ -21,7 +24,8 @@ PAGES_MAX: Final = 4096
 
 LOOK: Final = """
 SELECT o_name, o_paused_at, o_due, o_later, o_running, o_oldest_due_at
-FROM {schema}.queues_1(%(queue)s::text, %(limit)s::bigint, %(pages)s::bigint)"""
+FROM {schema}.queues_2(%(queue)s::text, %(after)s::text, %(number)s::bigint, %(limit)s::bigint,
+                       %(pages)s::bigint)"""
 RUNNING: Final = "SELECT o_worker, o_number FROM {schema}.running_1(%(pages)s::bigint)"
 IS_WHOLE: Final = """
 SELECT pg_relation_size(c.oid) <= %(pages)s * current_setting('block_size')::bigint
@@ -30,9 +34,13 @@ WHERE n.nspname = %(schema)s AND c.relname = 'live'"""
 PAUSE: Final = """
 INSERT INTO {schema}.paused_queue (name, paused_at) VALUES (%(queue)s, {schema}.clock())
 ON CONFLICT DO NOTHING"""
-# In one order everywhere, so that two who pause cannot deadlock.
-WAIT_FOR_CLAIMS: Final = """
-SELECT count(*) FROM (SELECT FROM {schema}.worker ORDER BY id FOR UPDATE) AS claiming"""
+# Whose claims are under way: they hold their worker's row in share. The leases of one that has not
+# beaten for a whole lease are over, and it knows: such a one is not waited for, it may be stopped.
+CLAIMING: Final = """
+SELECT w.id FROM {schema}.worker w
+WHERE w.buried_at IS NULL AND w.seen_at + w.lease >= {schema}.clock()
+  AND w.id <> ALL (ARRAY(SELECT f.id FROM {schema}.worker f FOR UPDATE SKIP LOCKED))"""
+AWAIT_CLAIMS: Final = "SELECT {schema}.await_claims_1(%(worker_id)s::bigint)"
 RESUME: Final = "DELETE FROM {schema}.paused_queue WHERE name = %(queue)s"
 
 
@@ -44,28 +52,35 @@ class PostgresQueueRegistry:
         self._database = database
         self._trail = Trail(database)
         self._look = database.sql(LOOK)
+        self._shared = Shared(self._seen)
         self._running = database.sql(RUNNING)
         self._pause = database.sql(PAUSE)
-        self._wait_for_claims = database.sql(WAIT_FOR_CLAIMS)
+        self._claiming = database.sql(CLAIMING)
+        self._await_claims = database.sql(AWAIT_CLAIMS)
         self._resume = database.sql(RESUME)
 
-    async def list(self) -> Sequence[Queue]:
+    async def list(self, *, after: str = "", limit: int) -> Sequence[Queue]:
         """See ``QueueRegistry.list``."""
-        return sorted(await self._seen(None), key=lambda queue: queue.name)
+        return await self._shared.ask((None, after, limit))
 
     async def get(self, name: str) -> Queue:
         """See ``QueueRegistry.get``."""
-        (queue,) = await self._seen(name)
+        (queue,) = await self._shared.ask((name, "", 1))
         return queue
 
     async def pause(self, name: str, *, by: Caller | None = None) -> None:
         """See ``QueueRegistry.pause``."""
 
         async def work(connection: Connection) -> None:
-            # Two commits. Claims that began before the first are waited for by the second, for
-            # they hold their worker's row in share; those that begin after it see the pause.
+            # Claims that began before this commit are waited for; those that begin after it see
+            # the pause. One at a time, so that nobody is held up by whom we wait for.
             await self._switch(connection, self._pause, name, by, Action.PAUSED)
-            await connection.execute(self._wait_for_claims)
+            claiming = await self._who_claims(connection)
+            while claiming:
+                ended = {each for each in claiming if await self._await_one(connection, each)}
+                # Those that hold out are alive, or are not waited for any longer.
+                left = claiming - ended
+                claiming = left and left & await self._who_claims(connection)
 
         await self._database.run(work)
 
@@ -86,6 +101,17 @@ class PostgresQueueRegistry:
 
         return await self._database.run(work)
 
+    async def _who_claims(self, connection: Connection) -> set[int]:
+        return {row[0] for row in await (await connection.execute(self._claiming)).fetchall()}
+
+    async def _await_one(self, connection: Connection, worker_id: int) -> bool:
+        """Wait a little for the claims of a worker; return whether they have ended."""
+        try:
+            await connection.execute(self._await_claims, {"worker_id": worker_id})
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
+
     async def _switch(
         self, connection: Connection, statement: bytes, name: str, by: Caller | None, action: Action
     ) -> None:
@@ -95,13 +121,20 @@ class PostgresQueueRegistry:
             if by is not None and done.rowcount:
                 await self._trail.record(connection, by, action, target=name)
 
-    async def _seen(self, name: str | None) -> Sequence[Queue]:
-        values = {"queue": name, "limit": COUNT_MAX, "pages": PAGES_MAX}
+    async def _seen(self, question: tuple[str | None, str, int]) -> Sequence[Queue]:
+        name, after, number = question
+        values = {
+            "queue": name,
+            "after": after,
+            "number": number,
+            "limit": COUNT_MAX,
+            "pages": PAGES_MAX,
+        }
 
         async def work(connection: Connection) -> Sequence[Queue]:
             rows = await (await connection.execute(self._look, values)).fetchall()
             whole = await self._is_whole(connection)
-            return [_queue(row, whole=whole) for row in rows]
+            return sorted((_queue(row, whole=whole) for row in rows), key=lambda each: each.name)
 
         return await self._database.run(work)
 

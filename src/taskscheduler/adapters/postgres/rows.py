@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import Task
@@ -11,8 +11,10 @@ from taskscheduler.domain.task import Task
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from taskscheduler.adapters.postgres.database import Connection
+    from taskscheduler.adapters.postgres.joining import Executing
     from taskscheduler.domain.task import TaskId
+
+Value = TypeVar("Value")
 
 STATUSES: Final[Sequence[TaskStatus]] = (
     TaskStatus.PENDING,
@@ -78,6 +80,14 @@ def texts_if_any(values: Sequence[datetime | timedelta | int | None]) -> str | N
     return None if values.count(None) == len(values) else texts(map(text_of, values))
 
 
+def if_any(values: Sequence[Value | None]) -> Sequence[Value | None] | None:
+    """Return ``values``, or None, which is as good an array, if all are None.
+
+    The driver sends a list in binary, where NULL is not a word, only if it finds a type in it.
+    """
+    return None if values.count(None) == len(values) else values
+
+
 def text_of(value: datetime | timedelta | int | None) -> str | None:
     """Return ``value`` as PostgreSQL reads it, whatever the session's styles."""
     match value:
@@ -91,7 +101,7 @@ def text_of(value: datetime | timedelta | int | None) -> str | None:
             return str(value)
 
 
-async def read(connection: Connection, statement: bytes, task_ids: Sequence[TaskId]) -> list[Task]:
+async def read(connection: Executing, statement: bytes, task_ids: Sequence[TaskId]) -> list[Task]:
     """Return those of the tasks that are there; ``statement`` is ``statements.GET``."""
     # Unprepared, so that the plan is made for these ids and opens only their days.
     cursor = await connection.execute(statement, {"ids": list(task_ids)}, prepare=False)

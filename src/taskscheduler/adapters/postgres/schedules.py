@@ -2,78 +2,86 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import logging
+from contextlib import suppress
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from taskscheduler.adapters.postgres.audit import Trail
+from taskscheduler.adapters.postgres.fires import FITTING, PostgresFires
 from taskscheduler.adapters.postgres.rows import utc
 from taskscheduler.domain.audit import Action
-from taskscheduler.domain.errors import ScheduleChanged, ScheduleExists, ScheduleNotFound
+from taskscheduler.domain.errors import (
+    InvalidTask,
+    ScheduleChanged,
+    ScheduleExists,
+    ScheduleNotFound,
+    ScheduleUnread,
+)
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.ports import TaskRepository
-    from taskscheduler.domain.task import NewTask, TaskId
 
-COLUMNS: Final = """name, revision, kind, cron, every, time_zone, payload::text, queue, priority,
-    max_attempts, timeout, starts_at, ends_at, catch_up, overlap, created_at, changed_at, paused_at,
-    next_fire_at, last_fire_at, last_task_id"""
+COLUMNS: Final = """
+    name, revision, kind, cron, CASE WHEN fits THEN every END, time_zone, payload::text, queue,
+    priority, max_attempts, CASE WHEN fits THEN timeout END, CASE WHEN fits THEN starts_at END,
+    CASE WHEN fits THEN ends_at END, catch_up, overlap, CASE WHEN fits THEN created_at END,
+    CASE WHEN fits THEN changed_at END, CASE WHEN fits THEN ruled_at END,
+    CASE WHEN fits THEN paused_at END, CASE WHEN fits THEN next_fire_at END,
+    CASE WHEN fits THEN last_fire_at END, last_task_id, zone_data, problem"""
 NOW: Final = "SELECT {schema}.clock()"
 ADD: Final = """
 INSERT INTO {schema}.schedule
     (name, revision, kind, cron, every, time_zone, payload, queue, priority, max_attempts, timeout,
-     starts_at, ends_at, catch_up, overlap, created_at, changed_at, paused_at, next_fire_at,
-     last_fire_at, last_task_id)
+     starts_at, ends_at, catch_up, overlap, created_at, changed_at, ruled_at, paused_at,
+     next_fire_at, last_fire_at, last_task_id, zone_data, problem)
 VALUES (%(name)s, %(revision)s, %(kind)s, %(cron)s, %(every)s, %(time_zone)s, %(payload)s,
         %(queue)s, %(priority)s, %(max_attempts)s, %(timeout)s, %(starts_at)s, %(ends_at)s,
-        %(catch_up)s, %(overlap)s, %(created_at)s, %(changed_at)s, %(paused_at)s, %(next_fire_at)s,
-        %(last_fire_at)s, %(last_task_id)s)"""
+        %(catch_up)s, %(overlap)s, %(created_at)s, %(changed_at)s, %(ruled_at)s, %(paused_at)s,
+        %(next_fire_at)s, %(last_fire_at)s, %(last_task_id)s, %(zone_data)s, %(problem)s)"""
 REPLACE: Final = """
 UPDATE {schema}.schedule
 SET revision = %(revision)s, kind = %(kind)s, cron = %(cron)s, every = %(every)s,
     time_zone = %(time_zone)s, payload = %(payload)s, queue = %(queue)s, priority = %(priority)s,
     max_attempts = %(max_attempts)s, timeout = %(timeout)s, starts_at = %(starts_at)s,
     ends_at = %(ends_at)s, catch_up = %(catch_up)s, overlap = %(overlap)s,
-    changed_at = %(changed_at)s, paused_at = %(paused_at)s, next_fire_at = %(next_fire_at)s,
-    last_fire_at = %(last_fire_at)s, last_task_id = %(last_task_id)s
+    changed_at = %(changed_at)s, ruled_at = %(ruled_at)s, paused_at = %(paused_at)s,
+    next_fire_at = %(next_fire_at)s, last_fire_at = %(last_fire_at)s,
+    last_task_id = %(last_task_id)s, zone_data = %(zone_data)s, problem = %(problem)s,
+    taken_until = NULL
 WHERE name = %(name)s AND revision = %(expected)s"""
-GET: Final = "SELECT " + COLUMNS + " FROM {schema}.schedule WHERE name = %(name)s"  # noqa: S608
+GET: Final = (
+    "SELECT "  # noqa: S608 - constants only
+    + COLUMNS
+    + " FROM {schema}.schedule, "
+    + FITTING
+    + " WHERE name = %(name)s"
+)
 LIST: Final = (
     "SELECT "  # noqa: S608 - constants only
     + COLUMNS
-    + """ FROM {schema}.schedule
+    + " FROM {schema}.schedule, "
+    + FITTING
+    + """
 WHERE name > %(after)s AND starts_with(queue, %(prefix)s) ORDER BY name LIMIT %(limit)s"""
 )
 DELETE: Final = "DELETE FROM {schema}.schedule WHERE name = %(name)s"
-NEXT: Final = """
-SELECT next_fire_at - {schema}.clock() FROM {schema}.schedule
-WHERE next_fire_at IS NOT NULL ORDER BY next_fire_at LIMIT 1"""
-DUE: Final = (
-    "SELECT "  # noqa: S608 - constants only
-    + COLUMNS
-    + """ FROM {schema}.schedule
-WHERE next_fire_at <= {schema}.clock() ORDER BY next_fire_at, name LIMIT %(limit)s"""
-)
-# Of those who fire the same revision the others wait here for the first, and then find another.
-HOLD: Final = """
-SELECT last_task_id IN (SELECT id FROM {schema}.live WHERE id = s.last_task_id)
-FROM {schema}.schedule s WHERE name = %(name)s AND revision = %(revision)s FOR UPDATE"""
+log = logging.getLogger("taskscheduler.schedules")
 
 
-class PostgresScheduleRepository:
+class PostgresScheduleRepository(PostgresFires):
     """``ScheduleRepository`` on PostgreSQL."""
 
-    def __init__(self, database: Database, tasks: TaskRepository) -> None:
-        """Work through ``database``; ``tasks`` stores what is fired, in transactions of ours."""
-        self._database = database
-        self._tasks = tasks
+    def __init__(self, database: Database, unique_for: timedelta) -> None:
+        """Work through ``database``; ``unique_for`` is how long the unique keys of fires live."""
+        super().__init__(database, unique_for)
         self._trail = Trail(database)
         sql = database.sql
         self._now = sql(NOW)
@@ -82,9 +90,6 @@ class PostgresScheduleRepository:
         self._get = sql(GET)
         self._list = sql(LIST)
         self._delete = sql(DELETE)
-        self._next = sql(NEXT)
-        self._due = sql(DUE)
-        self._hold = sql(HOLD)
 
     async def now(self) -> datetime:
         """See ``ScheduleRepository.now``."""
@@ -116,7 +121,13 @@ class PostgresScheduleRepository:
     ) -> Sequence[Schedule]:
         """See ``ScheduleRepository.list``."""
         rows = await self._rows(self._list, after=after, limit=limit, prefix=queue_prefix or "")
-        return [schedule_of(row) for row in rows]
+        found: list[Schedule] = []
+        for row in rows:
+            try:
+                found.append(schedule_of(row))
+            except ScheduleUnread as error:
+                log.warning("left out of the list: %s", error)
+        return found
 
     async def replace(
         self, old: Schedule, new: Schedule, *, action: Action, by: Caller | None = None
@@ -132,7 +143,8 @@ class PostgresScheduleRepository:
                 return bool(done.rowcount)
 
         if not await self._database.run(work):
-            await self.get(old.name)
+            with suppress(ScheduleUnread):
+                await self.get(old.name)
             raise ScheduleChanged(old.name)
 
     async def delete(self, name: str, *, by: Caller | None = None) -> None:
@@ -147,42 +159,6 @@ class PostgresScheduleRepository:
 
         if not await self._database.run(work):
             raise ScheduleNotFound(name)
-
-    async def next_fire_in(self) -> timedelta | None:
-        """See ``ScheduleRepository.next_fire_in``."""
-        rows = await self._rows(self._next)
-        return rows[0][0] if rows else None
-
-    async def due(self, limit: int) -> Sequence[Schedule]:
-        """See ``ScheduleRepository.due``."""
-        return [schedule_of(row) for row in await self._rows(self._due, limit=limit)]
-
-    async def fire(
-        self,
-        schedule: Schedule,
-        tasks: Sequence[NewTask],
-        *,
-        fired_at: datetime | None,
-        next_fire_at: datetime | None,
-    ) -> Sequence[TaskId] | None:
-        """See ``ScheduleRepository.fire``."""
-        held = {"name": schedule.name, "revision": schedule.revision}
-
-        async def work(connection: Connection) -> Sequence[TaskId] | None:
-            async with connection.transaction():
-                row = await (await connection.execute(self._hold, held)).fetchone()
-                if row is None:
-                    return None
-                overlaps = bool(row[0]) and schedule.definition.overlap is Overlap.SKIP
-                stored: Sequence[TaskId] = ()
-                if tasks and not overlaps:
-                    stored = await self._tasks.put(tasks, transaction=connection)
-                after = schedule.fire(fired_at=fired_at, next_fire_at=next_fire_at, task_ids=stored)
-                values = {**values_of(after), "expected": schedule.revision}
-                await connection.execute(self._replace, values)
-                return stored
-
-        return await self._database.run(work)
 
     async def _rows(self, statement: bytes, **values: Any) -> list[tuple[Any, ...]]:
         async def work(connection: Connection) -> list[tuple[Any, ...]]:
@@ -207,7 +183,7 @@ def values_of(schedule: Schedule) -> dict[str, Any]:
         "cron": definition.cron,
         "every": definition.every,
         "time_zone": definition.time_zone,
-        "payload": definition.payload.decode(),
+        "payload": definition.payload_json.decode(),
         "queue": definition.queue,
         "priority": definition.priority,
         "max_attempts": definition.max_attempts,
@@ -218,23 +194,26 @@ def values_of(schedule: Schedule) -> dict[str, Any]:
         "overlap": definition.overlap.value,
         "created_at": schedule.created_at,
         "changed_at": schedule.changed_at,
+        "ruled_at": schedule.ruled_at,
         "paused_at": schedule.paused_at,
         "next_fire_at": schedule.next_fire_at,
         "last_fire_at": schedule.last_fire_at,
         "last_task_id": schedule.last_task_id,
+        "zone_data": schedule.zone_data,
+        "problem": schedule.problem,
     }
 
 
 def schedule_of(row: tuple[Any, ...]) -> Schedule:
-    """Return the schedule of a row of ``COLUMNS``."""
-    return Schedule(
-        definition=NewSchedule(
+    """Return the schedule of a row of ``COLUMNS``. Raises ScheduleUnread."""
+    try:
+        definition = NewSchedule(
             name=row[0],
             kind=row[2],
             cron=row[3],
             every=row[4],
             time_zone=row[5],
-            payload=row[6].encode(),
+            payload_json=row[6].encode(),
             queue=row[7],
             priority=row[8],
             max_attempts=row[9],
@@ -243,12 +222,21 @@ def schedule_of(row: tuple[Any, ...]) -> Schedule:
             ends_at=utc(row[12]),
             catch_up=CatchUp(row[13]),
             overlap=Overlap(row[14]),
-        ),
+        )
+        if row[15] is None:
+            raise ScheduleUnread(row[0], "it has a time that is out of range")
+    except (ValueError, InvalidTask) as error:
+        raise ScheduleUnread(row[0], str(error)) from None
+    return Schedule(
+        definition=definition,
         revision=row[1],
         created_at=row[15].astimezone(UTC),
         changed_at=row[16].astimezone(UTC),
-        paused_at=utc(row[17]),
-        next_fire_at=utc(row[18]),
-        last_fire_at=utc(row[19]),
-        last_task_id=row[20],
+        ruled_at=row[17].astimezone(UTC),
+        paused_at=utc(row[18]),
+        next_fire_at=utc(row[19]),
+        last_fire_at=utc(row[20]),
+        last_task_id=row[21],
+        zone_data=row[22],
+        problem=row[23],
     )

@@ -7,6 +7,20 @@ from __future__ import annotations
 
 from typing import Final
 
+# Whether all lanes that are stored into stand. If not, NULL is inserted in place of a lane, and so
+# the whole statement is refused. It is seen with a snapshot that is newer than the
+# statement's lock on the hot table: whoever removes lanes relies on it (``sweeping.py``).
+STANDING: Final = """
+(SELECT count(*) FROM {schema}.lane n
+ WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
+    = cardinality(%(used)s::integer[])"""
+# Somebody else's transaction may have a snapshot that is older, so its lanes are locked as well.
+STANDING_HELD: Final = """
+(SELECT count(*) FROM (
+    SELECT FROM {schema}.lane n
+    WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL FOR KEY SHARE
+ ) AS held) = cardinality(%(used)s::integer[])"""
+
 PUT_BODIES: Final = """
 WITH given AS MATERIALIZED (
     SELECT g.*, {schema}.clock() AS now
@@ -21,13 +35,15 @@ WITH given AS MATERIALIZED (
            payload
     FROM given ON CONFLICT (id) DO NOTHING RETURNING id
 )"""
-PUT_LIVE: Final = """
+PUT_LIVE_BEGIN: Final = """
 INSERT INTO {schema}.live (id, process_at, lane)
-SELECT id, greatest(execute_at, now), lane FROM given
+SELECT id, greatest(execute_at, now), CASE WHEN """
+PUT_LIVE_END: Final = """ THEN lane END FROM given
 WHERE (id IN (SELECT id FROM body)) IS TRUE
 RETURNING id"""
-PUT: Final = PUT_BODIES + PUT_LIVE
-PUT_TOLD: Final = (
+PUT_LIVE: Final = PUT_LIVE_BEGIN + STANDING + PUT_LIVE_END
+PUT_LIVE_HELD: Final = PUT_LIVE_BEGIN + STANDING_HELD + PUT_LIVE_END
+PUT_TOLD_BODIES: Final = (
     PUT_BODIES  # noqa: S608 - constants only
     + """, told AS (
     INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
@@ -37,8 +53,11 @@ PUT_TOLD: Final = (
         AS g (id, actor, key_id, address, request_id)
     WHERE actor IS NOT NULL AND (id IN (SELECT id FROM body)) IS TRUE
 )"""
-    + PUT_LIVE
 )
+PUT: Final = PUT_BODIES + PUT_LIVE
+PUT_HELD: Final = PUT_BODIES + PUT_LIVE_HELD
+PUT_TOLD: Final = PUT_TOLD_BODIES + PUT_LIVE
+PUT_TOLD_HELD: Final = PUT_TOLD_BODIES + PUT_LIVE_HELD
 
 # What a repeated call finds here may have been committed by this server alone, its wait for a
 # synchronous standby cut short: visible, and lost at a failover. A commit that writes waits for a
@@ -102,11 +121,33 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_3(%(lanes)s::integer[], %(floors)s::timestamptz[], %(limit)s::bigint,
-                               %(worker_id)s::bigint, %(epoch)s::integer)"""
+SELECT * FROM {schema}.claim_5(%(lanes)s::integer[], %(floors)s::timestamptz[],
+                               %(floor_ids)s::uuid[], %(limit)s::bigint, %(worker_id)s::bigint,
+                               %(epoch)s::integer, %(excused_below)s::smallint)"""
 
-NEXT_DUE: Final = """
-SELECT {schema}.next_due_2(%(lanes)s::integer[], %(floors)s::timestamptz[])"""
+LOOK: Final = """
+SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock()
+FROM {schema}.look_2(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
+                     %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
+                     %(steps)s::integer, %(excused_below)s::smallint)"""
+
+SUSPECTS: Final = """
+SELECT * FROM {schema}.suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint)"""
+
+CLAIM_SUSPECTS: Final = """
+SELECT * FROM {schema}.claim_suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint,
+                                        %(worker_id)s::bigint, %(epoch)s::integer,
+                                        %(excused)s::smallint)"""
+
+BEGIN: Final = """
+INSERT INTO {schema}.begun
+SELECT l.id, l.token FROM {schema}.live l WHERE l.id = %(id)s AND l.token = %(token)s
+ON CONFLICT (id) DO UPDATE SET token = excluded.token RETURNING true"""
+
+# A task that has ended, or was deleted, is suspect no more.
+FORGET_BEGUN: Final = """
+DELETE FROM {schema}.begun b
+WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = b.id)"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
@@ -175,14 +216,15 @@ WITH gone AS (
     JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
 ), body AS (
     UPDATE {schema}.task t
-    SET max_attempts = CASE WHEN up THEN used.attempt - used.excused + 1 ELSE t.max_attempts END,
+    SET max_attempts = CASE WHEN up THEN least(used.attempt - used.excused, 32766) + 1
+                            ELSE t.max_attempts END,
         execute_at = CASE WHEN %(at)s::timestamptz IS NULL THEN t.execute_at
                           ELSE greatest(%(at)s::timestamptz, {schema}.clock()) END
     FROM used WHERE t.id = %(id)s AND (up OR %(at)s::timestamptz IS NOT NULL)
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
 SELECT id, greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
-                    {schema}.clock()), lane, attempt, excused
+                    {schema}.clock()), lane, least(attempt, 32766), excused
 FROM used
 RETURNING true"""
 
@@ -230,11 +272,9 @@ WHERE number < %(before)s::integer OR %(before)s::integer IS NULL
 ORDER BY number DESC LIMIT %(limit)s::bigint"""
 
 JOIN: Final = """
-INSERT INTO {schema}.worker
-    (name, queues, kinds, concurrency, lease, host, pid, started_at, seen_at)
-VALUES (%(name)s, %(queues)s, %(kinds)s, %(concurrency)s, %(lease)s, %(host)s, %(pid)s,
-        {schema}.clock(), {schema}.clock())
-RETURNING id"""
+SELECT {schema}.join_1(%(name)s, %(queues)s::text[], %(kinds)s::text[],
+                       %(max_attempts)s::smallint[], %(concurrency)s::integer,
+                       %(lease)s::interval, %(host)s, %(pid)s::integer)"""
 
 REGISTER_KINDS: Final = """
 INSERT INTO {schema}.kind AS known (name, max_attempts)
@@ -244,9 +284,12 @@ WHERE known.max_attempts <> excluded.max_attempts"""
 
 KNOWN_KINDS: Final = "SELECT name FROM {schema}.kind"
 
+# Not for one that was buried and is there only because something of it is locked, nor for one that
+# came with a dump: what it holds was given out in another history.
 BEAT: Final = """
-UPDATE {schema}.worker SET beats = beats + 1, seen_at = {schema}.clock()
-WHERE id = %(worker_id)s RETURNING id"""
+UPDATE {schema}.worker SET beats = beats + 1, seen_at = {schema}.clock(), abandoned = %(abandoned)s
+WHERE id = %(worker_id)s AND buried_at IS NULL
+  AND (place IS NULL OR place = {schema}.place_1()) RETURNING id"""
 
 # Told again with every beat of a whole lease, so that a lost answer loses none.
 CANCELLATIONS: Final = """
@@ -257,54 +300,24 @@ WITH old AS (
 )
 SELECT id, token FROM {schema}.cancellation WHERE worker_id = %(worker_id)s"""
 
-STRIKE_OUT: Final = "DELETE FROM {schema}.worker WHERE id = %(worker_id)s"
+LEAVE: Final = "SELECT {schema}.leave_1(%(worker_id)s::bigint)"
 
 # A beat that lies in the future was made before the clock was set back, and proves nothing.
-STRIKE_OUT_SILENT: Final = """
-DELETE FROM {schema}.worker
-WHERE id = %(worker_id)s AND beats = %(beats)s
-  AND (seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second')
-RETURNING id"""
-
-FORGET_CANCELLATIONS: Final = "DELETE FROM {schema}.cancellation WHERE worker_id = %(worker_id)s"
-
 SIGHTINGS: Final = """
 SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
        seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second',
-       host, pid
+       host, pid, abandoned
 FROM {schema}.worker ORDER BY id"""
 
-RESCUE: Final = """
-WITH held AS MATERIALIZED (
-    SELECT l.*, a.alone, a.alone AND l.attempt - l.excused
-           >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS used_up
-    FROM (
-        SELECT count(*) = 1 AS alone FROM {schema}.live WHERE worker_id = %(worker_id)s
-    ) AS a CROSS JOIN {schema}.live l JOIN {schema}.task t ON t.id = l.id
-    JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
-    WHERE l.worker_id = %(worker_id)s
-    FOR UPDATE OF l
-), back AS (
-    UPDATE {schema}.live SET worker_id = NULL, token = NULL, started_at = NULL,
-        process_at = {schema}.clock(),
-        excused = excused + CASE WHEN (SELECT alone FROM held LIMIT 1) THEN 0 ELSE 1 END
-    WHERE id IN (SELECT id FROM held WHERE NOT used_up)
-), gone AS (
-    DELETE FROM {schema}.live WHERE id IN (SELECT id FROM held WHERE used_up)
-), ended AS (
-    INSERT INTO {schema}.finished
-        (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
-    SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused,
-           3
-    FROM held WHERE used_up
-), told AS (
-    INSERT INTO {schema}.attempt
-        (id, token, number, started_at, finished_at, worker_id, outcome, error_type, error_message)
-    SELECT id, token, attempt, started_at, {schema}.clock(), worker_id,
-           CASE WHEN used_up THEN 'fail' ELSE 'rescue' END, %(error_type)s, %(error_message)s
-    FROM held
-)
-SELECT id FROM held"""
+BURY: Final = """
+SELECT {schema}.bury_2(%(worker_id)s::bigint, %(beats)s::bigint, %(granted)s::smallint,
+                       %(error_type)s, %(error_message)s)"""
+
+# A worker's row and its leases go together, so there are none, unless something else than a worker
+# had its hands in the tables: a claim above READ COMMITTED, which did not see that its worker had
+# been struck out, or a table that was restored alone. Numbers of workers are not given twice.
+RESCUE_ORPHANS: Final = """
+SELECT {schema}.rescue_orphans_2(%(granted)s::smallint, %(error_type)s, %(error_message)s)"""
 
 DROP_EXPIRED_REQUESTS: Final = """
 DELETE FROM {schema}.idempotency_key WHERE key IN (

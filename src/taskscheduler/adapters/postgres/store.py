@@ -25,7 +25,7 @@ from taskscheduler.adapters.postgres.workers import (
     PostgresWorkerRegistry,
 )
 from taskscheduler.application.store import Store
-from taskscheduler.domain.errors import StoreUnavailable
+from taskscheduler.domain.errors import StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -52,7 +52,7 @@ def postgres_store(
     Workers are woken by ``wakeups``, or else by PostgreSQL's own notices, which are heard through
     ``listening`` where that is another way.
     """
-    lanes = Lanes(database, clock)
+    lanes = Lanes(database)
     channel = channel_of(database.schema) if wakeups is None else None
     bell = wakeups or PostgresWakeUps(database, listening or database)
 
@@ -80,12 +80,12 @@ def postgres_store(
     )
     return Store(
         tasks=tasks,
-        board=PostgresTaskBoard(database, lanes),
+        board=PostgresTaskBoard(database, lanes, new_task_id),
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
-        schedules=PostgresScheduleRepository(database, tasks),
+        schedules=PostgresScheduleRepository(database, unique_for),
         keys=PostgresKeyRing(database),
         audit=PostgresAuditTrail(database),
         upkeep=PostgresUpkeep(database, clock),
@@ -98,10 +98,29 @@ def postgres_store(
     )
 
 
+async def reach(url: str, schema: str) -> None:
+    """Connect to the database once and check its schema.
+
+    Raises:
+        SchemaMismatch: the schema is missing, too old or too new.
+        StoreUnavailable: the database cannot be reached; ``StoreRefused``: it lets us not in.
+    """
+    database = Database(url, schema=schema, pool_size=1)
+    async with await database.connect() as connection:
+        await require_current(connection, schema)
+
+
 async def check_schema(database: Database) -> None:
-    """Refuse a schema that this program does not fit; a database that is away is waited for."""
+    """Refuse a schema that this program does not fit; a database that is away is waited for.
+
+    Raises:
+        SchemaMismatch: the schema is missing, too old or too new.
+        StoreRefused: the database lets us not in, and will not by itself.
+    """
     try:
         async with database.connection() as connection:
             await require_current(connection, database.schema)
+    except StoreRefused:
+        raise
     except StoreUnavailable as error:
         log.warning("the database is away, work begins when it is back: %s", error)

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.lanes import lanes_of
-from taskscheduler.adapters.postgres.rows import read
-from taskscheduler.adapters.postgres.tracing import arrays, traced
+from taskscheduler.adapters.postgres.rows import if_any, read
+from taskscheduler.adapters.postgres.tracing import traced
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
-    from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.database import Database
+    from taskscheduler.adapters.postgres.joining import Executing
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.task import Idempotency, NewTask, TaskId
 
@@ -26,9 +27,10 @@ class Inserts:
         """``unique_for`` is how long unique and idempotency keys live."""
         self._unique_for = unique_for
         sql = database.sql
-        self._put = sql(s.PUT)
-        self._put_told = sql(s.PUT_TOLD)
-        self._traced = {sql(text): sql(traced(text)) for text in (s.PUT, s.PUT_TOLD)}
+        self._put = {False: sql(s.PUT), True: sql(s.PUT_HELD)}
+        self._put_told = {False: sql(s.PUT_TOLD), True: sql(s.PUT_TOLD_HELD)}
+        texts = (s.PUT, s.PUT_HELD, s.PUT_TOLD, s.PUT_TOLD_HELD)
+        self._traced = {sql(text): sql(traced(text)) for text in texts}
         self._get = sql(s.GET)
         self._stored = sql(s.STORED)
         self._await_standby = sql(s.AWAIT_STANDBY)
@@ -40,14 +42,20 @@ class Inserts:
 
     async def insert_once(
         self,
-        connection: Connection,
+        connection: Executing,
         tasks: Sequence[NewTask],
         lanes: Mapping[Lane, int],
         idempotency: Idempotency | None,
+        *,
+        held: bool,
     ) -> Sequence[TaskId]:
-        """Insert ``tasks`` unless the request was answered before; within a transaction."""
+        """Insert ``tasks`` unless the request was answered before; within a transaction.
+
+        Where that is not ours, the lanes are ``held``. Raises ``psycopg.errors.NotNullViolation``
+        when a lane is not there any more.
+        """
         if idempotency is None:
-            return await self.insert(connection, tasks, lanes)
+            return await self.insert(connection, tasks, lanes, held=held)
         values: dict[str, Any] = {
             "key": idempotency.key,
             "fingerprint": idempotency.fingerprint,
@@ -56,7 +64,7 @@ class Inserts:
         }
         taken = await (await connection.execute(self._take_request, values)).fetchone()
         if taken is not None:
-            ids = await self.insert(connection, tasks, lanes)
+            ids = await self.insert(connection, tasks, lanes, held=held)
             if list(ids) != values["ids"]:  # a unique key had a holder
                 await connection.execute(self._answer_request, {**values, "ids": list(ids)})
             return ids
@@ -66,7 +74,12 @@ class Inserts:
         return answered[1]
 
     async def insert(
-        self, connection: Connection, tasks: Sequence[NewTask], lanes: Mapping[Lane, int]
+        self,
+        connection: Executing,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        *,
+        held: bool,
     ) -> Sequence[TaskId]:
         """Insert ``tasks``; return their ids, or those of whoever holds their keys."""
         holders = await self._hold_keys(connection, tasks)
@@ -77,26 +90,31 @@ class Inserts:
         rows = list(fresh.values())
         values: dict[str, Any] = {
             "ids": [task.id for task in rows],
-            "lanes": [lanes[lane] for lane in lanes_of(rows)],
-            "execute_at": [task.execute_at for task in rows],
-            "max_attempts": [task.max_attempts for task in rows],
-            "timeouts": [task.timeout for task in rows],
-            "unique_keys": [task.unique_key for task in rows],
-            "expires_at": [task.expires_at for task in rows],
+            "lanes": (numbers := [lanes[lane] for lane in lanes_of(rows)]),
+            "used": list(set(numbers)),
+            "execute_at": if_any([task.execute_at for task in rows]),
+            "max_attempts": if_any([task.max_attempts for task in rows]),
+            "timeouts": if_any([task.timeout for task in rows]),
+            "unique_keys": if_any([task.unique_key for task in rows]),
+            "expires_at": if_any([task.expires_at for task in rows]),
             "payloads": [task.payload.decode() for task in rows],
         }
-        statement = self._put
+        statement = self._put[held]
         if any(task.by is not None for task in rows):
-            statement = self._put_told
+            statement = self._put_told[held]
             values |= {
-                "actors": [task.by and task.by.name for task in rows],
-                "actor_keys": [task.by and task.by.key_id for task in rows],
-                "addresses": [task.by and task.by.address for task in rows],
-                "request_ids": [task.by and task.by.request_id for task in rows],
+                "actors": if_any([task.by and task.by.name for task in rows]),
+                "actor_keys": if_any([task.by and task.by.key_id for task in rows]),
+                "addresses": if_any([task.by and task.by.address for task in rows]),
+                "request_ids": if_any([task.by and task.by.request_id for task in rows]),
             }
         if any(task.trace is not None for task in rows):
             statement = self._traced[statement]
-            values |= arrays(rows)
+            traces = [task.trace for task in rows]
+            values |= {
+                "traceparents": [trace and trace.traceparent for trace in traces],
+                "tracestates": if_any([trace and trace.tracestate for trace in traces]),
+            }
         cursor = await connection.execute(statement, values)
         if cursor.rowcount != len(tasks):
             stored = {row[0] for row in await cursor.fetchall()}
@@ -106,7 +124,7 @@ class Inserts:
         return [holders.get(task.id, task.id) for task in tasks]
 
     async def _hold_keys(
-        self, connection: Connection, tasks: Sequence[NewTask]
+        self, connection: Executing, tasks: Sequence[NewTask]
     ) -> Mapping[TaskId, TaskId]:
         """Take the unique keys of ``tasks``; return who holds each task's key."""
         keyed = [task for task in tasks if task.unique_key is not None]
@@ -139,7 +157,7 @@ class Inserts:
 
     async def _require_same(
         self,
-        connection: Connection,
+        connection: Executing,
         tasks: Sequence[NewTask],
         holders: Mapping[TaskId, TaskId],
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
@@ -16,10 +16,12 @@ from taskscheduler.adapters.postgres.copying import COPIED_FROM, CopiedInserts
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.editing import Edits
 from taskscheduler.adapters.postgres.fresh import FreshInserts
+from taskscheduler.adapters.postgres.joining import joined
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
 from taskscheduler.adapters.postgres.packing import NotPlain, UnknownLane
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
+from taskscheduler.adapters.postgres.sqlstates import is_unavailable
 from taskscheduler.adapters.postgres.storing import Inserts
 from taskscheduler.adapters.postgres.tracing import TRACES, read_traces
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
@@ -32,7 +34,7 @@ from taskscheduler.domain.errors import (
     TaskChanged,
     TaskNotFound,
 )
-from taskscheduler.domain.lease import Lease, Settlement
+from taskscheduler.domain.lease import Lease, Settlement, Suspects
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus, after
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
@@ -55,7 +58,7 @@ RACES_MAX: Final = 10
 
 
 class PostgresTaskRepository:
-    """``TaskRepository`` on PostgreSQL. A ``transaction`` is a ``psycopg.AsyncConnection``."""
+    """``TaskRepository`` on PostgreSQL. What a ``transaction`` may be, ``joining`` says."""
 
     def __init__(
         self,
@@ -82,7 +85,8 @@ class PostgresTaskRepository:
         self._trail = Trail(database)
         self._edits = Edits(database, lanes, self._trail)
         self._bulk = Bulk(database, self._trail, on_cancellation=on_cancellation)
-        self._claims = Claims(database, lanes, clock)
+        self._claims = Claims(database, clock)
+        lanes.on_new.append(self._claims.look_soon)
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
         self._get = sql(s.GET)
@@ -90,6 +94,7 @@ class PostgresTaskRepository:
         self._complete = Statement.of(sql(s.COMPLETE))
         self._expire = sql(s.EXPIRE)
         self._settle = sql(s.SETTLE)
+        self._begin = sql(s.BEGIN)
         self._outcomes = sql(s.OUTCOMES)
         self._await_standby = sql(s.AWAIT_STANDBY)
         self._next_epoch = sql(s.NEXT_EPOCH)
@@ -114,12 +119,26 @@ class PostgresTaskRepository:
                 return await self._copy(tasks)
         tasks = list(tasks)  # to look at one may be what makes it
         wanted = lanes_of(tasks)
-        lanes = await self._lanes.numbers(wanted)
+
+        async def put(lanes: Mapping[Lane, int]) -> Sequence[TaskId]:
+            return await self._put(tasks, lanes, transaction, idempotency)
+
+        return await self._lanes.standing(wanted, put)
+
+    async def _put(
+        self,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        transaction: object | None,
+        idempotency: Idempotency | None,
+    ) -> Sequence[TaskId]:
+        wanted = lanes_of(tasks)
         if transaction is not None:
-            connection = cast("Connection", transaction)
             with translated():
-                async with connection.transaction():
-                    ids = await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+                async with joined(transaction) as connection:
+                    ids = await self._inserts.insert_once(
+                        connection, tasks, lanes, idempotency, held=True
+                    )
                     if self._channel is not None:
                         # Told at the caller's commit, which nobody else hears of.
                         hint = hint_of({task.queue for task in tasks}, bytes_max=PAYLOAD_BYTES_MAX)
@@ -136,7 +155,9 @@ class PostgresTaskRepository:
                 else:
                     return [task.id for task in tasks]
             async with connection.transaction():
-                return await self._inserts.insert_once(connection, tasks, lanes, idempotency)
+                return await self._inserts.insert_once(
+                    connection, tasks, lanes, idempotency, held=False
+                )
 
         return await self._database.run(work)
 
@@ -149,7 +170,10 @@ class PostgresTaskRepository:
         try:
             return await self._database.run(work)
         except UnknownLane:
-            await self._lanes.numbers(lanes_of(tasks))
+            # Of another task, or it is not there any more: then all of them are asked for anew.
+            wanted = lanes_of(tasks)
+            self._lanes.forget(wanted)
+            await self._lanes.numbers(wanted)
             return await self._database.run(work)
 
     # -- claiming and settling -------------------------------------------------------------------
@@ -162,6 +186,29 @@ class PostgresTaskRepository:
             worker_id, subscription, limit, epoch=self._epochs.get(worker_id, 0)
         )
 
+    async def suspects(self, subscription: Subscription) -> Suspects | None:
+        """See ``TaskRepository.suspects``."""
+        return await self._claims.suspects(subscription)
+
+    async def claim_suspects(
+        self, worker_id: WorkerId, subscription: Subscription, excused: int, limit: int
+    ) -> Sequence[Lease]:
+        """See ``TaskRepository.claim_suspects``."""
+        epoch = self._epochs.get(worker_id, 0)
+        return await self._claims.claim_suspects(
+            worker_id, subscription, excused, limit, epoch=epoch
+        )
+
+    async def begin(self, lease: Lease) -> bool:
+        """See ``TaskRepository.begin``."""
+        values = {"id": lease.task_id, "token": lease.token}
+
+        async def work(connection: Connection) -> bool:
+            cursor = await connection.execute(self._begin, values)
+            return await cursor.fetchone() is not None
+
+        return await self._database.run(work)
+
     async def traces_of(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, TraceContext]:
         """See ``TaskRepository.traces_of``."""
 
@@ -170,9 +217,11 @@ class PostgresTaskRepository:
 
         return await self._database.run(work)
 
-    async def next_due(self, subscription: Subscription) -> timedelta | None:
+    async def next_due(
+        self, subscription: Subscription, *, roughly: bool = False
+    ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
-        return await self._claims.next_due(subscription)
+        return await self._claims.next_due(subscription, roughly=roughly)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
@@ -226,10 +275,11 @@ class PostgresTaskRepository:
                     written = bool(await self._complete_all(connection, [settlement]))
                     if not written:
                         raise LeaseLost(lease.task_id)
-            except psycopg.OperationalError:
+            except psycopg.Error as error:
                 # If the connection broke during the commit, the outcome is its witness: it was
                 # part of the same transaction as everything in the block.
-                if not written or not await self.outcomes_of([settlement]):
+                gone = written and is_unavailable(error)
+                if not gone or not await self.outcomes_of([settlement]):
                     raise
 
     async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:

@@ -34,7 +34,7 @@ PROBE_ANSWER_S: Final = 5.0
 LISTENING_FAILURES: Final = (StoreUnavailable, psycopg.Error, TimeoutError, OSError)
 RING: Final = b"""
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, %(payload)s)"""
-NOTIFY: Final = "SELECT pg_notify(%s, %s)"
+NOTIFY: Final = b"SELECT pg_notify(%s, %s)"
 
 
 def channel_of(schema: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.migrate import migrations, version_of
 from taskscheduler.adapters.postgres.partitions import prepare_days
-from taskscheduler.domain.errors import WorkerLost
+from taskscheduler.adapters.postgres.sweeping import Sweep
+from taskscheduler.domain.errors import StoreUnavailable, WorkerLost
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.schema import SchemaVersion
 from taskscheduler.domain.worker import Cancellation, WorkerProfile, WorkerSighting
@@ -30,26 +31,24 @@ class PostgresWorkerRegistry:
         self._database = database
         sql = database.sql
         self._join = sql(s.JOIN)
-        self._register = sql(s.REGISTER_KINDS)
         self._beat = sql(s.BEAT)
         self._cancellations = sql(s.CANCELLATIONS)
-        self._strike_out = sql(s.STRIKE_OUT)
-        self._strike_out_silent = sql(s.STRIKE_OUT_SILENT)
-        self._forget_cancellations = sql(s.FORGET_CANCELLATIONS)
-        self._release = sql(s.RELEASE_UNKNOWN)
+        self._leave = sql(s.LEAVE)
         self._sightings = sql(s.SIGHTINGS)
-        self._rescue = sql(s.RESCUE)
+        self._bury = sql(s.BURY)
+        self._rescue_orphans = sql(s.RESCUE_ORPHANS)
 
     async def join(self, profile: WorkerProfile) -> WorkerId:
         """See ``WorkerRegistry.join``."""
-        async with self._database.connection() as connection, connection.transaction():
-            await register(connection, self._register, profile.kinds)
+        kinds = sorted(profile.kinds)  # in one order everywhere: two workers cannot deadlock
+        async with self._database.connection() as connection:
             cursor = await connection.execute(
                 self._join,
                 {
                     "name": profile.name,
                     "queues": sorted(profile.queues),
-                    "kinds": sorted(profile.kinds),
+                    "kinds": kinds,
+                    "max_attempts": [profile.kinds[kind] for kind in kinds],
                     "concurrency": profile.concurrency,
                     "lease": profile.lease,
                     "host": profile.host,
@@ -57,14 +56,14 @@ class PostgresWorkerRegistry:
                 },
             )
             row = await cursor.fetchone()
-            assert row is not None  # noqa: S101 - INSERT ... RETURNING of one row
+            assert row is not None  # noqa: S101 - a function returns one row
             return row[0]
 
-    async def beat(self, worker_id: WorkerId) -> Sequence[Cancellation]:
+    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
         """See ``WorkerRegistry.beat``."""
 
         async def work(connection: Connection) -> Sequence[Cancellation]:
-            values = {"worker_id": worker_id}
+            values = {"worker_id": worker_id, "abandoned": abandoned}
             if await (await connection.execute(self._beat, values)).fetchone() is None:
                 raise WorkerLost(worker_id)
             rows = await (await connection.execute(self._cancellations, values)).fetchall()
@@ -76,12 +75,7 @@ class PostgresWorkerRegistry:
         """See ``WorkerRegistry.leave``."""
 
         async def work(connection: Connection) -> None:
-            values = {"worker_id": worker_id}
-            async with connection.transaction():
-                # Claims of this worker that are under way end before this does; none come after.
-                await connection.execute(self._strike_out, values)
-                await connection.execute(self._release, {**values, "known": []})
-                await connection.execute(self._forget_cancellations, values)
+            await connection.execute(self._leave, {"worker_id": worker_id})
 
         await self._database.run(work)
 
@@ -104,6 +98,7 @@ class PostgresWorkerRegistry:
                     expired=row[9],
                     host=row[10],
                     pid=row[11],
+                    abandoned=row[12],
                 )
                 for row in rows
             ]
@@ -112,29 +107,31 @@ class PostgresWorkerRegistry:
 
     async def bury(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
         """See ``WorkerRegistry.bury``."""
-        values = {"worker_id": worker_id}
+        values = {
+            "worker_id": worker_id,
+            "beats": beats,
+            "granted": MAX_ATTEMPTS_DEFAULT,
+            "error_type": "WorkerLost",
+            "error_message": "the worker fell silent while it ran the task",
+        }
 
         async def work(connection: Connection) -> Collection[TaskId]:
-            async with connection.transaction():
-                # Waits for claims of this worker that are under way, so that the next statement,
-                # whose snapshot is taken after it, sees their leases.
-                silent = await connection.execute(
-                    self._strike_out_silent, {**values, "beats": beats}
-                )
-                if await silent.fetchone() is None:
-                    return []
-                cursor = await connection.execute(
-                    self._rescue,
-                    {
-                        **values,
-                        "granted": MAX_ATTEMPTS_DEFAULT,
-                        "error_type": "WorkerLost",
-                        "error_message": "the worker fell silent while it ran the task",
-                    },
-                )
-                rescued = [row[0] for row in await cursor.fetchall()]
-                await connection.execute(self._forget_cancellations, values)
-                return rescued
+            cursor = await connection.execute(self._bury, values)
+            return [row[0] for row in await cursor.fetchall()]
+
+        return await self._database.run(work)
+
+    async def rescue_orphans(self) -> Collection[TaskId]:
+        """See ``WorkerRegistry.rescue_orphans``."""
+        values = {
+            "granted": MAX_ATTEMPTS_DEFAULT,
+            "error_type": "WorkerLost",
+            "error_message": "the worker was in no registry while it held the task",
+        }
+
+        async def work(connection: Connection) -> Collection[TaskId]:
+            cursor = await connection.execute(self._rescue_orphans, values)
+            return [row[0] for row in await cursor.fetchall()]
 
         return await self._database.run(work)
 
@@ -176,7 +173,7 @@ async def register(connection: Connection, statement: object, kinds: Mapping[str
 
 
 class PostgresUpkeep:
-    """``Upkeep`` on PostgreSQL: partitions for the days ahead, unique keys whose time is up."""
+    """``Upkeep`` on PostgreSQL: prepares days; drops expired keys and lanes that are left empty."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         """Work through ``database``."""
@@ -184,21 +181,31 @@ class PostgresUpkeep:
         self._clock = clock
         self._drop_keys = database.sql(s.DROP_EXPIRED_KEYS)
         self._drop_requests = database.sql(s.DROP_EXPIRED_REQUESTS)
+        self._forget_begun = database.sql(s.FORGET_BEGUN)
+        self._sweep = Sweep(database)
         self._next_at = clock.monotonic()
 
-    async def turn(self) -> None:
+    async def turn(self) -> Sequence[str]:
         """See ``Upkeep.turn``. What was done within the last minute is not done again."""
         now = self._clock.monotonic()
         if now < self._next_at:
-            return
+            return ()
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection) -> Sequence[str]:
+            complaints = await prepare_days(connection, self._database.schema)
             await connection.execute(self._drop_keys)
             await connection.execute(self._drop_requests)
-            await prepare_days(connection, self._database.schema)
+            await connection.execute(self._forget_begun)
+            await self._sweep.turn(connection)
+            return complaints
 
-        await self._database.run(work)
+        # Set before: what fails is not tried at every look.
         self._next_at = now + UPKEEP_S
+        try:
+            return await self._database.run(work)
+        except StoreUnavailable:
+            self._next_at = now
+            raise
 
     async def schema_version(self) -> SchemaVersion:
         """See ``Upkeep.schema_version``."""

@@ -18,6 +18,7 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from taskscheduler.application.doorbell import Doorbell
 from taskscheduler.application.ear import listening, reason_of
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.redaction import learn_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -70,6 +71,7 @@ class RabbitWakeUps:
         if not url.startswith(("amqp://", "amqps://")):
             message = "the URL of RabbitMQ must begin with amqp:// or amqps://"
             raise InvalidConfiguration(message)
+        learn_url(url)
         self._url = url
         self._exchange = exchange
         self._doorbell = Doorbell(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)

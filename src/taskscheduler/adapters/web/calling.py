@@ -7,6 +7,7 @@ environment, keeps cookies, unpacks what is sent packed, and follows redirects b
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Final
 
 import httpcore
@@ -14,6 +15,7 @@ import httpx
 
 from taskscheduler.adapters.web.addresses import Opened, literal
 from taskscheduler.adapters.web.dialing import CheckedDialer
+from taskscheduler.adapters.web.heads import Head, MeasuredDialer
 from taskscheduler.application.http_target import Answer, TargetRefused, TargetUnreachable, shown
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ class WebCaller:
                 raise
             message = f"no complete answer within {call.timeout_s:g} s"
             raise TargetUnreachable(message) from None
+        except httpcore.LocalProtocolError:
+            # What it quotes is the request, which holds secrets; and no repetition mends it.
+            message = "the request cannot be sent: HTTP does not allow what is in its headers"
+            raise TargetRefused(message) from None
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             said = str(error) or str(error.__cause__ or "")
             message = f"{type(error).__name__}{': ' if said else ''}{said}"
@@ -87,12 +93,13 @@ class WebCaller:
     ) -> Answer:
         # A connection for each call: none is found closed by its other end when it is needed, and
         # none carries one task's request after another's.
+        head = Head()
         async with (
             httpcore.AsyncConnectionPool(
                 ssl_context=self._trust() if url.scheme == "https" else None,
                 max_connections=1,
                 max_keepalive_connections=0,
-                network_backend=self._dialer,
+                network_backend=MeasuredDialer(self._dialer, head),
             ) as pool,
             pool.stream(
                 method,
@@ -101,6 +108,7 @@ class WebCaller:
                 ),
                 headers={"Host": url.netloc.decode("ascii"), **headers},
                 content=body,
+                extensions={"trace": head.trace},
             ) as response,
         ):
             return Answer(
@@ -133,7 +141,9 @@ def checked(url: str | httpx.URL) -> httpx.URL:
         parsed = httpx.URL(url)
         fault = _fault(parsed)
     except (httpx.InvalidURL, ValueError) as error:
-        message = f"not a URL that can be called: {error}"
+        # What it quotes may be a part of a password that divides the URL where none should.
+        reason = re.sub(r"'.*'", "'…'", str(error), flags=re.DOTALL)
+        message = f"not a URL that can be called: {reason}"
         raise TargetRefused(message) from None
     if fault is not None:
         message = f"not a URL that can be called: {fault}"

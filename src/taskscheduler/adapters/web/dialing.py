@@ -7,7 +7,6 @@ checks first and lets the client resolve again can be given another answer the s
 from __future__ import annotations
 
 import asyncio
-import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ import httpcore
 from httpcore import AnyIOBackend
 
 from taskscheduler.adapters.web.addresses import Address, Opened, literal, reason_against
+from taskscheduler.adapters.web.lookups import LookUps
 from taskscheduler.application.http_target import TargetRefused
 
 if TYPE_CHECKING:
@@ -26,28 +26,18 @@ PORTS: Final = frozenset({80, 443})
 PORT_FREE: Final = 1024
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of ``host``, as the operating system knows them. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
-        raise OSError(str(error)) from error
-    return list(dict.fromkeys(str(answer[4][0]) for answer in found))
-
-
 class CheckedDialer(httpcore.AsyncNetworkBackend):
     """Connects where it may."""
 
     def __init__(
         self,
         opened: Opened,
-        resolve: Callable[[str, int], Awaitable[Sequence[str]]] = resolve,
+        resolve: Callable[[str, int], Awaitable[Sequence[str]]] | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         """``resolve`` answers with addresses; ``network`` makes the connections."""
         self._opened = opened
-        self._resolve = resolve
+        self._resolve = resolve or LookUps()
         self._network = network or AnyIOBackend()
 
     async def connect_tcp(

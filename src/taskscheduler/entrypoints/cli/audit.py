@@ -8,7 +8,7 @@ from uuid import UUID  # noqa: TC003 - typer reads it at run time
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, say, with_scheduler
+from taskscheduler.entrypoints.cli.work import at_text, say, tell, with_scheduler
 
 if TYPE_CHECKING:
     from taskscheduler.application.scheduler import Scheduler
@@ -50,7 +50,10 @@ def audit(
             say([AuditMessage.of(entry) for entry in entries], as_json=True, text="")
         else:
             for entry in entries:
-                typer.echo(line_of(entry))
+                tell(line_of(entry))
+        if len(entries) == limit:
+            last = entries[-1].id
+            typer.echo(f"taskscheduler: there may be more: --before {last}", err=True)
 
     with_scheduler(database_url, schema, work)
 

@@ -6,6 +6,7 @@ import typer
 
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import database_url as chosen
+from taskscheduler.entrypoints.cli.work import say, tell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,23 +21,25 @@ def doctor(
     json: o.Json = False,
 ) -> None:
     """Look the database over; exit 1 when something is wrong. Changes nothing."""
+    from taskscheduler.application.distribution import NAME, release, stranger
     from taskscheduler.container import examine
-    from taskscheduler.domain.checkup import Verdict, worst
+    from taskscheduler.domain.checkup import Verdict, judge_package, worst
     from taskscheduler.entrypoints.logs import no_logs
     from taskscheduler.entrypoints.loop import run
 
     no_logs()
-    findings = list(run(examine(chosen(database_url), schema, listen_url)))
+    findings = [
+        judge_package(NAME, release(), stranger()),
+        *run(examine(chosen(database_url), schema, listen_url)),
+    ]
     verdict = worst(findings)
     if json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode({"verdict": verdict, "checks": findings}).decode())
+        say({"verdict": verdict, "checks": findings}, as_json=True, text="")
     else:
         for each in findings:
-            typer.echo(f"{each.verdict.value:<5} {each.check:<13} {each.found}")
+            tell(f"{each.verdict.value:<5} {each.check:<13} {each.found}")
             if each.means:
-                typer.echo(f"{'':<20}means: {each.means}")
+                tell(f"{'':<20}means: {each.means}")
             if each.remedy:
-                typer.echo(f"{'':<20}do:    {each.remedy}")
+                tell(f"{'':<20}do:    {each.remedy}")
     raise typer.Exit(1 if verdict is Verdict.FAIL else 0)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taskscheduler.domain.access import Scope
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.span import span_of
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, moment_of, operator, say, with_scheduler
+from taskscheduler.entrypoints.cli.work import (
+    at_text,
+    moment_of,
+    operator,
+    say,
+    tell,
+    with_scheduler,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -19,6 +28,13 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import ApiKey
 
 app = typer.Typer(help="Add, list and revoke the keys of the REST service.")
+
+
+def most(what: str) -> Any:
+    """Return an option that limits ``what`` in the queues that the key reaches."""
+    return typer.Option(
+        help=f"How many {what}, in the queues that it reaches.", min=0, show_default=False
+    )
 
 
 @app.command()
@@ -41,6 +57,10 @@ def add(
             show_default=False,
         ),
     ] = None,
+    queues_max: Annotated[int | None, most("queues may hold tasks at a time")] = None,
+    waiting_max: Annotated[int | None, most("tasks may wait")] = None,
+    waiting_bytes_max: Annotated[int | None, most("bytes their payloads may have")] = None,
+    schedules_max: Annotated[int | None, most("schedules may be kept")] = None,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
@@ -48,7 +68,19 @@ def add(
     """Make a key and print its token, this once: it is kept nowhere."""
     from taskscheduler.application.keys import issue
 
-    issued = issue(name, scope=scope, queue_prefix=queue_prefix, expires=end_of(expires))
+    quota = Quota(
+        queues=queues_max,
+        waiting=waiting_max,
+        waiting_bytes=waiting_bytes_max,
+        schedules=schedules_max,
+    )
+    issued = issue(
+        name,
+        scope=scope,
+        queue_prefix=queue_prefix,
+        expires=end_of(expires),
+        quota=None if quota == Quota() else quota,
+    )
 
     async def work(scheduler: Scheduler) -> None:
         key = await scheduler.store.keys.add(issued.key, by=operator())
@@ -72,7 +104,7 @@ def list_(
             say([shape(key) for key in keys], as_json=True, text="")
         else:
             for key in keys:
-                typer.echo(line_of(key))
+                tell(line_of(key))
 
     with_scheduler(database_url, schema, work)
 
@@ -117,14 +149,17 @@ def shape(key: ApiKey) -> dict[str, Any]:
         "created_at": key.created_at,
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
+        **{f"{name}_max": limit for name, limit in asdict(key.quota or Quota()).items()},
     }
 
 
 def line_of(key: ApiKey) -> str:
     """Return ``key`` in one line."""
     queues = "all queues" if key.queue_prefix is None else f"queues {key.queue_prefix}*"
+    limits = asdict(key.quota or Quota()).items()
+    quota = "".join(f"  {name}_max {limit}" for name, limit in limits if limit is not None)
     state = "" if key.revoked_at is None else f"  revoked {at_text(key.revoked_at)}"
     return (
         f"{key.id}  {key.scope.value:<5}  {key.name:<20}  {queues}  "
-        f"added {at_text(key.created_at)}  expires {at_text(key.expires_at)}{state}"
+        f"added {at_text(key.created_at)}  expires {at_text(key.expires_at)}{quota}{state}"
     )

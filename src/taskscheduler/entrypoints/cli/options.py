@@ -132,6 +132,31 @@ CorsOrigins = Annotated[
         show_default=False,
     ),
 ]
+AllowedHosts = Annotated[
+    list[str],
+    typer.Option(
+        "--allowed-host",
+        envvar="TASKSCHEDULER_ALLOWED_HOST",
+        help="A name under which the service is called, such as tasks.example.org or "
+        "*.example.org; * for any; repeatable.",
+        show_default=False,
+    ),
+]
+TrustedProxies = Annotated[
+    list[str],
+    typer.Option(
+        "--trusted-proxy",
+        envvar="TASKSCHEDULER_TRUSTED_PROXY",
+        help="An address or a network whose X-Forwarded-For is believed; repeatable.",
+        show_default=False,
+    ),
+]
+ConnectionsMax = Annotated[
+    int,
+    typer.Option(
+        envvar="TASKSCHEDULER_CONNECTIONS_MAX", min=1, help="Callers' connections at most."
+    ),
+]
 NoAccessLog = Annotated[
     bool,
     typer.Option(
@@ -283,6 +308,16 @@ LogForm = Annotated[
         "--log-format",
         envvar="TASKSCHEDULER_LOG_FORMAT",
         help="json, text, or auto: text on a terminal.",
+    ),
+]
+AttemptTimeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.000_001,
+        max=YEAR_S,
+        metavar="SECONDS",
+        help="How long an attempt may take; by default the handler's.",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON, for machines.")]

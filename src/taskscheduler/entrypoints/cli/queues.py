@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, say, with_scheduler
+from taskscheduler.entrypoints.cli.work import at_text, say, tell, with_scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.queue import Count, Queue
+    from taskscheduler.domain.worker import WorkerLoad
 
 app = typer.Typer(help="List, pause and resume queues.")
 
@@ -36,12 +38,13 @@ def list_(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.entrypoints.http.operating import QueueMessage
 
-        found = await scheduler.queues()
+        found = await all_queues(scheduler)
         if json:
             say([QueueMessage.of(queue) for queue in found], as_json=True, text="")
             return
+        takers = takers_of(await scheduler.workers())
         for queue in found:
-            typer.echo(line_of_queue(queue))
+            tell(line_of_queue(queue, takers[queue.name]))
 
     with_scheduler(database_url, schema, work)
 
@@ -83,9 +86,9 @@ def workers(
             say([WorkerMessage.of(load) for load in found], as_json=True, text="")
             return
         for worker, running in found:
-            typer.echo(
-                f"{worker.id}  {worker.name}  {'silent' if worker.expired else 'alive'} since "
-                f"{at_text(worker.seen_at)}  running {count_text(running)} of "
+            tell(
+                f"{worker.id}  {worker.name}  {'silent' if worker.expired else 'alive'}, last "
+                f"heard of at {at_text(worker.seen_at)}  running {count_text(running)} of "
                 f"{worker.concurrency}  queues {','.join(sorted(worker.queues))}  "
                 f"kinds {','.join(sorted(worker.kinds))}"
             )
@@ -93,9 +96,26 @@ def workers(
     with_scheduler(database_url, schema, work)
 
 
-def line_of_queue(queue: Queue) -> str:
-    """Return ``queue`` in one line."""
-    state = f"paused since {at_text(queue.paused_at)}" if queue.is_paused else "working"
+async def all_queues(scheduler: Scheduler) -> list[Queue]:
+    """Return every queue, page by page."""
+    found: list[Queue] = []
+    while page := await scheduler.queues(after=found[-1].name if found else ""):
+        found += page
+    return found
+
+
+def takers_of(workers: Iterable[WorkerLoad]) -> Counter[str]:
+    """Return by how many living workers each queue is taken."""
+    return Counter(name for worker, _ in workers if not worker.expired for name in worker.queues)
+
+
+def line_of_queue(queue: Queue, takers: int) -> str:
+    """Return ``queue`` in one line; so many living workers take it."""
+    state = f"open, taken by {takers} worker{'' if takers == 1 else 's'}"
+    if queue.is_paused:
+        state = f"paused since {at_text(queue.paused_at)}"
+    elif not takers:
+        state = "open, but no living worker takes it"
     return (
         f"{queue.name:<20}  due {count_text(queue.due)}  later {count_text(queue.later)}  "
         f"in progress {count_text(queue.running)}  oldest due {at_text(queue.oldest_due_at)}  "
@@ -119,8 +139,10 @@ def _for_each(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.entrypoints.http.operating import QueueMessage
 
+        takers = takers_of(await scheduler.workers())
         for name in names:
             queue = await verb(scheduler)(name)
-            say(QueueMessage.of(queue), as_json=as_json, text=line_of_queue(queue))
+            line = line_of_queue(queue, takers[queue.name])
+            say(QueueMessage.of(queue), as_json=as_json, text=line)
 
     with_scheduler(database_url, schema, work)

@@ -9,7 +9,15 @@ import typer
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, json_of, moment_of, say, with_scheduler
+from taskscheduler.entrypoints.cli.kinds import require_known_unless
+from taskscheduler.entrypoints.cli.work import (
+    at_text,
+    json_of,
+    moment_of,
+    say,
+    tell,
+    with_scheduler,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,7 +49,7 @@ def list_(
             say(found, as_json=True, text="")
             return
         async for schedule in _all(scheduler.schedules):
-            typer.echo(line_of(schedule))
+            tell(line_of(schedule))
 
     with_scheduler(database_url, schema, work)
 
@@ -96,16 +104,7 @@ def put(
     max_attempts: Annotated[
         int | None, typer.Option(min=1, help="By default the handler's.")
     ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0.000_001,
-            max=o.YEAR_S,
-            metavar="SECONDS",
-            help="How long an attempt may take; by default the handler's.",
-            show_default=False,
-        ),
-    ] = None,
+    timeout: o.AttemptTimeout = None,
     starts_at: Annotated[
         str | None, typer.Option(help="Not before: ISO 8601 with an offset.", show_default=False)
     ] = None,
@@ -118,6 +117,7 @@ def put(
     overlap: Annotated[
         Overlap, typer.Option(help="skip: not while the task of the last fire has not ended.")
     ] = Overlap.ALLOW,
+    accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
@@ -134,7 +134,7 @@ def put(
         cron=cron,
         every=None if every is None else o.span("--every", every),
         time_zone=time_zone,
-        payload=encode_payload(json_of(payload)),
+        payload_json=encode_payload(json_of(payload)),
         queue=queue,
         priority=priority,
         max_attempts=max_attempts,
@@ -148,6 +148,7 @@ def put(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
 
+        await require_known_unless(accept_unknown_kinds, scheduler, kind)
         before = await _found(scheduler.schedules, name)
         after, made = await scheduler.schedules.put(definition)
         # By what it is, not by its revision: it may have fired meanwhile.
@@ -234,7 +235,7 @@ def preview(
             return
         for fire in found.fires:
             local = f"{fire.local:%a} {fire.local.isoformat()}"
-            typer.echo(f"{at_text(fire.at)}  {local}  {found.time_zone}")
+            tell(f"{at_text(fire.at)}  {local}  {found.time_zone}")
 
     with_scheduler(database_url, schema, work)
 
@@ -263,7 +264,7 @@ def details_of(schedule: Schedule) -> list[str]:
     start, end = at_text(definition.starts_at), at_text(definition.ends_at)
     made, changed = at_text(schedule.created_at), at_text(schedule.changed_at)
     return [
-        f"payload: {definition.payload.decode()}",
+        f"payload: {definition.payload_json.decode()}",
         f"priority {definition.priority}  attempts {attempts}  timeout {timeout}",
         f"starts {start}  ends {end}",
         f"catch-up {definition.catch_up.value}  overlap {definition.overlap.value}",

@@ -8,6 +8,7 @@ import typer
 
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import database_url as chosen
+from taskscheduler.entrypoints.cli.work import tell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,9 +25,36 @@ def migrate(
     show: Annotated[
         bool, typer.Option("--print", help="Print the SQL of all migrations; connect nowhere.")
     ] = False,
+    api_role: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TASKSCHEDULER_API_ROLE",
+            help="Give this role the rights of a REST service.",
+            show_default=False,
+        ),
+    ] = None,
+    worker_role: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TASKSCHEDULER_WORKER_ROLE",
+            help="Give this role the rights of a worker.",
+            show_default=False,
+        ),
+    ] = None,
+    show_grants: Annotated[
+        bool,
+        typer.Option("--print-grants", help="Print the SQL of these rights; connect nowhere."),
+    ] = False,
 ) -> None:
-    """Create or upgrade the schema. Any number may run at once; old workers keep working."""
+    """Create or upgrade the schema. Any number may run at once; old workers keep working.
+
+    Whoever runs it owns the schema. Services and workers need no more than --api-role and
+    --worker-role give.
+    """
     from taskscheduler.container import (
+        Roles,
+        grant_rights,
+        grants_script,
         migrate_schema,
         pending_migrations,
         schema_script,
@@ -36,6 +64,10 @@ def migrate(
     if show:
         typer.echo(schema_script(schema), nl=False)
         return
+    roles = Roles(api_role, worker_role)
+    if show_grants:
+        typer.echo(grants_script(schema, roles), nl=False)
+        return
     url = chosen(database_url)
     if check:
         pending = run(pending_migrations(url, schema))
@@ -43,3 +75,8 @@ def migrate(
         raise typer.Exit(1 if pending else 0)
     applied = run(migrate_schema(url, schema))
     typer.echo("\n".join(f"applied: {name}" for name in applied) or "up to date")
+    if roles != Roles():
+        run(grant_rights(url, schema, roles))
+        for what, role in roles._asdict().items():
+            if role is not None:
+                tell(f"rights of {what}: given to {role}")

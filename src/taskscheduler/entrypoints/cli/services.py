@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.errors import InvalidConfiguration, StoreRefused, StoreUnavailable
 from taskscheduler.domain.retention import AUDIT_DEFAULT, RetentionPolicy, audit_span
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import store_settings
 from taskscheduler.entrypoints.settings import (
     BAR_URL_DEFAULT,
     BODY_BYTES_MAX_DEFAULT,
+    CONNECTIONS_DEFAULT,
     ApiSettings,
     DevSettings,
     HttpTargetSettings,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.handlers import Handlers
     from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.entrypoints.settings import StoreSettings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,6 +61,9 @@ def dev(
     insecure: o.Insecure = False,
     rate_limit: o.RateLimit = None,
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
+    allowed_host: o.AllowedHosts = [],  # noqa: B006 - typer's own form; never changed
+    trusted_proxy: o.TrustedProxies = [],  # noqa: B006 - typer's own form; never changed
+    connections_max: o.ConnectionsMax = CONNECTIONS_DEFAULT,
     no_access_log: o.NoAccessLog = False,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
@@ -88,6 +93,9 @@ def dev(
             rate_limit=_per_second(rate_limit),
             cors_origins=_names(cors_origin),
             access_log=not no_access_log,
+            allowed_hosts=_names(allowed_host),
+            trusted_proxies=_names(trusted_proxy),
+            connections_max=connections_max,
         ),
         worker=WorkerSettings(
             app=app,
@@ -127,6 +135,9 @@ def api(
     insecure: o.Insecure = False,
     rate_limit: o.RateLimit = None,
     cors_origin: o.CorsOrigins = [],  # noqa: B006 - typer's own form; never changed
+    allowed_host: o.AllowedHosts = [],  # noqa: B006 - typer's own form; never changed
+    trusted_proxy: o.TrustedProxies = [],  # noqa: B006 - typer's own form; never changed
+    connections_max: o.ConnectionsMax = CONNECTIONS_DEFAULT,
     no_access_log: o.NoAccessLog = False,
     no_http_targets: o.NoHttpTargets = False,
     tracing: o.Tracing = TracingBy.OFF,
@@ -147,6 +158,9 @@ def api(
         rate_limit=_per_second(rate_limit),
         cors_origins=_names(cors_origin),
         access_log=not no_access_log,
+        allowed_hosts=_names(allowed_host),
+        trusted_proxies=_names(trusted_proxy),
+        connections_max=connections_max,
     )
     from taskscheduler.entrypoints.http.main import run_api
 
@@ -208,6 +222,8 @@ def worker(
     )
     targets = _targets(no_http_targets, http_allow, webhook_secret)
     handlers = _handlers(app, bar_url, targets)
+    if drain or processes > 1:
+        _reach(store, patient=not drain)
     if processes > 1:
         # Each traces for itself, but only once it is sure that they can.
         with _traced(tracing, "taskscheduler-worker", log_level, log_format):
@@ -220,6 +236,18 @@ def worker(
 
     with _traced(tracing, "taskscheduler-worker", log_level, log_format) as spans:
         run(run_worker(store.scheduler(spans), handlers, settings))
+
+
+def _reach(store: StoreSettings, *, patient: bool) -> None:
+    """Say at once what keeps us from the database; ``patient``, only what waiting cannot mend."""
+    from taskscheduler.container import reach
+    from taskscheduler.entrypoints.loop import run
+
+    try:
+        run(reach(store.url, store.schema))
+    except StoreUnavailable as error:
+        if isinstance(error, StoreRefused) or not patient:
+            raise
 
 
 def _handlers(app: str | None, bar_url: str, targets: HttpTargetSettings) -> Handlers:

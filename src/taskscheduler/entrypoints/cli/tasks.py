@@ -8,15 +8,17 @@ from uuid import UUID
 import typer
 
 from taskscheduler.domain.bulk import BulkVerb
-from taskscheduler.domain.status import TaskStatus
-from taskscheduler.entrypoints.cli import bulk, changes
+from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.entrypoints.cli import bulk, changes, listing
 from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli.kinds import require_known_unless
 from taskscheduler.entrypoints.cli.work import (
     at_text,
     json_of,
     line_of,
     moment_of,
     say,
+    tell,
     with_scheduler,
 )
 
@@ -28,11 +30,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Add, list, show and change tasks.")
 changes.add_to(app)
+listing.add_to(app)
 
 SomeTaskIds = Annotated[
     list[UUID] | None, typer.Argument(metavar="[ID...]", help="Single tasks, by their ids.")
 ]
-ONLY = "Only these; repeated, any of them."
 TaskIds = Annotated[list[UUID], typer.Argument(metavar="ID...", help="One or more tasks.")]
 
 
@@ -51,60 +53,45 @@ def add(
     unique_key: Annotated[
         str | None, typer.Option(help="One task only while the key lives.")
     ] = None,
+    delay: Annotated[
+        float | None,
+        typer.Option(min=0, max=o.YEAR_S, metavar="SECONDS", help="Instead of --at: so long."),
+    ] = None,
+    timeout: o.AttemptTimeout = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
+    ] = None,
+    accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
 ) -> None:
     """Store a task and print its id."""
+    if execute_at is not None and delay is not None:
+        message = "give either --at or --delay"
+        raise InvalidConfiguration(message)
     at = None if execute_at is None else moment_of(execute_at)
+    expires = None if expires_at is None else moment_of(expires_at, "--expires-at")
+    after = None if delay is None else o.span("--delay", delay)
+    limit = None if timeout is None else o.span("--timeout", timeout)
     body = json_of(payload)
 
     async def work(scheduler: Scheduler) -> None:
+        await require_known_unless(accept_unknown_kinds, scheduler, kind)
         task_id = await scheduler.schedule(
             kind,
             body,
             execute_at=at,
+            delay=after,
             queue=queue,
             priority=priority,
             max_attempts=max_attempts,
+            timeout=limit,
             unique_key=unique_key,
+            expires_at=expires,
         )
         say({"id": task_id}, as_json=json, text=str(task_id))
-
-    with_scheduler(database_url, schema, work)
-
-
-@app.command("list")
-def list_(
-    status: Annotated[list[TaskStatus] | None, typer.Option(help=ONLY)] = None,
-    kind: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
-    queue: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 100,
-    before: Annotated[UUID | None, typer.Option(help="Only those older than this task.")] = None,
-    database_url: o.DatabaseUrl = None,
-    schema: o.Schema = "taskscheduler",
-    json: o.Json = False,
-) -> None:
-    """List tasks, newest first."""
-
-    async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.domain.query import TaskQuery
-
-        query = TaskQuery(
-            status=status or None,
-            kind=kind or None,
-            queue=queue or None,
-            before=before,
-            limit=limit,
-        )
-        tasks = await scheduler.list(query)
-        if json:
-            from taskscheduler.entrypoints.http.messages import TaskMessage
-
-            say([TaskMessage.of(task) for task in tasks], as_json=True, text="")
-        else:
-            for task in tasks:
-                typer.echo(line_of(task))
 
     with_scheduler(database_url, schema, work)
 
@@ -126,19 +113,19 @@ def show(
 
             say(TaskWithAttempts.with_attempts(task, attempts), as_json=True, text="")
             return
-        typer.echo(line_of(task))
-        typer.echo(f"  payload: {task.payload.decode()}")
+        tell(line_of(task))
+        tell(f"  payload: {task.payload.decode()}")
         for attempt in attempts:
             outcome = attempt.outcome or "running"
             error = attempt.error
-            typer.echo(
+            tell(
                 f"  attempt {attempt.number}: {outcome} {at_text(attempt.started_at)} to "
                 f"{at_text(attempt.finished_at)}"
                 + (f" {error.type}: {error.message}" if error else "")
             )
             # The last one's traceback is what a reader is after; --json has them all.
             if error is not None and error.traceback and attempt is attempts[-1]:
-                typer.echo("    " + error.traceback.strip().replace("\n", "\n    "))
+                tell("    " + error.traceback.strip().replace("\n", "\n    "), lines=True)
 
     with_scheduler(database_url, schema, work)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.printable import printable, printable_json
 from taskscheduler.entrypoints.cli.store import store_settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def with_scheduler(
     database_url: str | None, schema: str, work: Callable[[Scheduler], Coroutine[Any, Any, None]]
 ) -> None:
-    """Do ``work`` with the scheduler of that database."""
+    """Do ``work`` with the scheduler of that database; one that is away is not waited for."""
     from taskscheduler.entrypoints.logs import no_logs
     from taskscheduler.entrypoints.loop import run as run_loop
 
@@ -30,7 +31,9 @@ def with_scheduler(
 
     async def within() -> None:
         from taskscheduler.application.acting import ActingScheduler
+        from taskscheduler.container import reach
 
+        await reach(settings.url, settings.schema)
         async with settings.scheduler() as scheduler:
             await work(ActingScheduler(scheduler, operator()))
 
@@ -78,9 +81,14 @@ def say(value: Any, *, as_json: bool, text: str) -> None:
     if as_json:
         import msgspec
 
-        typer.echo(msgspec.json.encode(value).decode())
+        typer.echo(printable_json(msgspec.json.encode(value).decode()))
     else:
-        typer.echo(text)
+        tell(text, lines=True)
+
+
+def tell(text: str, *, lines: bool = False) -> None:
+    """Print ``text``, in which strangers may have written; it may be several ``lines``."""
+    typer.echo(printable(text, lines=lines))
 
 
 def line_of(task: Task) -> str:

@@ -119,6 +119,7 @@ def caller_of(connection: Connection, key: ApiKey) -> Caller:
         key_id=key.id,
         scope=key.scope,
         queue_prefix=key.queue_prefix,
+        quota=key.quota,
         address=None if client is None else client[0],
         request_id=REQUEST_ID.get(),
     )

@@ -11,6 +11,7 @@ import msgspec
 from litestar import Response
 
 from taskscheduler.domain.query import PAGE_BYTES_MAX
+from taskscheduler.entrypoints.http.hosts import KNOWN
 from taskscheduler.entrypoints.http.messages import TaskWithAttempts
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def next_page(
     request: Request[Any, Any, Any], following: Sequence[tuple[str, Any]]
 ) -> dict[str, str]:
     """Return the header that names the page after this one, by its query parameters."""
-    address = request.url.with_replacements(query=urlencode(following))
-    return {"Link": f'<{address}>; rel="next"'}
+    return _next(request, request.url.path, following)
 
 
 async def whole(request: Request[Any, Any, Any], scheduler: Scheduler, task: Task) -> Response[Any]:
@@ -50,11 +50,24 @@ async def whole(request: Request[Any, Any, Any], scheduler: Scheduler, task: Tas
     headers = {"ETag": _tag(body)}
     if before is not None:
         root = request.url.path.partition(str(task.id))[0]
-        address = request.url.with_replacements(
-            path=f"{root}{task.id}/attempts", query=urlencode({"cursor": before})
-        )
-        headers["Link"] = f'<{address}>; rel="next"'
+        headers |= _next(request, f"{root}{task.id}/attempts", [("cursor", before)])
     return Response(body, media_type=JSON, headers=headers)
+
+
+def _next(
+    request: Request[Any, Any, Any], path: str, parameters: Sequence[tuple[str, Any]]
+) -> dict[str, str]:
+    """Return the header that names the page at ``path``.
+
+    It is a whole address only where the service was called by a name that it knows to be its own:
+    a stranger's would send the reader, and his key, to the stranger.
+    """
+    query = urlencode(parameters)
+    if request.scope.get(KNOWN):
+        address = str(request.url.with_replacements(path=path, query=query))
+    else:
+        address = f"{path}?{query}"
+    return {"Link": f'<{address}>; rel="next"'}
 
 
 async def tag_of(scheduler: Scheduler, task: Task) -> str:

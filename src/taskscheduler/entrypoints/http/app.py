@@ -6,13 +6,13 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Litestar, Response, get
 from litestar.di import NamedDependency, Provide
 
 from taskscheduler.application.backoff import Backoff
+from taskscheduler.application.distribution import release
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
 from taskscheduler.entrypoints.http import documentation as docs
@@ -23,6 +23,7 @@ from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, ow
 from taskscheduler.entrypoints.http.errors import HANDLERS, RETRY_AFTER_S
 from taskscheduler.entrypoints.http.events import event_router
 from taskscheduler.entrypoints.http.heads import with_heads
+from taskscheduler.entrypoints.http.hosts import Hosts, Proxies, called
 from taskscheduler.entrypoints.http.messages import (
     Health,
     Readiness,
@@ -111,7 +112,7 @@ def not_ready(readiness: Readiness) -> Response[Readiness]:
     )
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may choose
     scheduler: Scheduler,
     *,
     kinds: Mapping[str, int] | None = None,
@@ -122,6 +123,9 @@ def create_app(
     cors_origins: Sequence[str] = (),
     shown: Metrics | None = None,
     access_log: bool = True,
+    hosts: Hosts | None = None,
+    proxies: Proxies | None = None,
+    requests: Requests | None = None,
 ) -> Litestar:
     """Return the service over ``scheduler``.
 
@@ -131,9 +135,11 @@ def create_app(
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
     ``shown`` are the metrics to show, where more than the store's are to be told.
     ``access_log`` is whether each request leaves a line in the log.
+    ``hosts`` are the service's names, ``proxies`` those who are believed about callers' addresses.
+    ``requests`` counts, where a server counts with it what it refuses itself.
     """
     found = shown
-    requests = Requests()
+    requests = requests or Requests()
 
     def metrics_of_process() -> Metrics:
         nonlocal found
@@ -170,11 +176,12 @@ def create_app(
         before_send=[add_headers],
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
-        openapi_config=docs.openapi_config(version("taskscheduler"), closed=access is not None),
+        openapi_config=docs.openapi_config(release(), closed=access is not None),
         plugins=[refusals.RefusedByAccess(closed=access is not None)],
         request_max_body_size=body_bytes_max,
         logging_config=None,
     )
+    app.asgi_handler = called(app.asgi_handler, hosts or Hosts(), proxies or Proxies())
     app.asgi_handler = told(with_heads(app.asgi_handler), requests, log_lines=access_log)
     if scheduler.tracing is not None:
         # Outermost, so that the request's own line in the log names its trace, too.

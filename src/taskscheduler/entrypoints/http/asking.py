@@ -21,14 +21,16 @@ from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.messages import FieldProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from datetime import datetime
 
     from litestar import Request
 
     from taskscheduler.application.scheduler import Scheduler
 
-TAG: Final = re.compile(r'\s*(?:(W/)?"([^"]*)"\s*)?(?:,|$)')
+# Nothing in it is tried twice, whatever comes: what was taken is never given back.
+TAG: Final = re.compile(r'[ \t,]*+(?:(W/)?"([^"]*+)"[ \t]*+(?=,|$)|[^,]++)')
+TAGS_CHARACTERS_MAX: Final = 8192
 
 TaskIdText = Annotated[str, PathParameter(schema_extra=docs.UUID_TEXT)]
 Filters = Annotated[
@@ -78,13 +80,6 @@ def uuid_of(text: str, path: str = "id") -> UUID:
         return UUID(text)
     except ValueError:
         raise BadRequest(path, f"{text!r} is not a UUID") from None
-
-
-def only_known(request: Request[Any, Any, Any], known: Collection[str]) -> None:
-    """Refuse query parameters other than ``known``. Raises BadRequest."""
-    if unknown := request.query_params.keys() - set(known):
-        told = f"known are {' and '.join(known)}" if known else "there are none here"
-        raise BadRequest(min(unknown), f"unknown parameter; {told}")
 
 
 def number_of(cursor: str) -> int:
@@ -163,8 +158,13 @@ def tags_of(request: Request[Any, Any, Any]) -> frozenset[str] | None:
 
     A weak tag is left out, because it promises less than is asked for here; so is all that is no
     tag. What is left may be nothing, which nothing matches.
+
+    Raises:
+        BadRequest: it is longer than tags can be.
     """
     given = request.headers.getall("if-match", [])
+    if sum(map(len, given)) > TAGS_CHARACTERS_MAX:
+        raise BadRequest("If-Match", f"must be at most {TAGS_CHARACTERS_MAX} characters")
     if not given or any(each.strip() == "*" for each in given):
         return None
     return frozenset(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from litestar import Router
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import ScalarRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIMediaType,
@@ -34,6 +33,7 @@ from taskscheduler.entrypoints.http.messages import (
     NewTaskMessage,
     TaskEditMessage,
 )
+from taskscheduler.entrypoints.http.reference_pages import OwnFiles, OwnPage
 from taskscheduler.entrypoints.http.refusals import add_headers
 from taskscheduler.entrypoints.http.schedule_messages import (
     NewScheduleMessage,
@@ -278,5 +278,5 @@ def openapi_config(version: str, *, closed: bool = False) -> OpenAPIConfig:
         components=Components(security_schemes={"key": key} if closed else None),
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
-        render_plugins=[SwaggerRenderPlugin(), ScalarRenderPlugin()],
+        render_plugins=[OwnFiles("swagger-ui", "/swagger"), OwnPage("scalar", "/scalar")],
     )

@@ -22,6 +22,7 @@ from taskscheduler.domain.errors import (
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
+    ScheduleUnread,
     SchemaMismatch,
     StoreUnavailable,
     TaskChanged,
@@ -29,6 +30,7 @@ from taskscheduler.domain.errors import (
     TaskNotFound,
     TaskSchedulerError,
     TooManyWatchers,
+    TooMuchWaiting,
     UnknownKind,
 )
 from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
+LATER: Final = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 
 STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -48,6 +51,7 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     InvalidKey: HTTPStatus.BAD_REQUEST,
     KeyNotFound: HTTPStatus.NOT_FOUND,
     Forbidden: HTTPStatus.FORBIDDEN,
+    TooMuchWaiting: HTTPStatus.TOO_MANY_REQUESTS,
     TaskNotFound: HTTPStatus.NOT_FOUND,
     TaskExists: HTTPStatus.CONFLICT,
     TaskChanged: HTTPStatus.PRECONDITION_FAILED,
@@ -55,6 +59,7 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     ScheduleNotFound: HTTPStatus.NOT_FOUND,
     ScheduleExists: HTTPStatus.CONFLICT,
     ScheduleChanged: HTTPStatus.CONFLICT,
+    ScheduleUnread: HTTPStatus.CONFLICT,
     IllegalTransition: HTTPStatus.CONFLICT,
     LeaseLost: HTTPStatus.CONFLICT,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -113,6 +118,22 @@ class ScopeTooNarrow(Forbidden):
         super().__init__(f"this needs a key of scope {needed}; this key's is {held}")
 
 
+class UnclearHost(TaskSchedulerError):
+    """The request names no host, or several, or none that can be one."""
+
+    def __init__(self) -> None:
+        """Say what was expected."""
+        super().__init__("there must be one Host header, with a name or an address")
+
+
+class ForeignHost(TaskSchedulerError):
+    """The request is meant for another service."""
+
+    def __init__(self, host: str) -> None:
+        """Name the host that was asked for."""
+        super().__init__(f"this service is not {host!r}; see --allowed-host")
+
+
 class TooManyRequests(TaskSchedulerError):
     """The key has used up what it may ask for at present."""
 
@@ -120,6 +141,15 @@ class TooManyRequests(TaskSchedulerError):
         """Say in how many seconds to come again."""
         self.retry_after_s = retry_after_s
         super().__init__(f"too many requests with this key; come again in {retry_after_s} s")
+
+
+class TooManyStreams(TooManyRequests):
+    """The key watches as much as it may already."""
+
+    def __init__(self, most: int, retry_after_s: int) -> None:
+        """Say how many streams a key may have open, and in how many seconds to come again."""
+        super().__init__(retry_after_s)
+        self.args = (f"this key has {most} streams of events open already, and may have no more",)
 
 
 def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
@@ -131,9 +161,7 @@ def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
         detail=detail,
         **more,
     )
-    headers = (
-        {"Retry-After": str(RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
-    )
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in LATER else {}
     return Response(encode(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -166,6 +194,16 @@ def on_too_many(_: Request[Any, Any, Any], error: TooManyRequests) -> Response[b
     answer = problem(HTTPStatus.TOO_MANY_REQUESTS, str(error))
     answer.headers["Retry-After"] = str(error.retry_after_s)
     return answer
+
+
+def on_unclear_host(_: Request[Any, Any, Any], error: UnclearHost) -> Response[bytes]:
+    """Report a request that does not say, as HTTP wants it, whom it is for."""
+    return problem(HTTPStatus.BAD_REQUEST, str(error))
+
+
+def on_foreign_host(_: Request[Any, Any, Any], error: ForeignHost) -> Response[bytes]:
+    """Report a request that is for somebody else."""
+    return problem(HTTPStatus.MISDIRECTED_REQUEST, str(error))
 
 
 def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[bytes]:
@@ -236,6 +274,8 @@ DESCRIBED: Final[Mapping[Any, Any]] = {
     Unauthorized: on_unauthorized,
     ScopeTooNarrow: on_narrow_scope,
     TooManyRequests: on_too_many,
+    UnclearHost: on_unclear_host,
+    ForeignHost: on_foreign_host,
     TaskSchedulerError: on_error,
     HTTPException: on_http_exception,
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing
+from collections import Counter
+from contextlib import ExitStack, aclosing, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
@@ -15,6 +16,7 @@ from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from msgspec import Struct
 
+from taskscheduler.application.lookout import Lookout
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.watching import LOOK_EVERY_S, Watch, Watched
 from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
@@ -24,16 +26,17 @@ from taskscheduler.domain.task import TaskId
 from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import (
+    CALLER,
     everybody,
     reached_by,
     seen_by_caller,
     still_let_in,
 )
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
+from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, TooManyStreams
 from taskscheduler.entrypoints.http.parameters import check_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from litestar import Litestar
 
@@ -42,7 +45,10 @@ if TYPE_CHECKING:
 
 IDS_MAX: Final = 100
 CLIENTS_MAX: Final = 100
-"""How many may watch one process at once: each costs a look every half second."""
+"""How many may watch one process at once."""
+CLIENTS_PER_KEY_MAX: Final = 20
+"""How many of them may hold one key: it does not lock others out."""
+COME_AGAIN_S: Final = 10
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
 STOPPING: Final = "taskscheduler_stopping"
@@ -76,11 +82,29 @@ class Audience:
     def __init__(self) -> None:
         """Begin with nobody."""
         self.clients = 0
+        self.by_key: Counter[str] = Counter()
 
-    def check(self) -> None:
-        """See whether there is room for one more. Raises TooManyWatchers."""
+    def check(self, key: str | None = None) -> None:
+        """See whether there is room for one more. Raises TooManyWatchers, TooManyStreams."""
+        if key is not None and self.by_key[key] >= CLIENTS_PER_KEY_MAX:
+            raise TooManyStreams(CLIENTS_PER_KEY_MAX, COME_AGAIN_S)
         if self.clients >= CLIENTS_MAX:
             raise TooManyWatchers(CLIENTS_MAX)
+
+    @contextmanager
+    def joined(self, key: str | None) -> Generator[None]:
+        """Count one more meanwhile."""
+        self.clients += 1
+        if key is not None:
+            self.by_key[key] += 1
+        try:
+            yield
+        finally:
+            self.clients -= 1
+            if key is not None:
+                self.by_key[key] -= 1
+                if not self.by_key[key]:
+                    del self.by_key[key]
 
 
 def end_streams(app: Litestar) -> None:
@@ -101,6 +125,7 @@ async def watch_tasks(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     audience: NamedDependency[Audience],
+    lookout: NamedDependency[Lookout],
     filters: Annotated[
         list[str] | None,
         QueryParameter(
@@ -126,8 +151,10 @@ async def watch_tasks(
     """
     watched = watched_of(filters or [], task_ids or [])
     since = since_of(request.headers.get("last-event-id"))
-    audience.check()
-    watch = Watch(scheduler.store, watched)
+    caller = request.scope.get(CALLER)
+    key = None if caller is None else caller.key_id
+    audience.check(key)
+    watch = Watch(scheduler.store, watched, lookout)
     # Before the stream begins, so that what goes wrong is answered as anywhere else.
     first = await watch.begin(since)
     state = request.app.state
@@ -135,7 +162,7 @@ async def watch_tasks(
     def stopping() -> bool:
         return bool(state.get(STOPPING))
 
-    stream = streamed(watch, first, audience, stopping, still_let_in(request))
+    stream = streamed(watch, first, audience, stopping, still_let_in(request), key)
     # As of every answer, unless it says otherwise: nothing of it is to be kept.
     headers = {"Cache-Control": "no-store"}
     return ServerSentEvent(stream, retry_duration=RETRY_MS, headers=headers)
@@ -147,14 +174,16 @@ async def streamed(
     audience: Audience,
     stopping: Callable[[], bool] = lambda: False,
     let_in: Callable[[], Awaitable[bool]] = everybody,
+    key: str | None = None,
 ) -> AsyncGenerator[ServerSentEventMessage]:
     """Yield what ``watch`` tells while client, key and store are there, and not ``stopping``."""
     try:
-        audience.check()  # again, because many may have come while the first look was taken
-    except TooManyWatchers as error:
+        audience.check(key)  # again, because many may have come while the first look was taken
+    except (TooManyWatchers, TooManyStreams) as error:
         yield _end(str(error))
         return
-    audience.clients += 1
+    joined = ExitStack()
+    joined.enter_context(audience.joined(key))
     newest: datetime | None = None
     quiet_s = 0.0
     try:
@@ -189,7 +218,7 @@ async def streamed(
         log.warning("events ended: %s", error)
         yield _end("the database cannot be reached at present")
     finally:
-        audience.clients -= 1
+        joined.close()
 
 
 def _comment(text: str) -> ServerSentEventMessage:
@@ -233,11 +262,13 @@ def since_of(last: str | None) -> datetime | None:
 def event_router(scheduler: Scheduler) -> Router:
     """Return the call that streams, errors included, to be mounted in any application."""
     audience = Audience()
+    lookout = Lookout(scheduler.store)
     return Router(
         path="/",
         dependencies={
             "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
             "audience": Provide(lambda: audience, sync_to_thread=False),
+            "lookout": Provide(lambda: lookout, sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
         before_request=check_parameters,

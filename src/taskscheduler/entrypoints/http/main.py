@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.http.events import end_streams
-from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of
+from taskscheduler.entrypoints.http.hosts import Proxies
+from taskscheduler.entrypoints.http.limits import ServerLimits
+from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of, hosts_of
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
 from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
+from taskscheduler.entrypoints.requests import Requests
 from taskscheduler.entrypoints.signals import on_signals
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ async def _serve(
     say: Callable[[str], None],
 ) -> None:
     async with scheduler:
+        requests = Requests()
         app = create_app(
             scheduler,
             kinds=kinds,
@@ -53,8 +57,16 @@ async def _serve(
             access=access_of(mode, settings, scheduler),
             cors_origins=settings.cors_origins,
             access_log=settings.access_log,
+            hosts=hosts_of(mode, settings, listening),
+            proxies=Proxies.of(settings.trusted_proxies),
+            requests=requests,
         )
-        server = build_server(app, on_stop=partial(end_streams, app))
+        server = build_server(
+            app,
+            on_stop=partial(end_streams, app),
+            limits=ServerLimits.of(settings.connections_max, settings.body_bytes_max),
+            requests=requests,
+        )
         on_signals(server.stop)
         say(f"taskscheduler is at {address_of(listening)}")
         say(f"  access  {SAID[mode]}")

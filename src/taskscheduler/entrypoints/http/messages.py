@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from taskscheduler.domain.audit import Action, AuditEntry
 from taskscheduler.domain.errors import PayloadTooLarge
+from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
@@ -109,9 +110,7 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     timeout_s: Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())] | None = None
     unique_key: UniqueKey | None = None
     expires_at: Deadline | None = None
-    id: (
-        Annotated[UUID, Meta(description="made by the caller, so that a repeat is harmless")] | None
-    ) = None
+    id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
 
     @property
     def timeout(self) -> timedelta | None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from taskscheduler.application.keys import Gate
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.access import Access, RateLimit
+from taskscheduler.entrypoints.http.hosts import Hosts, Proxies
 from taskscheduler.entrypoints.settings import AccessMode
 
 if TYPE_CHECKING:
@@ -47,7 +48,27 @@ def access_mode(settings: ApiSettings, listening: socket.socket) -> AccessMode:
         if origin != "*" and (ORIGIN.fullmatch(origin) is None or not urlsplit(origin).hostname):
             message = f"--cors-origin {origin!r} is no origin; expected such as https://example.org"
             raise InvalidConfiguration(message)
+    # What they are is asked for again later; what is wrong in them is said before anything begins.
+    hosts_of(mode, settings, listening)
+    Proxies.of(settings.trusted_proxies)
     return mode
+
+
+def hosts_of(mode: AccessMode, settings: ApiSettings, listening: socket.socket) -> Hosts:
+    """Return the names under which the service is called; raises InvalidConfiguration.
+
+    Where it is open on this machine alone, others are refused: any page that a user of the machine
+    looks at could use it otherwise. Elsewhere they are refused if ``--allowed-host`` names any.
+    """
+    bound: str = listening.getsockname()[0].partition("%")[0]
+    address = ip_address(bound)
+    local = mode is AccessMode.OPEN and address.is_loopback
+    return Hosts.of(
+        settings.allowed_hosts,
+        bound=None if address.is_unspecified else bound,
+        insist=local or bool(settings.allowed_hosts),
+        probed=not local,
+    )
 
 
 def access_of(mode: AccessMode, settings: ApiSettings, scheduler: Scheduler) -> Access | None:

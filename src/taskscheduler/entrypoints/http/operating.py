@@ -8,17 +8,19 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import PathParameter
+from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 
 from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.schedules import LIST_LIMIT_DEFAULT
+from taskscheduler.domain.query import LIMIT_MAX
 from taskscheduler.domain.queue import Count, Queue
 from taskscheduler.domain.task import NAME, NAME_FORM
 from taskscheduler.domain.worker import WorkerLoad
-from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.answering import answer
+from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
 from taskscheduler.entrypoints.http.parameters import check_parameters
 
@@ -102,19 +104,33 @@ class WorkerMessage(Struct, kw_only=True):
     "/queues",
     opt=reached_by("read"),
     operation_class=docs.Documented,
-    responses=refusals.COUNTING,
-    summary="List queues",
+    responses=refusals.LISTING_SCHEDULES,
+    summary="List queues, by name",
     tags=["queues"],
 )
 async def list_queues(
-    request: Request[Any, Any, Any], scheduler: NamedDependency[Scheduler]
+    request: Request[Any, Any, Any],
+    scheduler: NamedDependency[Scheduler],
+    limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIST_LIMIT_DEFAULT,
+    cursor: Annotated[
+        str | None,
+        QueryParameter(
+            description="from the Link header of the page before", schema_extra=docs.ONE_NAME
+        ),
+    ] = None,
 ) -> Response[list[QueueMessage]]:
-    """List every queue that a task or a worker has named or somebody has paused.
+    """List queues that a task, a worker or a pause names.
 
-    Up to 10,000 tasks are counted; of more, `exact` is false, and there are at least so many.
+    While there are more, the Link header names the next page. Up to 10,000 tasks are counted; of
+    more, `exact` is false, and there are at least so many.
     """
-    asking.only_known(request, ())
-    return answer([QueueMessage.of(queue) for queue in await scheduler.queues()])
+    after = "" if cursor is None else queue_of(cursor, "cursor")
+    found = await scheduler.queues(after=after, limit=limit + 1)
+    page = found[:limit]
+    headers: dict[str, str] = {}
+    if len(found) > limit:
+        headers = next_page(request, [("limit", limit), ("cursor", page[-1].name)])
+    return answer([QueueMessage.of(queue) for queue in page], headers=headers)
 
 
 @get(
@@ -175,18 +191,15 @@ async def resume_queue(
     summary="List workers",
     tags=["workers"],
 )
-async def list_workers(
-    request: Request[Any, Any, Any], scheduler: NamedDependency[Scheduler]
-) -> Response[list[WorkerMessage]]:
+async def list_workers(scheduler: NamedDependency[Scheduler]) -> Response[list[WorkerMessage]]:
     """List the workers that are registered, with how many tasks each holds."""
-    asking.only_known(request, ())
     return answer([WorkerMessage.of(load) for load in await scheduler.workers()])
 
 
-def queue_of(name: str) -> str:
+def queue_of(name: str, parameter: str = "name") -> str:
     """Return ``name`` if a queue may be called so. Raises BadRequest."""
     if NAME.fullmatch(name) is None:
-        raise BadRequest("name", f"{name!r} is no queue: {NAME_FORM}")
+        raise BadRequest(parameter, f"{name!r} is no queue: {NAME_FORM}")
     return name
 
 

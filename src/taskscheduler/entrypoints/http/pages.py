@@ -95,11 +95,16 @@ def _served(request: Request[Any, Any, Any], part: Part) -> Response[bytes]:
         # Said here, for 304, too: a browser gives the page that it has kept the headers of that.
         name, policy = OWN_PAGE
         headers[name.decode()] = policy.decode()
-    given = ",".join(request.headers.getall("if-none-match", [])).split(",")
-    same = bool({part.tag, "*"} & {each.strip().removeprefix("W/") for each in given})
+    same = unchanged(request, part.tag)
     return Response(
         b"" if same else part.content,
         status_code=HTTPStatus.NOT_MODIFIED if same else HTTPStatus.OK,
         media_type=part.media_type,
         headers=headers,
     )
+
+
+def unchanged(request: Request[Any, Any, Any], tag: str) -> bool:
+    """Tell whether the caller has already what ``tag`` names."""
+    given = ",".join(request.headers.getall("if-none-match", [])).split(",")
+    return bool({tag, "*"} & {each.strip().removeprefix("W/") for each in given})

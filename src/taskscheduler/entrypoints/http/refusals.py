@@ -22,6 +22,7 @@ from taskscheduler.domain.errors import (
     IllegalTransition,
     InvalidSchedule,
     PayloadTooLarge,
+    QuotaUsedUp,
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
@@ -30,6 +31,7 @@ from taskscheduler.domain.errors import (
     TaskExists,
     TaskNotFound,
     TooManyWatchers,
+    TooMuchWaiting,
 )
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.query import FILTERS
@@ -155,10 +157,16 @@ NOT_READY_YET: Final[Refusals] = {
     )
 }
 
+_NO_MORE_QUEUES: Final = QuotaUsedUp(
+    "this key may use 5 queues at a time, and shop.f would be one more"
+)
+_TOO_MUCH_WAITING: Final = TooMuchWaiting(
+    "of this key 1000 tasks may wait, and with these there would be 1001 at least"
+)
 KEYED: Final = (
     _refused(Unauthorized(WITHOUT), Unauthorized(WRONG, code="invalid_token"))
-    | _refused(ScopeTooNarrow("write", "read"), Forbidden(NOT_FOR_TENANTS))
-    | _refused(TooManyRequests(1))
+    | _refused(ScopeTooNarrow("write", "read"), Forbidden(NOT_FOR_TENANTS), _NO_MORE_QUEUES)
+    | _refused(TooManyRequests(1), _TOO_MUCH_WAITING)
 )
 """Of every call that needs a key."""
 FOREIGN: Final = _refused(foreign_page("https://elsewhere.example"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from taskscheduler.application.zones import zone_of
 from taskscheduler.domain.schedule import (
     CRON_CHARACTERS_MAX,
     EVERY_MAX,
@@ -159,7 +159,7 @@ class ScheduleMessage(Struct, kw_only=True):
             kind=definition.kind,
             queue=definition.queue,
             priority=definition.priority,
-            payload=msgspec.Raw(definition.payload),
+            payload=msgspec.Raw(definition.payload_json),
             cron=definition.cron,
             every_s=_seconds(definition.every),
             time_zone=definition.time_zone,
@@ -196,7 +196,7 @@ class PreviewMessage(Struct):
     @classmethod
     def of(cls, definition: NewSchedule, fires: Sequence[datetime]) -> PreviewMessage:
         """Return ``fires`` as they are sent."""
-        zone = ZoneInfo(definition.time_zone)
+        zone = zone_of(definition.time_zone)
         shown = [FireMessage(at, at.astimezone(zone)) for at in fires]
         return cls(definition.name, definition.time_zone, shown)
 
@@ -210,7 +210,7 @@ def fields_of(message: Struct) -> dict[str, Any]:
     }
     given.pop("name", None)
     if "payload" in given:
-        given["payload"] = payload_of(given["payload"])
+        given["payload_json"] = payload_of(given.pop("payload"))
     for wire, name in (("every_s", "every"), ("timeout_s", "timeout")):
         if wire in given:
             seconds: float | None = given.pop(wire)

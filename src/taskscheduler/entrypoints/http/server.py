@@ -5,33 +5,49 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import uvicorn
 
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.entrypoints.http.connection import GuardedConnection
+from taskscheduler.entrypoints.http.door import Door
+from taskscheduler.entrypoints.http.limits import ServerLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
-    from typing import Any
+    from collections.abc import Awaitable, Callable, Generator, Iterable
 
     from litestar import Litestar
 
+    from taskscheduler.entrypoints.http.door import Guarded
+    from taskscheduler.entrypoints.requests import Requests
+
 GRACE_S: Final = 10
+TICKS_A_SECOND: Final = 10
+"""How often uvicorn looks up by itself."""
 
 
 class Server(uvicorn.Server):
     """uvicorn without its own signal handlers: whoever runs it decides when it stops."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door, on_stop: Callable[[], None]) -> None:
         """Serve as ``config`` says; ``on_stop`` ends what would be answered for ever."""
         super().__init__(config)
+        self.door = door
         self._on_stop = on_stop
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         """Capture none."""
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second whether connections keep to their limits."""
+        if counter % TICKS_A_SECOND == 0:
+            connections = cast("Iterable[Guarded]", self.server_state.connections)
+            self.door.look(connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     def stop(self) -> None:
         """Take no more requests and finish those under way; called again, stop at once."""
@@ -45,20 +61,31 @@ def build_server(
     lifespan: Any = "on",
     *,
     on_stop: Callable[[], None] = lambda: None,
+    limits: ServerLimits | None = None,
+    requests: Requests | None = None,
 ) -> Server:
     """Return a server for ``app``; its output is left to our logs.
 
     ``on_stop`` is called when it is told to stop, before it waits for the answers under way.
+    What is refused before it reaches ``app`` is counted in ``requests``.
     """
+    door = Door((limits or ServerLimits()).within_descriptors(), requests)
+    connection: Any = partial(GuardedConnection, door=door)
     return Server(
         uvicorn.Config(
             app,
+            http=connection,
+            # There are no WebSockets here: they would come past the limits.
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan=lifespan,
             timeout_graceful_shutdown=GRACE_S,
             server_header=False,
+            # Whom to believe about callers' addresses is said by --trusted-proxy.
+            proxy_headers=False,
         ),
+        door,
         on_stop,
     )
 

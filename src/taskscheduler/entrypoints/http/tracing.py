@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.tracing import Tracing
 
+PARENT_BYTES_MAX: Final = 128
+STATE_BYTES_MAX: Final = 512
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds, for ever: their spans would be most of all."""
 
@@ -50,10 +52,11 @@ def traced(app: ASGIApp, tracing: Tracing) -> ASGIApp:
 def context_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return the headers of W3C Trace Context; of ``traceparent`` there may be only one."""
     parents = [value for key, value in headers if key == b"traceparent"]
-    if len(parents) != 1:
+    if len(parents) != 1 or len(parents[0]) > PARENT_BYTES_MAX:
         return {}
-    states = [value for key, value in headers if key == b"tracestate"]
+    state = b",".join(value for key, value in headers if key == b"tracestate")
     found = {"traceparent": parents[0].decode("latin-1")}
-    if states:
-        found["tracestate"] = b",".join(states).decode("latin-1")
+    # What others read it with takes time by the square of its length; they need not take more.
+    if 0 < len(state) <= STATE_BYTES_MAX:
+        found["tracestate"] = state.decode("latin-1")
     return found

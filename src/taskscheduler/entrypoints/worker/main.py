@@ -11,6 +11,7 @@ from taskscheduler.application.retention import Retention
 from taskscheduler.application.worker import Worker
 from taskscheduler.entrypoints.exporting import exporter
 from taskscheduler.entrypoints.signals import on_signals
+from taskscheduler.entrypoints.worker.processes import end_with_supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -50,7 +51,11 @@ def build_worker(
 
 
 async def run_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSettings) -> None:
-    """Run a worker until SIGTERM or SIGINT; a second signal ends it at once."""
+    """Run a worker until SIGTERM or SIGINT; a second signal ends it at once.
+
+    It ends as well when the process is gone that supervises it.
+    """
+    end_with_supervisor()
     if settings.metrics_port is None:
         worker = build_worker(scheduler, handlers, settings)
         on_signals(worker.stop)

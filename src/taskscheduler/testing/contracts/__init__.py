@@ -26,11 +26,13 @@ from taskscheduler.testing.contracts.gauge import GaugeContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.keys import KeyRingContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
+from taskscheduler.testing.contracts.lateness import LatenessContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.standing import StandingContract
 from taskscheduler.testing.contracts.storing import StoringContract
+from taskscheduler.testing.contracts.suspects import SuspectsContract
 from taskscheduler.testing.contracts.traces import TracesContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
@@ -66,10 +68,12 @@ class TaskRepositoryContract(
     UniqueKeyContract,
     IdempotencyContract,
     ClaimingContract,
+    LatenessContract,
     SettlingContract,
     ChangingContract,
     EditingContract,
     BulkContract,
+    SuspectsContract,
     TracesContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""

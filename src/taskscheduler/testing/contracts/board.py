@@ -15,6 +15,7 @@ from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.query import TaskQuery, fitting
 from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.task import NewTask, TaskId
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     LEASE,
@@ -198,6 +199,26 @@ class ListingContract(Contract):
         ):
             listed = await store.board.list(TaskQuery(before=before))
             assert [task.id for task in listed] == expected
+
+    async def test_ids_that_bear_no_time_come_last(self, store: Store) -> None:
+        """However many: nobody's newest tasks are hidden behind them, in lists or in states."""
+        strange = [UUID(int=each << 112 | 4 << 76 | 2 << 62) for each in (0xFFFF, 0xEEEE, 0xDDDD)]
+        ahead = UUID(int=store.new_task_id().int + (40 * 86_400_000 << 80))
+        first = [TaskId(each) for each in (*strange, ahead)]
+        await store.tasks.put([NewTask(id=each, kind="mail") for each in first])
+        own = [await put(store) for _ in range(3)]
+        expected = [*reversed(own), *first]
+        for status in (None, TaskStatus.PENDING):
+            for kind in (None, "mail"):
+                for limit in (2, 3, 4, 100):
+                    query = TaskQuery(status=status, kind=kind, limit=limit)
+                    found = list(await store.board.states(query))
+                    assert [state.id for state in found] == expected[:limit]
+                    pages: list[TaskId] = []
+                    while page := await store.board.list(query):
+                        pages += [task.id for task in page]
+                        query = replace(query, before=pages[-1])
+                    assert pages == expected
 
     async def test_states_are_those_of_the_tasks(self, store: Store) -> None:
         """By id, or as the list has them; what is not there is left out."""

@@ -11,6 +11,7 @@ import pytest
 
 from taskscheduler.domain.access import NewKey, Scope, digest_of
 from taskscheduler.domain.errors import KeyNotFound
+from taskscheduler.domain.quota import Quota
 from taskscheduler.testing.contracts.steps import TICK, Contract
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ TENANT: Final = NewKey(
     scope=Scope.WRITE,
     queue_prefix="shop.",
     expires=HOUR,
+    quota=Quota(queues=3, waiting=0, waiting_bytes=2**40, schedules=1),
 )
 
 
@@ -52,6 +54,7 @@ class KeyRingContract(Contract):
         other = await store.keys.add(TENANT)
         assert (other.name, other.scope) == (TENANT.name, Scope.WRITE)
         assert (other.queue_prefix, other.expires_at) == ("shop.", clock.now() + HOUR)
+        assert (other.quota, kept.quota) == (TENANT.quota, None)
         assert list(await store.keys.list()) == [other, kept]
         found = {each.key.id: each.key for each in await store.keys.living()}
         assert found == {kept.id: kept, other.id: other}

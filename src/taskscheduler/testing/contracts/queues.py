@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 NONE = Count(0)
 
 
+async def names_of(store: Store) -> list[str]:
+    """Return the names of the queues that are listed."""
+    return [queue.name for queue in await store.queues.list(limit=100)]
+
+
 class QueueRegistryContract(Contract):
     """Queues are counted, paused and resumed."""
 
     async def test_a_queue_that_nobody_named_is_empty(self, store: Store) -> None:
         """And is not listed."""
-        assert list(await store.queues.list()) == []
+        assert list(await store.queues.list(limit=100)) == []
         assert await store.queues.get("letters") == Queue(
             name="letters", paused_at=None, due=NONE, later=NONE, running=NONE, oldest_due_at=None
         )
@@ -49,7 +54,7 @@ class QueueRegistryContract(Contract):
         (first, second, _) = await claim(store, worker_id)
         await end(store, first)
         await end(store, second, Event.RETRY, delay=timedelta(hours=1))
-        default, letters = await store.queues.list()
+        default, letters = await store.queues.list(limit=100)
         assert letters == Queue(
             name="letters",
             paused_at=None,
@@ -66,7 +71,49 @@ class QueueRegistryContract(Contract):
     async def test_a_queue_that_a_worker_listens_to_is_listed(self, store: Store) -> None:
         """Before any task names it."""
         await join(store, queues=["letters", "default"])
-        assert [queue.name for queue in await store.queues.list()] == ["default", "letters"]
+        assert await names_of(store) == [
+            "default",
+            "letters",
+        ]
+
+    async def test_a_queue_goes_with_its_last_task(self, store: Store, clock: ManualClock) -> None:
+        """Some time later, by upkeep; tasks may be stored into it again at every moment."""
+        held = await put(store, queue="held")
+        task_id = await put(store, queue="letters", priority=2)
+        await store.upkeep.turn()
+        clock.advance(hours=1)
+        for number in range(3):
+            assert await names_of(store) == [
+                "held",
+                "letters",
+            ]
+            await store.tasks.delete(task_id)
+            clock.advance(hours=1)
+            await store.upkeep.turn()
+            assert await names_of(store) == ["held"]
+            task_id = await put(store, queue="letters", priority=number)
+        await store.tasks.cancel(task_id)
+        clock.advance(hours=1)
+        await store.upkeep.turn()
+        assert await names_of(store) == ["held", "letters"]
+        assert (await store.tasks.get(task_id)).queue == "letters"
+        assert (await store.tasks.get(held)).queue == "held"
+
+    async def test_queues_are_listed_page_by_page(self, store: Store) -> None:
+        """By name, whoever names them; none is left out and none comes twice."""
+        for number in range(3):
+            await put(store, queue=f"b{number}", priority=number)
+            await put(store, "fax", queue=f"b{number}")
+        await store.queues.pause("a")
+        await join(store, queues=["c", "b1", "B"])
+        names = ["B", "a", "b0", "b1", "b2", "c"]
+        for limit in (1, 2, 3, 6, 7):
+            found: list[str] = []
+            while page := await store.queues.list(after=found[-1] if found else "", limit=limit):
+                assert len(page) <= limit
+                found += [queue.name for queue in page]
+            assert found == names
+        assert await names_of(store) == names
 
     async def test_long_queues_are_counted_so_far(self, store: Store) -> None:
         """Of one that is long it is said at least how much it holds."""
@@ -115,7 +162,7 @@ class QueueRegistryContract(Contract):
     async def test_a_paused_queue_takes_tasks_and_is_listed(self, store: Store) -> None:
         """Also one that was paused before anybody named it."""
         await store.queues.pause("letters")
-        (queue,) = await store.queues.list()
+        (queue,) = await store.queues.list(limit=100)
         assert (queue.name, queue.is_paused, queue.due) == ("letters", True, NONE)
         await put(store, queue="letters")
         assert (await store.queues.get("letters")).due == Count(1)

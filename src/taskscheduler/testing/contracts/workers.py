@@ -211,10 +211,12 @@ class BurialContract(Contract):
             leases = await claim(store, worker_id)
             assert {lease.task_id for lease in leases} == ids
             assert [lease.is_suspect for lease in leases] == [crash >= SUSPECT_AFTER] * 2
+            assert [await store.tasks.begin(lease) for lease in leases] == [True] * 2
             clock.advance(LEASE + TICK)
             await store.workers.bury(worker_id, 0)
         worker_id = await join(store)
         (alone,) = await claim(store, worker_id, limit=1)
+        assert await store.tasks.begin(alone)
         clock.advance(LEASE + TICK)
         await store.workers.bury(worker_id, 0)
         assert (await store.tasks.get(alone.task_id)).status is TaskStatus.FAILED
@@ -234,6 +236,8 @@ class BurialContract(Contract):
             for lease in await claim(store, worker_id):
                 if alone and lease.task_id == other_id:
                     await end(store, lease)
+                else:
+                    assert await store.tasks.begin(lease)
             clock.advance(LEASE + TICK)
             await store.workers.bury(worker_id, 0)
             statuses.append(await status_of(store, task_id))
@@ -328,7 +332,7 @@ class BurialContract(Contract):
     async def test_a_claim_under_way_leaves_no_stray(
         self, store: Store, clock: ManualClock, verb: str
     ) -> None:
-        """No task is leased to a worker that was struck out."""
+        """No task stays leased to a worker that was struck out; a burial waits for no claim."""
         for _ in range(5):
             worker_id = await join(store)
             clock.advance(LEASE + TICK)
@@ -340,6 +344,9 @@ class BurialContract(Contract):
                 else store.workers.leave(worker_id)
             )
             await asyncio.gather(claim(store, worker_id), gone)
+            # What the claim committed after the burial is found by the next one, as a watcher's is.
+            await store.workers.bury(worker_id, 0)
+            assert worker_id not in {seen.id for seen in await store.workers.sightings()}
             statuses = {await status_of(store, task.id) for task in tasks}
             assert statuses == {TaskStatus.PENDING}
             for task in tasks:

@@ -55,9 +55,15 @@ def test_the_overview_shows_what_waits_who_works_and_what_failed(
     page.goto(service)
     expect(page).to_have_title("Overview · taskscheduler")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=queue))
-    expect(row.get_by_role("cell")).to_contain_text([queue, "3", "0", "0", "ago", "Open", "Pause"])
+    expect(row.get_by_role("cell")).to_contain_text(
+        [queue, "3", "0", "0", "ago", "No worker", "Pause"]
+    )
     expect(page.get_by_text("Ready", exact=True)).to_be_visible()
     expect(page.get_by_text("1 alive")).to_be_visible()
+    panel = page.locator(".panel").filter(has_text="Failed tasks, the last stored first")
+    expect(panel.get_by_role("row").filter(has=page.get_by_title(failed))).to_contain_text(
+        "RuntimeError: it did not work"
+    )
     page.get_by_title(failed).click()
     expect(page.get_by_text("RuntimeError: it did not work").first).to_be_visible()
     expect(page.get_by_text("raise RuntimeError")).to_be_hidden()
@@ -289,7 +295,7 @@ def test_it_asks_for_nothing_while_nobody_looks(page: Page, service: str):
     with page.expect_response(f"{service}/queues"):
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.clock.run_for(1_000)
-    assert len(asked) == 1
+    assert sorted(asked) == [f"{service}/queues", f"{service}/workers"]
 
 
 def test_schedules_are_made_looked_at_and_changed(

@@ -84,6 +84,7 @@ function show() {
   refresher = new Refresher(
     async (signal) => {
       await load(signal);
+      unfilled(view.root, false);
       trouble.hidden = true;
       banner(null);
     },
@@ -92,11 +93,29 @@ function show() {
       // Of what passes the banner tells, and what was there before is left in its place.
       const passes = error instanceof ApiError && error.passes;
       banner(passes ? `${capital(refusal(error))}. This page keeps trying.` : null);
+      if (!passes) unfilled(view.root, true);
       trouble.hidden = passes;
       trouble.textContent = passes ? "" : refusal(error);
     },
   );
   refresher.now();
+}
+
+/**
+ * Hide what has never been filled, or show it again: nothing is loading any more.
+ * @param {Node} root
+ * @param {boolean} hidden
+ */
+function unfilled(root, hidden) {
+  if (!(root instanceof HTMLElement)) return;
+  const which = hidden ? ".panel:has(> .body > .loading)" : ".panel[data-unfilled]";
+  for (const each of root.querySelectorAll(which)) {
+    if (each instanceof HTMLElement) {
+      each.classList.toggle("unfilled", hidden);
+      if (hidden) each.dataset.unfilled = "";
+      else delete each.dataset.unfilled;
+    }
+  }
 }
 
 /** Who goes elsewhere has left a dialog that was about this view; one for a key is about all. */

@@ -113,7 +113,7 @@ export function table(caption, columns, rows, empty) {
  * @returns {{root: HTMLElement, body: HTMLElement}}
  */
 export function panel(title, beside = null) {
-  const body = el("div", { class: "body" }, el("p", { class: "empty" }, "Loading …"));
+  const body = el("div", { class: "body" }, el("p", { class: "empty loading" }, "Loading …"));
   const root = el("section", { class: "panel" },
     el("div", { class: "title" }, el("h2", {}, title), beside), body);
   return { root, body };

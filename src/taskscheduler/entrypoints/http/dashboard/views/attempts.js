@@ -1,6 +1,7 @@
 // @ts-check
 /** The attempts of a task, as they came one after the other. */
 
+import { ApiError, get, part } from "../api.js";
 import { el } from "../dom.js";
 import { span, time } from "../time.js";
 import { pill } from "../widgets.js";
@@ -19,6 +20,37 @@ const WORDS = {
 export function attemptsOf(attempts) {
   if (attempts.length === 0) return el("p", { class: "empty" }, "None yet.");
   return el("ol", { class: "timeline" }, attempts.map(attemptOf));
+}
+
+/**
+ * Errors that were read before, by the task and its end: what has ended is read once.
+ * @type {Map<string, string>}
+ */
+const faults = new Map();
+const FAULTS_MAX = 200;
+
+/**
+ * Return what a failed task's last error says, in one line; empty if it left none.
+ * @param {{id: string, finished_at: string}} task
+ * @param {AbortSignal} signal
+ * @returns {Promise<string>}
+ */
+export async function faultOf({ id, finished_at: end }, signal) {
+  const name = `${id} ${end}`;
+  const known = faults.get(name);
+  if (known !== undefined) return known;
+  let fault = "";
+  try {
+    const { data } = await get(`tasks/${part(id)}`, [], signal);
+    const error = data.attempts.findLast((/** @type {any} */ each) => each.error !== null)?.error;
+    fault = error ? `${error.type}${error.message ? ": " : ""}${error.message}` : "";
+  } catch (error) {
+    // Deleted meanwhile, or not for this key: the list says the rest.
+    if (!(error instanceof ApiError) || ![403, 404].includes(error.status)) throw error;
+  }
+  if (faults.size >= FAULTS_MAX) faults.clear();
+  faults.set(name, fault);
+  return fault;
 }
 
 /** @param {any} attempt */

@@ -1,13 +1,15 @@
 // @ts-check
 /** Changing many tasks: those that are selected one by one, all that match a page at a time. */
 
-import { ApiError, call, part, post } from "../api.js";
+import { ApiError, call, get, part, post } from "../api.js";
 import { confirmed, dialog } from "../dialogs.js";
 import { el } from "../dom.js";
 import { complain, say } from "../messages.js";
 import { refusal } from "../widgets.js";
 
 const TRIES = 8;
+/** How many are looked at to say how many there are. */
+const LOOK = 200;
 const AGAIN_MS = 2_000;
 
 /**
@@ -15,6 +17,7 @@ const AGAIN_MS = 2_000;
  * @property {string} name
  * @property {string} done
  * @property {string} what which tasks it changes
+ * @property {string[]} statuses of the tasks that it changes
  * @property {boolean} danger
  * @property {string} [force]
  * @property {(id: string, force: boolean) => Promise<unknown>} one
@@ -24,14 +27,17 @@ const AGAIN_MS = 2_000;
 export const VERBS = [
   {
     name: "Cancel", done: "cancelled", what: "that are pending or in progress", danger: false,
+    statuses: ["Pending", "InProgress"],
     one: (id) => post(`tasks/${part(id)}/cancel`),
   },
   {
     name: "Retry", done: "put back", what: "that have failed or were cancelled", danger: false,
+    statuses: ["Failed", "Cancelled"],
     one: (id) => post(`tasks/${part(id)}/retry`),
   },
   {
     name: "Delete", done: "deleted", what: "that are not in progress", danger: true,
+    statuses: ["Pending", "InProgress", "Completed", "Failed", "Cancelled"],
     force: "Those in progress, too: they are cancelled first",
     one: (id, force) =>
       call("DELETE", `tasks/${part(id)}`, { query: force ? [["force", "true"]] : [] }),
@@ -84,10 +90,12 @@ export async function changeSelected(verb, ids) {
  * @returns {Promise<boolean>} whether it was tried
  */
 export async function changeMatching(verb, filters) {
+  const found = await counted(verb, filters);
+  if (found === null) return false;
   const scope = filters.length ? `all tasks with ${filters.join(" and ")}` : "all tasks";
   const sure = await confirmed(
     `${verb.name} ${scope}?`,
-    `This goes for those ${verb.what}, on every page, as many as there are.`,
+    `This goes for those ${verb.what}, on every page: ${found} at this moment.`,
     {
       action: `${verb.name} all`, danger: verb.danger, option: verb.force,
       word: filters.length ? undefined : "all tasks",
@@ -122,6 +130,27 @@ export async function changeMatching(verb, filters) {
     say(`${tasks(changed)} ${verb.done}.${finished ? "" : " It was not finished."}`);
   }
   return true;
+}
+
+/**
+ * Say how many tasks `verb` would change, as far as one look tells; null if it was refused.
+ * @param {Verb} verb
+ * @param {string[]} filters
+ * @returns {Promise<string | null>}
+ */
+async function counted(verb, filters) {
+  try {
+    const { data, next } = await get("tasks", [
+      ...filters.map((each) => /** @type {[string, string]} */ (["filter", each])),
+      ["limit", String(LOOK)],
+    ]);
+    const count = data.filter((/** @type {any} */ { status }) =>
+      verb.statuses.includes(status) && (verb.force === undefined || status !== "InProgress")).length;
+    return next === null ? tasks(count) : `at least ${tasks(count)}, for there are more than ${LOOK} to look at`;
+  } catch (error) {
+    complain(error);
+    return null;
+  }
 }
 
 /** @param {number} count */

@@ -6,19 +6,22 @@ import { el, filler } from "../dom.js";
 import { to } from "../router.js";
 import { span, time } from "../time.js";
 import { number, panel, pill, sum, table, taskLink, tasksLink, within } from "../widgets.js";
-import { queueColumns } from "./queues.js";
+import { faultOf } from "./attempts.js";
+import { queueColumns, takersOf } from "./queues.js";
 import { notServed, served } from "./schedules.js";
 
 const EVERY_MS = 5_000;
 const NEWEST = 10;
 const SOON = 6;
+const SILENT_MS = 3_000;
+const FAULT_MAX = 100;
 
 /** @type {import("../main.js").Make} */
 export function overviewView(_place, refresh) {
   const health = el("p", { class: "health" });
   const numbers = el("div", { class: "numbers" });
   const queues = panel("Queues", el("a", { href: to(["queues"]) }, "All"));
-  const failed = panel("Newest failed tasks", tasksLink({ status: "Failed" }, "All"));
+  const failed = panel("Failed tasks, the last stored first", tasksLink({ status: "Failed" }, "All"));
   const workers = panel("Workers", el("a", { href: to(["workers"]) }, "All"));
   const schedules = panel("Schedules", el("a", { href: to(["schedules"]) }, "All"));
   const draws = {
@@ -28,15 +31,27 @@ export function overviewView(_place, refresh) {
 
   /** @param {AbortSignal} signal */
   async function loadHealth(signal) {
-    const { status, data } = await call("GET", "readyz", { signal, also: [503] });
-    draws.health(data, () => healthOf(status, data));
+    // What was found before says nothing of a service that has fallen silent since.
+    const silent = setTimeout(() => {
+      if (!signal.aborted) draws.health("silent", () => pill("Does not answer", "bad"));
+    }, SILENT_MS);
+    try {
+      const { status, data } = await call("GET", "readyz", { signal, also: [503] });
+      draws.health(data, () => healthOf(status, data));
+    } catch (error) {
+      if (!signal.aborted) draws.health("unknown", () => pill("Not known", "warn"));
+      throw error;
+    } finally {
+      clearTimeout(silent);
+    }
   }
 
   /** @param {AbortSignal} signal */
   async function loadQueues(signal) {
-    const { data } = await get("queues", [], signal);
+    const [{ data }, takers] = await Promise.all([get("queues", [["limit", "1000"]], signal), takersOf(signal)]);
     draws.numbers(data, () => numbersOf(data));
-    draws.queues(data, () => table("Queues", queueColumns(refresh, true), data, "No queue is in use."));
+    draws.queues([data, takers && [...takers]], () =>
+      table("Queues", queueColumns(refresh, takers, true), data, "No queue is in use."));
   }
 
   /** @param {AbortSignal} signal */
@@ -45,13 +60,17 @@ export function overviewView(_place, refresh) {
       ["filter", "status:Failed"], ["limit", String(NEWEST)],
     ]);
     const { data } = await get("tasks", query, signal);
-    draws.failed(data, () => table("Newest failed tasks", [
+    const faults = await Promise.all(data.map((/** @type {any} */ task) => faultOf(task, signal)));
+    const rows = data.map((/** @type {any} */ task, /** @type {number} */ index) =>
+      ({ ...task, fault: faults[index] }));
+    draws.failed(rows, () => table("Failed tasks, the last stored first", [
       { head: "Task", cell: ({ id }) => taskLink(id) },
       { head: "Kind", cell: ({ kind }) => kind },
       { head: "Queue", cell: ({ queue }) => queue },
       { head: "Attempts", cell: ({ attempt }) => attempt, number: true },
       { head: "Failed", cell: ({ finished_at: at }) => time(at) },
-    ], data, "No task has failed."));
+      { head: "Error", cell: ({ fault }) => el("span", { title: fault }, short(fault) || "–") },
+    ], rows, "No task has failed."));
   }
 
   /** @param {AbortSignal} signal */
@@ -82,6 +101,11 @@ export function overviewView(_place, refresh) {
       ]);
     },
   };
+}
+
+/** @param {string} fault */
+function short(fault) {
+  return fault.length > FAULT_MAX ? `${fault.slice(0, FAULT_MAX)} …` : fault;
 }
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 /** The queues, and the way to pause them. */
 
-import { get, part, post } from "../api.js";
+import { ApiError, get, part, post } from "../api.js";
 import { el, filler } from "../dom.js";
 import { tried } from "../messages.js";
 import { time } from "../time.js";
@@ -18,29 +18,66 @@ export function queuesView(_place, refresh) {
     root: body,
     every: () => EVERY_MS,
     load: async (signal) => {
-      const { data } = await get("queues", [], signal);
-      draw(data, () => table("Queues", queueColumns(refresh), data, "No queue is in use."));
+      const [{ data }, takers] = await Promise.all([get("queues", [["limit", "1000"]], signal), takersOf(signal)]);
+      draw([data, takers && [...takers]], () =>
+        table("Queues", queueColumns(refresh, takers), data, "No queue is in use."));
     },
   };
 }
 
 /**
+ * Ask which queues are taken by how many living workers; null where the key may not see workers.
+ * @param {AbortSignal} signal
+ * @returns {Promise<Map<string, number> | null>}
+ */
+export async function takersOf(signal) {
+  try {
+    return taken((await get("workers", [], signal)).data);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) throw error;
+    return null;
+  }
+}
+
+/**
+ * @param {any[]} workers
+ * @returns {Map<string, number>} by how many living workers each queue is taken
+ */
+export function taken(workers) {
+  const takers = new Map();
+  for (const { alive, queues } of workers) {
+    if (alive) for (const name of queues) takers.set(name, (takers.get(name) ?? 0) + 1);
+  }
+  return takers;
+}
+
+/**
+ * @param {any} queue
+ * @param {Map<string, number> | null} takers
+ * @param {boolean} brief
+ */
+function stateOf({ name, paused, paused_at: at }, takers, brief) {
+  if (paused) return [pill("Paused", "warn"), " ", brief ? null : time(at)];
+  if (takers === null) return pill("Open", "idle", "by whom it is taken, this key may not see");
+  const count = takers.get(name) ?? 0;
+  if (count === 0) return pill("No worker", "bad", "it is open, and no living worker takes it");
+  return pill("Open", "good", `taken by ${count} ${count === 1 ? "worker" : "workers"}`);
+}
+
+/**
  * @param {() => Promise<void>} refresh
+ * @param {Map<string, number> | null} takers
  * @param {boolean} [brief] without what there is no room for beside other things
  * @returns {import("../widgets.js").Column<any>[]}
  */
-export function queueColumns(refresh, brief = false) {
+export function queueColumns(refresh, takers, brief = false) {
   return [
     { head: "Queue", cell: ({ name }) => tasksLink({ queue: name }, name) },
     { head: "Due", cell: ({ due }) => number(due), number: true },
     { head: "In progress", cell: ({ in_progress: running }) => number(running), number: true },
     { head: "Later", cell: ({ later }) => number(later), number: true },
     { head: "Oldest due", cell: ({ oldest_due_at: at }) => time(at) },
-    {
-      head: "State",
-      cell: ({ paused, paused_at: at }) =>
-        paused ? [pill("Paused", "warn"), " ", brief ? null : time(at)] : pill("Open", "good"),
-    },
+    { head: "State", cell: (queue) => stateOf(queue, takers, brief) },
     {
       head: "Actions", bare: true,
       cell: ({ name, paused }) => {

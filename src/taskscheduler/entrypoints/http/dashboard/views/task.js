@@ -14,6 +14,8 @@ import { attemptsOf } from "./attempts.js";
 
 const UNFINISHED_MS = 2_000;
 const FINISHED_MS = 15_000;
+const WAITING = "Why is it not running?";
+const RUNNING = "Where does it run?";
 
 /** @type {import("../main.js").Make} */
 export function taskView({ path }, refresh) {
@@ -22,7 +24,8 @@ export function taskView({ path }, refresh) {
   const head = el("div", { class: "actions" });
   const facts = panel("Task");
   const payload = panel("Payload");
-  const why = panel("Why is it not running?");
+  const why = panel(WAITING);
+  const whyTitle = /** @type {HTMLElement} */ (why.root.querySelector("h2"));
   const attempts = panel("Attempts");
   const draws = {
     head: filler(head), facts: filler(facts.body), payload: filler(payload.body),
@@ -54,6 +57,7 @@ export function taskView({ path }, refresh) {
       draws.payload(shown.exact, () => el("pre", { tabindex: 0, "aria-label": "Payload" }, shown.exact));
       draws.attempts(data.attempts, () => attemptsOf(data.attempts));
       why.root.hidden = !waits;
+      whyTitle.textContent = data.status === "InProgress" ? RUNNING : WAITING;
       if (waits) await within(why.body, () => loadWhy(signal));
     },
   };
@@ -69,8 +73,8 @@ function factsOf(task) {
     ["Queue", tasksLink({ queue: task.queue }, task.queue)],
     ["Priority", task.priority],
     ["To be run at", time(task.execute_at, { exact: true })],
-    ["Next attempt at", task.process_at === task.execute_at
-      ? null : time(task.process_at, { exact: true })],
+    ["Next attempt at", task.status === "Pending" && task.process_at !== task.execute_at
+      ? time(task.process_at, { exact: true }) : null],
     ["Created", time(task.created_at, { exact: true })],
     ["Started", time(task.started_at, { exact: true })],
     ["Finished", time(task.finished_at, { exact: true })],

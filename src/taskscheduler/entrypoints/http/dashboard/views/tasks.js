@@ -21,6 +21,8 @@ export function tasksView({ query }, refresh) {
   const selected = new Set();
   /** @type {string[]} */
   let page = [];
+  /** @type {Map<string, string>} the status of each task, as it was last seen */
+  const seen = new Map();
   const body = el("div", { class: "panel body" });
   const draw = filler(body);
   const bar = el("div", { class: "bar" });
@@ -28,7 +30,7 @@ export function tasksView({ query }, refresh) {
   drawBar();
 
   function drawBar() {
-    fillBar(selected.size, () => [
+    fillBar([selected.size, VERBS.map(changes)], () => [
       el("div", { class: "group", role: "group", "aria-label": "Selected tasks" },
         el("span", {}, `${selected.size} selected`),
         VERBS.map((verb) => doing(verb.name, async () => {
@@ -39,19 +41,24 @@ export function tasksView({ query }, refresh) {
           mark();
           await refresh();
         }, {
-          disabled: selected.size === 0, class: verb.danger && "danger",
+          disabled: !changes(verb), class: verb.danger && "danger",
           "data-key": `selected ${verb.name}`,
           "aria-label": `${verb.name} the selected tasks`,
         }))),
       el("div", { class: "group", role: "group", "aria-label": "All tasks that match" },
         el("span", {}, filters.length ? "All that match" : "All tasks"),
-        VERBS.map((verb) => doing(`${verb.name} …`, async () => {
+        VERBS.filter(({ statuses }) => !given.status || statuses.includes(given.status)).map((verb) => doing(`${verb.name} …`, async () => {
           if (await changeMatching(verb, filters)) await refresh();
         }, {
           class: verb.danger && "danger", "data-key": `all ${verb.name}`,
           "aria-label": `${verb.name} all tasks that match`,
         }))),
     ]);
+  }
+
+  /** @param {import("./bulk.js").Verb} verb whether it changes any of what is selected */
+  function changes(verb) {
+    return [...selected].some((id) => verb.statuses.includes(seen.get(id) ?? ""));
   }
 
   /** Show what is selected. */
@@ -94,6 +101,7 @@ export function tasksView({ query }, refresh) {
       ]);
       const { data, next } = await get("tasks", asked, signal);
       page = data.map((/** @type {{id: string}} */ { id }) => id);
+      for (const { id, status } of data) seen.set(id, status);
       draw([data, next], () => [
         page.length ? el("label", { class: "tick" }, box("all", "Select all of this page"),
           "All of this page") : null,
@@ -106,7 +114,7 @@ export function tasksView({ query }, refresh) {
           { head: "Priority", cell: ({ priority }) => priority, number: true },
           { head: "Attempts", cell: attemptsOf, number: true },
           { head: "Created", cell: ({ created_at: at }) => time(at) },
-          { head: "Due", cell: ({ process_at: at }) => time(at) },
+          { head: "Due", cell: ({ status, process_at: at }) => time(status === "Pending" ? at : null) },
           { head: "Finished", cell: ({ finished_at: at }) => time(at) },
         ], data, filters.length ? "No task matches." : "There is no task yet."),
         pager(next, ["tasks"], given, cursor === null),

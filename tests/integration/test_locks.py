@@ -1,0 +1,220 @@
+"""No statement locks the tables of all days, however often a connection has executed it.
+
+From the sixth time on a prepared statement may be given a plan for all parameters, and from the
+eleventh on it has one as a rule. A plan for any id opens every day's table and its indexes. So each
+statement is executed a dozen times here, among 400 days, and its locks are counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from taskscheduler import Scheduler, TaskQuery, TaskStatus
+from taskscheduler.adapters.embedded import EmbeddedPostgres
+from taskscheduler.adapters.postgres import partitions, tasks
+from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.migrate import migrate
+from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
+from taskscheduler.domain.access import Caller, Scope
+from taskscheduler.domain.bulk import BulkVerb
+from taskscheduler.domain.lease import Settlement
+from taskscheduler.domain.status import Event
+from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.testing.contracts.steps import ERROR, claim, join, new, subscribed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from typing import LiteralString
+
+pytestmark = pytest.mark.anyio
+
+DAYS: Final = 390
+"""Beside those that a migration makes, a year in which nothing was dropped."""
+TIMES: Final = 12
+LOCKS_MAX: Final = 150
+"""A window of days with their indexes, and some; 400 days would be 800 locks at least."""
+SCHEMA: Final = "s"
+PARTITIONED: Final = tuple(f'"{SCHEMA}".{name}'.encode() for name in partitions.PARTITIONED)
+LOCKS: Final = "SELECT count(*)::integer FROM pg_locks WHERE pid = pg_backend_pid()"
+ALONE_AT_WORK: Final = (b"f.finished_at <",)
+"""What only retention sends, on one connection in the whole database."""
+SOMEBODY: Final = Caller(name="somebody", scope=Scope.ADMIN)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """A server with as much room for locks as it has by default."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("locks")) as postgres:
+        yield postgres.url
+
+
+class Counted:
+    """Counts the locks that each statement holds once it was executed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: set[bytes] = set()
+        self.locks: Counter[bytes] = Counter()
+        self.times: Counter[bytes] = Counter()
+        self._execute = PooledConnection.execute
+        self._send = PooledConnection._send  # pyright: ignore[reportPrivateUsage]
+        make, counted = Database.sql, self
+
+        def sql(database: Database, text: LiteralString) -> bytes:
+            statement = make(database, text)
+            self.made.add(statement)
+            return statement
+
+        async def execute(connection: PooledConnection, query: Any, *args: Any, **how: Any) -> Any:
+            return await counted.watch(
+                connection,
+                query if isinstance(query, bytes) else str(query).encode(),
+                lambda: self._execute(connection, query, *args, **how),
+            )
+
+        async def send(
+            connection: PooledConnection, statement: Statement, values: Mapping[str, str | None]
+        ) -> Any:
+            return await counted.watch(
+                connection, statement.text, lambda: self._send(connection, statement, values)
+            )
+
+        def may_prepare(connection: PooledConnection) -> bool:
+            return connection.prepare_threshold is not None
+
+        monkeypatch.setattr(Database, "sql", sql)
+        monkeypatch.setattr(PooledConnection, "execute", execute)
+        monkeypatch.setattr(PooledConnection, "_send", send)
+        # The transactions that are open here for counting are nobody's.
+        monkeypatch.setattr(PooledConnection, "_may_prepare", may_prepare)
+
+    async def watch(
+        self, connection: PooledConnection, text: bytes, execute: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Execute ``text``; see what it has locked before its transaction ends."""
+        alone = connection.pgconn.transaction_status == TransactionStatus.IDLE
+        if alone:
+            await self._execute(connection, "BEGIN", prepare=False)
+        try:
+            answer = await execute()
+            row: Any = await (await self._execute(connection, LOCKS, prepare=False)).fetchone()
+        except psycopg.Error:
+            if alone and not connection.closed:
+                await self._execute(connection, "ROLLBACK", prepare=False)
+            raise
+        self.times[text] += 1
+        self.locks[text] = max(self.locks[text], row[0])
+        if alone:
+            await self._execute(connection, "COMMIT", prepare=False)
+        return answer
+
+    def unexecuted(self) -> list[bytes]:
+        """Return the statements on tables of days that nothing has executed often enough."""
+        made = {text for text in self.made if any(name in text for name in PARTITIONED)}
+        seen = {text for text, times in self.times.items() if times >= TIMES}
+        return [
+            text
+            for text in made
+            if not {text, Statement.of(text).text} & seen
+            and b"COPY" not in text
+            and not any(each in text for each in ALONE_AT_WORK)
+        ]
+
+
+async def round_of_all(scheduler: Scheduler) -> None:
+    """Do everything that a scheduler and its workers do with tasks."""
+    store = scheduler.store
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    trace = TraceContext("00-" + "1" * 32 + "-" + "2" * 16 + "-01", None)
+    ids = [await scheduler.schedule("mail") for _ in range(8)]
+    for number in (1, 3):
+        for change in ({}, {"by": SOMEBODY}, {"trace": trace}, {"by": SOMEBODY, "trace": trace}):
+            plain = [new(store) for _ in range(number)]
+            keyed = [new(store, unique_key=uuid4().hex) for _ in range(number)]
+            for asked in (plain, keyed, keyed):
+                await store.tasks.put([task.but(**change) for task in asked])
+    await store.tasks.put([new(store) for _ in range(60)])
+    await store.tasks.put([new(store)], idempotency=Idempotency(uuid4().hex, b"f"))
+    worker_id = await join(store)
+    leases = await claim(store, worker_id, limit=8)
+    events = [Event.COMPLETE, Event.RETRY, Event.FAIL, Event.CANCEL, Event.SNOOZE, Event.RELEASE]
+    settlements = [
+        Settlement(lease.task_id, lease.token, event, timedelta(0), ERROR)
+        for lease, event in zip(leases, events, strict=False)
+    ]
+    await store.tasks.settle(settlements)
+    await store.tasks.outcomes_of(settlements)
+    async with store.tasks.completing(leases[6]) as connection:
+        await scheduler.schedule("mail", unique_key=uuid4().hex, connection=connection)
+    await store.tasks.traces_of(ids)
+    await store.tasks.reconcile(worker_id, [])
+    failed, cancelled = leases[2].task_id, leases[3].task_id
+    for task_id in (ids[0], failed, cancelled):
+        await scheduler.get(task_id)
+        await scheduler.attempts(task_id)
+        await scheduler.why(task_id)
+    await scheduler.retry(failed)
+    await scheduler.cancel(failed)
+    later = await scheduler.schedule("mail", execute_at=tomorrow)
+    await scheduler.edit(later, priority=1)
+    await scheduler.edit(later, payload=2, execute_at=tomorrow)
+    await scheduler.why(later)
+    await scheduler.run_now(later)
+    await scheduler.delete(cancelled)
+    for status in (None, *TaskStatus):
+        for kind in (None, "mail"):
+            query = TaskQuery(status=status, kind=kind, limit=5)
+            await scheduler.list(query)
+            await store.board.states(query)
+    await store.board.states(TaskQuery(), ids)
+    await scheduler.change_page(BulkVerb.CANCEL, TaskQuery(status=TaskStatus.PENDING, limit=2))
+    await scheduler.change_page(BulkVerb.RETRY, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
+    await scheduler.change_page(BulkVerb.DELETE, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
+    await store.tasks.next_due(subscribed())
+    await store.workers.leave(worker_id)
+    await orphaned(scheduler)
+    await scheduler.queues()
+    await scheduler.workers()
+    await store.gauge.census(exact_up_to=10)
+
+
+async def orphaned(scheduler: Scheduler) -> None:
+    """Let a silent worker's tasks be rescued, and those of one that is gone."""
+    store = scheduler.store
+    worker_id = await join(store, lease=timedelta(milliseconds=1))
+    await claim(store, worker_id, limit=2)
+    (seen,) = await store.workers.sightings()
+    assert await store.workers.bury(seen.id, seen.beats)
+    worker_id = await join(store)
+    await claim(store, worker_id, limit=2)
+    database: Database = vars(store.workers)["_database"]
+    async with database.connection() as connection:
+        await connection.execute(f'DELETE FROM "{SCHEMA}".worker'.encode())  # noqa: S608 - a constant
+    assert len(await store.workers.rescue_orphans()) == 2
+
+
+async def test_no_statement_locks_every_day(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await migrate(url, SCHEMA)
+    today = datetime.now(UTC).date()
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        for number in range(2, DAYS):
+            for table in partitions.PARTITIONED:
+                day = today - timedelta(days=number)
+                make = sql.SQL(partitions.MAKE).format(schema=sql.Identifier(SCHEMA))
+                await connection.execute(make, [table, day, 0])
+    monkeypatch.setattr(tasks, "COPIED_FROM", 50)
+    counted = Counted(monkeypatch)
+    async with Scheduler.postgres(url, schema=SCHEMA, pool_size=1) as scheduler:
+        for _ in range(TIMES):
+            await round_of_all(scheduler)
+    assert counted.unexecuted() == []
+    excessive = {text.decode(): n for text, n in counted.locks.items() if n > LOCKS_MAX}
+    assert excessive == {}
