@@ -64,7 +64,7 @@ STORING: Final = """
 SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = to_regclass(%(live)s)
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-# One snapshot: a task that is moved from one table to the other is in one of them. For that all days
+# One snapshot: a task that is moved from one table to the other is in one of them. So all days
 # are opened at once, by one process at a time.
 ALONE: Final = """
 SELECT pg_try_advisory_xact_lock(hashtextextended('taskscheduler sweep ' || %(schema)s, 0))"""
