@@ -38,6 +38,7 @@ NEEDS_NO_MORE: Final = {
     "GET /tasks",
     "GET /tasks/{task_id}",
     "GET /tasks/{task_id}/why",
+    "GET /tasks/{task_id}/result",
     "GET /schedules",
     "GET /schedules/{name}",
     "GET /schedules/{name}/preview",

@@ -7,7 +7,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.application.blocking import for_this_thread
+from taskscheduler.application.results import encode_result
 from taskscheduler.domain.errors import LeaseLost
+from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
@@ -28,10 +30,12 @@ class Context:
         "_lease",
         "_loop",
         "_max_attempts",
+        "_result_bytes_max",
         "_scheduler",
         "_worker_id",
         "cancelled",
         "lease_lost",
+        "result",
         "settled",
     )
 
@@ -43,6 +47,7 @@ class Context:
         max_attempts: int,
         scheduler: Scheduler,
         loop: asyncio.AbstractEventLoop | None = None,
+        result_bytes_max: int = RESULT_BYTES_MAX,
     ) -> None:
         """Made by the worker, once for each attempt; ``loop`` is the one that it runs on."""
         self._lease = lease
@@ -50,6 +55,7 @@ class Context:
         self._max_attempts = max_attempts
         self._scheduler = scheduler
         self._loop = loop
+        self._result_bytes_max = result_bytes_max
         self.cancelled = False
         """Set when the attempt should stop: cancelled, timed out, lease lost, or shutting down.
 
@@ -57,6 +63,11 @@ class Context:
         """
         self.settled = False
         """Set once ``transaction`` has recorded the completion."""
+        self.result: object = None
+        """What to keep as the task's result, where the handler does not return it.
+
+        To be set within ``transaction``, which completes the task before the handler returns.
+        """
         self.lease_lost = False
         """Set once ``transaction`` has found that the lease no longer holds."""
 
@@ -150,12 +161,15 @@ class Context:
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[Any]:
         try:
-            async with self._scheduler.store.tasks.completing(self._lease) as opened:
+            async with self._scheduler.store.tasks.completing(self._lease, self._kept) as opened:
                 yield opened
         except LeaseLost as error:
             self.lease_lost = error.task_id == self.id
             raise
         self.settled = True
+
+    def _kept(self) -> bytes | None:
+        return encode_result(self.result, self._result_bytes_max)
 
 
 CURRENT: Final[ContextVar[Context | None]] = ContextVar("taskscheduler_context", default=None)

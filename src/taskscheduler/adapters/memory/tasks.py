@@ -180,10 +180,13 @@ class MemoryTaskRepository:
         return {each.task_id for each in settlements if not self._settle(each)}
 
     @asynccontextmanager
-    async def completing(self, lease: Lease) -> AsyncGenerator[object]:
+    async def completing(
+        self, lease: Lease, result: Callable[[], bytes | None] = lambda: None
+    ) -> AsyncGenerator[object]:
         """See ``TaskRepository.completing``."""
         yield self  # to be handed on as ``connection``, as that of another store is
-        if not self._settle(Settlement(lease.task_id, lease.token, Event.COMPLETE)):
+        settlement = Settlement(lease.task_id, lease.token, Event.COMPLETE, result=result())
+        if not self._settle(settlement):
             raise LeaseLost(lease.task_id)
 
     async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
@@ -299,6 +302,8 @@ class MemoryTaskRepository:
         match settlement.event:
             case Event.COMPLETE:
                 after = task.complete(now=now)
+                if settlement.result is not None:
+                    self._state.results[task.id] = settlement.result
             case Event.RETRY:
                 after = task.retry(now=now, delay=settlement.delay)
             case Event.SNOOZE:

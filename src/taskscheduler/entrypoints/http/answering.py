@@ -62,7 +62,8 @@ async def tag_of(scheduler: Scheduler, task: Task) -> str:
 
 async def _shown(scheduler: Scheduler, task: Task) -> bytes:
     attempts = await scheduler.store.board.attempts(task.id)
-    return encode(TaskWithAttempts.with_attempts(task, attempts))
+    notes = await scheduler.store.notes.of(task.id)
+    return encode(TaskWithAttempts.with_attempts(task, attempts, notes))
 
 
 def _tag(body: bytes) -> str:

@@ -33,6 +33,7 @@ from taskscheduler.entrypoints.http.access import (
     still_let_in,
 )
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, TooManyStreams
+from taskscheduler.entrypoints.http.stopping import STOPPING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -50,8 +51,6 @@ CLIENTS_PER_KEY_MAX: Final = 20
 COME_AGAIN_S: Final = 10
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
-STOPPING: Final = "taskscheduler_stopping"
-"""In the application's state while its streams are to end."""
 
 log = logging.getLogger("taskscheduler.http")
 encode = msgspec.json.Encoder().encode

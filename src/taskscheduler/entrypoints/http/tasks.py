@@ -33,6 +33,7 @@ from taskscheduler.entrypoints.http.messages import (
     TaskWithAttempts,
 )
 from taskscheduler.entrypoints.http.options import options_of
+from taskscheduler.entrypoints.http.results import await_result
 
 decode_one = msgspec.json.Decoder(NewTaskMessage)
 decode_many = msgspec.json.Decoder(list[NewTaskMessage])
@@ -198,6 +199,7 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
             retry_task,
             run_task,
             why_task,
+            await_result,
             cancel_tasks,
             retry_tasks,
             delete_tasks,
