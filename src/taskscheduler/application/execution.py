@@ -16,6 +16,7 @@ import msgspec
 from taskscheduler.application.context import Context
 from taskscheduler.application.describing import describe, said
 from taskscheduler.application.patience import counted
+from taskscheduler.application.progress import Reporter
 from taskscheduler.application.results import encode_result
 from taskscheduler.domain.errors import InvalidResult, LeaseLost, TaskSchedulerError
 from taskscheduler.domain.lease import AttemptError, Settlement
@@ -65,6 +66,7 @@ class Execution:
         self._random = random
         self._may_begin = may_begin
         self._result_bytes_max = result_bytes_max
+        self._reporter = Reporter(scheduler.store.notes)
         self.on_raised: Callable[[BaseException], None] | None = None
         """Told of what handlers raise that is no verdict, and of payloads that do not fit."""
 
@@ -78,6 +80,7 @@ class Execution:
             scheduler=self._scheduler,
             loop=asyncio.get_running_loop(),
             result_bytes_max=self._result_bytes_max,
+            reporter=self._reporter,
         )
 
     async def run(self, lease: Lease, context: Context) -> Settlement | None:
@@ -87,16 +90,17 @@ class Execution:
         that is closed as ``GeneratorExit``.
         """
         handler = self._handlers[lease.kind]
-        if lease.expired:
-            error = AttemptError("Expired", "its time was up before it could start")
-            return self._end(lease, Event.FAIL, error)
-        if lease.excused and not await self._noted(lease):
-            return None
+        if lease.expired or lease.excused:
+            begins, settlement = await self._before(lease)
+            if not begins:
+                return settlement
         try:
             payload = None if handler.decode is None else handler.decode(lease.payload)
         except Exception as error:  # noqa: BLE001 - a type of the handler's decides what it raises
             # Trying again cannot make it fit, so attempts are not spent on it.
             return self._unfit(lease, error)
+        result: Any = None
+        raised: BaseException | None = None
         try:
             timeout = lease.timeout or handler.timeout
             if timeout is None and handler.is_async:
@@ -113,10 +117,17 @@ class Execution:
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - its outcome, whatever it is
-            return self._outcome(lease, context, error)
-        if isinstance(result, Verdict):
-            return self._outcome(lease, context, result)
-        return self._completed(lease, context, result)
+            raised = error
+        if context.reported and not context.settled:
+            await self._reporter.settle(lease.token)
+        return self._outcome(lease, context, result, raised)
+
+    async def _before(self, lease: Lease) -> tuple[bool, Settlement | None]:
+        """Return whether the attempt begins, and if not, how it is settled."""
+        if lease.expired:
+            error = AttemptError("Expired", "its time was up before it could start")
+            return False, self._end(lease, Event.FAIL, error)
+        return await self._noted(lease), None
 
     async def _noted(self, lease: Lease) -> bool:
         """Let the store know that this attempt begins, and return whether it may.
@@ -231,7 +242,13 @@ class Execution:
             return self.failed(lease, context, error)
         return Settlement(lease.task_id, lease.token, Event.COMPLETE, result=kept)
 
-    def _outcome(self, lease: Lease, context: Context, verdict: BaseException) -> Settlement | None:
+    def _outcome(
+        self, lease: Lease, context: Context, result: object, raised: BaseException | None
+    ) -> Settlement | None:
+        """Return the settlement of an attempt whose handler returned ``result``, or ``raised``."""
+        verdict = result if isinstance(result, Verdict) else raised
+        if verdict is None:
+            return self._completed(lease, context, result)
         if not context.settled:
             return self._judge(lease, context, verdict)
         facts = describe(verdict)

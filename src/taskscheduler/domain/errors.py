@@ -182,6 +182,26 @@ class InvalidResult(TaskSchedulerError):
         super().__init__(f"what the handler returned {reason}")
 
 
+class InvalidStep(TaskSchedulerError):
+    """A step of a handler cannot be kept, or its name was used before in the same attempt."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Name the step, and say why."""
+        self.name = name
+        self.reason = reason
+        super().__init__(f"step {name!r} {reason}")
+
+
+class InvalidProgress(TaskSchedulerError):
+    """What a handler said of its progress makes no sense."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        """Say which ``field`` is at fault and why."""
+        self.field = field
+        self.reason = reason
+        super().__init__(f"progress: {field} {reason}")
+
+
 class TaskEnded(TaskSchedulerError):
     """A task that somebody waits for has ended, and has no result."""
 

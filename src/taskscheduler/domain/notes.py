@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from taskscheduler.domain.lease import AttemptError
     from taskscheduler.domain.status import TaskStatus
+    from taskscheduler.domain.task import TaskId
 
 RESULT_BYTES_MAX: Final = 64 * 1024
 """How large a result may be where nobody says otherwise."""
 RESULT_BYTES_LIMIT: Final = 1024 * 1024
 """How large anybody may allow results to be."""
+
+STEPS_BYTES_MAX: Final = 1024 * 1024
+"""How much all steps of a task may keep together."""
+STEP_NAME_CHARACTERS_MAX: Final = 256
+
+
+class Report(NamedTuple):
+    """How far an attempt is, by its own word; ``data`` is JSON text."""
+
+    task_id: TaskId
+    token: int
+    fraction: float | None
+    message: str | None
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a task was ``at`` that time; ``fraction`` is 0 to 1, and ``data`` JSON text."""
+
+    fraction: float | None
+    message: str | None
+    data: bytes | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +60,4 @@ class TaskNotes:
     """What a task has to show beside its fields. ``result`` is JSON text."""
 
     result: bytes | None = None
+    progress: Progress | None = None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.fire import Due, Fire, Fired, Outlook, Taken, Waiting
     from taskscheduler.domain.hints import Hints
     from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
-    from taskscheduler.domain.notes import Ending, TaskNotes
+    from taskscheduler.domain.notes import Ending, Progress, Report, TaskNotes
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.quota import Quota, Usage
@@ -311,6 +311,29 @@ class Notes(Protocol):
         """Return how those of the tasks ended that have; None for those that are not there.
 
         Tasks that go on are left out. It is one look, however many tasks are asked for.
+        """
+        ...
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        """Keep how far attempts are, at the store's now, in place of what they said before.
+
+        What comes under a lease that no longer holds is dropped. Repeating is safe.
+        """
+        ...
+
+    async def progress(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Progress]:
+        """Return how far those of the tasks are that have said so."""
+        ...
+
+    async def steps(self, task_id: TaskId) -> Mapping[str, bytes]:
+        """Return what is kept of the task's steps, by their names: JSON text."""
+        ...
+
+    async def keep_step(self, lease: Lease, name: str, value: bytes) -> None:
+        """Keep what a step came to, for later attempts. Repeating is safe.
+
+        Raises:
+            LeaseLost: the lease no longer holds; nothing was kept.
         """
         ...
 

@@ -49,6 +49,7 @@ def test_a_list_has_every_field_but_attempts_and_result(client: httpx.Client, qu
     task = get(client, put(client, kind="Baz", queue=queue, execute_at=FAR))
     assert task.pop("attempts") == []
     assert task.pop("result") is None
+    assert task.pop("progress") is None
     assert listed(client, f"queue:{queue}") == [task]
     assert {"id", "kind", "process_at", "status", "created_at", "execute_at"} <= task.keys()
 

@@ -355,7 +355,10 @@ class MemoryTaskBoard:
             found = [task for task in known if task is not None]
         else:
             found = await self.list(query)
-        return [TaskState(*(getattr(task, name) for name in TaskState._fields)) for task in found]
+        return [
+            TaskState(*(getattr(task, name) for name in TaskState._fields if name != "progress"))
+            for task in found
+        ]
 
     async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""

@@ -17,6 +17,7 @@ from taskscheduler.entrypoints.cli.work import (
     json_of,
     line_of,
     moment_of,
+    progress_text,
     say,
     tell,
     with_scheduler,
@@ -117,6 +118,8 @@ def show(
             return
         tell(line_of(task))
         tell(f"  payload: {task.payload.decode()}")
+        if (progress := notes.progress) is not None:
+            tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:

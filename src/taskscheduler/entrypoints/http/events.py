@@ -33,6 +33,7 @@ from taskscheduler.entrypoints.http.access import (
     still_let_in,
 )
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, TooManyStreams
+from taskscheduler.entrypoints.http.messages import ProgressMessage
 from taskscheduler.entrypoints.http.stopping import STOPPING
 
 if TYPE_CHECKING:
@@ -71,7 +72,14 @@ class ChangeMessage(Struct):
     @classmethod
     def of(cls, state: TaskState) -> ChangeMessage:
         """Return ``state`` as it is sent."""
-        return cls(*state)
+        return cls(*(getattr(state, name) for name in cls.__struct_fields__))
+
+
+class ProgressEvent(Struct):
+    """How far a task is now."""
+
+    id: UUID
+    progress: ProgressMessage
 
 
 class Audience:
@@ -141,7 +149,9 @@ async def watch_tasks(
         ),
     ] = None,
 ) -> ServerSentEvent:
-    """Stream an event `task` for each change of status, and `deleted` for a watched id that goes.
+    """Stream events: `task` for each change of status, `progress`, `deleted`.
+
+    `progress` tells how far a running task is by its own word, `deleted` that a watched id is gone.
 
     Looks twice a second, while somebody watches, at the tasks with the given ids, or else at the
     newest 1,000 of the kind and queue. Of several changes between two looks the last is told.
@@ -183,6 +193,7 @@ async def streamed(
     joined = ExitStack()
     joined.enter_context(audience.joined(key))
     newest: datetime | None = None
+    shown: dict[TaskId, int] = {}
     quiet_s = 0.0
     try:
         # At once, so that the client knows from when on it hears everything.
@@ -191,6 +202,11 @@ async def streamed(
             told = first
             while not stopping():
                 for state in told.changed:
+                    if state.progress is not None:
+                        said = ProgressEvent(state.id, ProgressMessage.of(state.progress))
+                        yield ServerSentEventMessage(data=encode(said).decode(), event="progress")
+                    if progress_alone(state, shown):
+                        continue
                     at = state.changed_at
                     newest = at if newest is None else max(newest, at or newest)
                     yield ServerSentEventMessage(
@@ -217,6 +233,16 @@ async def streamed(
         yield _end("the database cannot be reached at present")
     finally:
         joined.close()
+
+
+def progress_alone(state: TaskState, shown: dict[TaskId, int]) -> bool:
+    """Tell whether nothing of ``state`` is new but its progress; ``shown`` remembers attempts."""
+    if state.progress is None:
+        shown.pop(state.id, None)
+        return False
+    before = shown.get(state.id)
+    shown[state.id] = state.attempt
+    return before == state.attempt
 
 
 def _end(reason: str) -> ServerSentEventMessage:

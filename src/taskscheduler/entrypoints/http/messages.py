@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.scheduler import TaskChanges
     from taskscheduler.domain.lease import AttemptError
-    from taskscheduler.domain.notes import Ending, TaskNotes
+    from taskscheduler.domain.notes import Ending, Progress, TaskNotes
     from taskscheduler.domain.ports import Listener, WakeUps
 
 BATCH_MAX: Final = 10_000
@@ -180,11 +180,26 @@ class TaskMessage(Struct, kw_only=True):
         return cls(**_fields(task))
 
 
+class ProgressMessage(Struct):
+    """How far a task was `at` that time, by its handler's word; `fraction` is 0 to 1."""
+
+    fraction: float | None
+    message: str | None
+    data: Any
+    at: datetime
+
+    @classmethod
+    def of(cls, progress: Progress) -> ProgressMessage:
+        """Return ``progress`` as it is sent."""
+        return cls(progress.fraction, progress.message, raw(progress.data), progress.at)
+
+
 class TaskWithAttempts(TaskMessage, kw_only=True):
     """A task and its history, the oldest attempt first."""
 
     attempts: list[AttemptMessage]
     result: Annotated[Any, Meta(description="what the handler returned; null for nothing")]
+    progress: ProgressMessage | None
 
     @classmethod
     def with_attempts(
@@ -195,6 +210,7 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
             **_fields(task),
             attempts=[AttemptMessage.of(each) for each in attempts],
             result=raw(notes.result),
+            progress=notes.progress and ProgressMessage.of(notes.progress),
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import LeaseLost
 from taskscheduler.domain.lease import AttemptError, Settlement
-from taskscheduler.domain.notes import Ending, TaskNotes
+from taskscheduler.domain.notes import Ending, Progress, Report, TaskNotes
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.testing.contracts.steps import (
     ERROR,
@@ -26,6 +26,7 @@ from taskscheduler.testing.contracts.steps import (
 if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.lease import Lease
+    from taskscheduler.testing.clock import ManualClock
 
 RESULT = b'{"rows":400,"name":"caf\xc3\xa9 \\u0000"}'
 
@@ -139,6 +140,8 @@ class NotesContract(Contract):
     async def test_it_goes_with_its_task(self, store: Store, *, at_once: bool) -> None:
         """A task of the same id that is stored later has none of it."""
         lease = await lease_one(store)
+        await store.notes.report([Report(lease.task_id, lease.token, 1.0, None, None)])
+        await store.notes.keep_step(lease, "charge", b"1")
         await store.tasks.settle([completed(lease)])
         if at_once:
             await store.tasks.change_all(BulkVerb.DELETE, TaskStatus.COMPLETED, [lease.task_id])
@@ -146,3 +149,62 @@ class NotesContract(Contract):
             await store.tasks.delete(lease.task_id)
         await store.tasks.put([new(store).but(id=lease.task_id)])
         assert await store.notes.of(lease.task_id) == TaskNotes()
+        assert await store.notes.steps(lease.task_id) == {}
+
+    async def test_the_last_word_of_progress_counts(self, store: Store, clock: ManualClock) -> None:
+        """At the store's time, and as it was said; it outlives the attempt."""
+        lease = await lease_one(store)
+        other = await lease_one(store)
+        token = lease.token
+        await store.notes.report([Report(lease.task_id, token, 0.25, "read\0ing", b'{"a": 1}')])
+        clock.advance(seconds=3)
+        at = clock.now()
+        await store.notes.report(
+            [
+                Report(other.task_id, other.token, None, None, None),
+                Report(lease.task_id, token, 0.5, "caf\u00e9", b'[1.0,"x"]'),
+            ]
+        )
+        said = Progress(0.5, "caf\u00e9", b'[1.0,"x"]', at)
+        assert await store.notes.progress([lease.task_id, other.task_id]) == {
+            lease.task_id: said,
+            other.task_id: Progress(None, None, None, at),
+        }
+        await store.tasks.settle([completed(lease)])
+        assert await store.notes.of(lease.task_id) == TaskNotes(RESULT, said)
+        assert await store.notes.progress([]) == {}
+
+    async def test_progress_is_fenced(self, store: Store) -> None:
+        """Of several words those count whose leases hold."""
+        lease = await lease_one(store)
+        other = await lease_one(store)
+        await end(store, lease, Event.RELEASE)
+        await store.notes.report(
+            [
+                Report(lease.task_id, lease.token, 0.5, None, None),
+                Report(other.task_id, other.token, 0.5, None, None),
+                Report(store.new_task_id(), 1, 0.5, None, None),
+            ]
+        )
+        assert set(await store.notes.progress([lease.task_id, other.task_id])) == {other.task_id}
+
+    async def test_steps_are_kept_across_attempts(self, store: Store) -> None:
+        """Byte for byte, by their names."""
+        worker_id = await join(store)
+        task_id = await put(store)
+        (lease,) = await claim(store, worker_id)
+        assert await store.notes.steps(task_id) == {}
+        await store.notes.keep_step(lease, "charge caf\u00e9", b'{"id": "\\u0000"}')
+        await store.notes.keep_step(lease, "mail", b"1")
+        await store.notes.keep_step(lease, "mail", b"null")
+        await end(store, lease, Event.RETRY, error=ERROR)
+        kept = {"charge caf\u00e9": b'{"id": "\\u0000"}', "mail": b"null"}
+        assert await store.notes.steps(task_id) == kept
+        (again,) = await claim(store, worker_id)
+        await store.notes.keep_step(again, "more", b"2")
+        with pytest.raises(LeaseLost):
+            await store.notes.keep_step(lease, "late", b"3")
+        await end(store, again, Event.FAIL, error=ERROR)
+        await store.tasks.retry(task_id)
+        assert await store.notes.steps(task_id) == kept | {"more": b"2"}
+        assert await store.notes.of(task_id) == TaskNotes()

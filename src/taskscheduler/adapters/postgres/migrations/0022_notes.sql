@@ -1,8 +1,8 @@
--- What is kept of a task beside its body and its outcome, by one table: its result. Only tasks that
--- have something to keep have rows here. A row goes with the day, or with the task.
+-- What is kept of a task beside its body and its outcome, by one table: its result, its progress,
+-- what its steps came to. Only tasks that have something to keep have rows here. A row goes with the day, or with the task.
 CREATE TABLE {schema}.note (
     id uuid NOT NULL,
-    kind text COLLATE "C" NOT NULL, -- such as 'result'
+    kind text COLLATE "C" NOT NULL, -- 'result', 'progress' or 'step'
     name text COLLATE "C" NOT NULL DEFAULT '',
     at timestamptz NOT NULL,
     value json NOT NULL,
@@ -62,6 +62,24 @@ BEGIN
         ORDER BY t.finished_at DESC, t.token DESC LIMIT 1
     ) AS a ON true
     WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = g.id);
+END $$;
+
+-- Keep how far some attempts are whose leases hold; the last word counts.
+CREATE FUNCTION {schema}.progress_1(p_ids uuid[], p_tokens bigint[], p_values text[])
+RETURNS void LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+BEGIN
+    INSERT INTO {schema}.note AS n (id, kind, at, value)
+    SELECT l.id, 'progress', {schema}.clock(), g.value::json
+    FROM unnest(p_ids, p_tokens, p_values) AS g (id, token, value)
+    CROSS JOIN LATERAL (
+        SELECT l.id FROM {schema}.live l
+        WHERE l.id = g.id AND l.token = g.token FOR SHARE OFFSET 0
+    ) AS l
+    ON CONFLICT (id, kind, name) DO UPDATE SET at = excluded.at, value = excluded.value;
 END $$;
 
 -- The functions of days, which know of one more table now.

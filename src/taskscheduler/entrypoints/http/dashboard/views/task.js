@@ -86,6 +86,7 @@ function factsOf(task) {
     ["Created", time(task.created_at, { exact: true })],
     ["Started", time(task.started_at, { exact: true })],
     ["Finished", time(task.finished_at, { exact: true })],
+    ["Progress", task.progress === null ? null : progressOf(task.progress)],
     ["Attempts", `${task.attempt}${task.max_attempts === null ? "" : ` of ${task.max_attempts}`}`],
     ["Time-out", task.timeout_s === null ? "–" : span(task.timeout_s)],
     ["Unique key", task.unique_key ?? "–"],
@@ -94,6 +95,14 @@ function factsOf(task) {
   return el("dl", {}, facts
     .filter(([, value]) => value !== null)
     .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+/** @param {any} progress */
+function progressOf({ fraction, message, at }) {
+  return [
+    fraction === null ? null : [`${Math.round(fraction * 100)} % `],
+    message, " (", time(at), ")",
+  ];
 }
 
 /** @param {any} cause */
