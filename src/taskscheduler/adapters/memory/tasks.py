@@ -69,6 +69,7 @@ class MemoryTaskRepository:
 
     def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
         now = self._state.now()
+        tasks = list(tasks)  # to look at one may be what makes all
         ids: list[TaskId] = []
         fresh: dict[TaskId, Task] = {}
         unique: dict[tuple[str, str], TaskId] = {}
