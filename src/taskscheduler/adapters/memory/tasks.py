@@ -71,6 +71,7 @@ class MemoryTaskRepository:
 
     def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
         now = self._state.now()
+        tasks = list(tasks)  # to look at one may be what makes all
         ids: list[TaskId] = []
         fresh: dict[TaskId, Task] = {}
         unique: dict[tuple[str, str], TaskId] = {}
@@ -313,7 +314,7 @@ class MemoryTaskRepository:
         self._state.save(after)
         return True
 
-    def _after(self, task: Task, settlement: Settlement) -> Task:
+    def _after(self, task: Task, settlement: Settlement) -> Task:  # noqa: PLR0911 - one an event
         now = self._state.now()
         match settlement.event:
             case Event.COMPLETE:
