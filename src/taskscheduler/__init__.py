@@ -20,7 +20,10 @@ if TYPE_CHECKING:
         IllegalTransition,
         InvalidConfiguration,
         InvalidHandler,
+        InvalidProgress,
+        InvalidResult,
         InvalidSchedule,
+        InvalidStep,
         InvalidTask,
         LeaseLost,
         NotAConnection,
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
         ScheduleNotFound,
         SchemaMismatch,
         StoreUnavailable,
+        TaskCancelled,
         TaskExists,
+        TaskFailed,
         TaskNotFound,
         TaskSchedulerError,
         UnknownKind,
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze
-    from taskscheduler.entrypoints.library import Scheduler
+    from taskscheduler.entrypoints.library import Scheduler, SyncScheduler
 
 __all__ = [
     "Attempt",
@@ -54,7 +59,10 @@ __all__ = [
     "IllegalTransition",
     "InvalidConfiguration",
     "InvalidHandler",
+    "InvalidProgress",
+    "InvalidResult",
     "InvalidSchedule",
+    "InvalidStep",
     "InvalidTask",
     "LeaseLost",
     "NewSchedule",
@@ -71,8 +79,11 @@ __all__ = [
     "SchemaMismatch",
     "Snooze",
     "StoreUnavailable",
+    "SyncScheduler",
     "Task",
+    "TaskCancelled",
     "TaskExists",
+    "TaskFailed",
     "TaskId",
     "TaskNotFound",
     "TaskQuery",
@@ -90,7 +101,10 @@ _NAMES_BY_HOME: Final = {
         "IllegalTransition",
         "InvalidConfiguration",
         "InvalidHandler",
+        "InvalidProgress",
+        "InvalidResult",
         "InvalidSchedule",
+        "InvalidStep",
         "InvalidTask",
         "LeaseLost",
         "ScheduleExists",
@@ -99,7 +113,9 @@ _NAMES_BY_HOME: Final = {
         "NotInTransaction",
         "SchemaMismatch",
         "StoreUnavailable",
+        "TaskCancelled",
         "TaskExists",
+        "TaskFailed",
         "TaskNotFound",
         "TaskSchedulerError",
         "UnknownKind",
@@ -111,7 +127,7 @@ _NAMES_BY_HOME: Final = {
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze"),
-    "entrypoints.library": ("Scheduler",),
+    "entrypoints.library": ("Scheduler", "SyncScheduler"),
 }
 _HOME: Final = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}
 

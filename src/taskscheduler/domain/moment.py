@@ -12,6 +12,8 @@ FORM: Final = re.compile(
     r"([Zz]|[+-]\d\d:?\d\d)?",
     re.ASCII,
 )
+USUAL: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}|\.\d{6})?Z", re.ASCII)
+"""As nearly all are written: the language reads these by itself."""
 DIGITS: Final = 6
 """How many digits of a second a time keeps."""
 
@@ -25,6 +27,11 @@ def parse_moment(text: str) -> datetime:
     Raises:
         ValueError: it is none; the message says what was expected.
     """
+    if USUAL.fullmatch(text) is not None:
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass  # said below in words
     found = FORM.fullmatch(text)
     if found is None:
         message = f"must be a time in ISO 8601, such as {EXAMPLE}"

@@ -82,7 +82,7 @@ SIZE: Final[LiteralString] = """
     CASE WHEN pg_column_compression(t.payload) IS NULL THEN pg_column_size(t.payload) - 4
          ELSE octet_length(t.payload::text) END"""
 PAGE_WITHIN: Final[LiteralString] = (
-    "SELECT"  # noqa: S608 - constants only
+    "SELECT"
     + PAGE_COLUMNS
     + " FROM (SELECT l.*, sum("
     + SIZE

@@ -83,7 +83,7 @@ def _faults_of_fields(
     type_: type[Struct], parts: dict[str, Raw], path: str
 ) -> Iterator[FieldProblem]:
     fields = _fields(type_)
-    for name in parts.keys() - fields.keys():
+    for name in (name for name in parts if name not in fields):  # in the order of the body
         shown = name[:NAME_CHARACTERS_MAX]
         yield FieldProblem(f"{path}.{shown}", f"Object contains unknown field `{shown}`")
     for name, (required, decoder) in fields.items():
