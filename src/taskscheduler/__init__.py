@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze
-    from taskscheduler.entrypoints.library import Scheduler
+    from taskscheduler.entrypoints.library import Scheduler, SyncScheduler
 
 __all__ = [
     "Attempt",
@@ -74,6 +74,7 @@ __all__ = [
     "SchemaMismatch",
     "Snooze",
     "StoreUnavailable",
+    "SyncScheduler",
     "Task",
     "TaskExists",
     "TaskId",
@@ -115,7 +116,7 @@ _NAMES_BY_HOME: Final = {
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze"),
-    "entrypoints.library": ("Scheduler",),
+    "entrypoints.library": ("Scheduler", "SyncScheduler"),
 }
 _HOME: Final = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}
 

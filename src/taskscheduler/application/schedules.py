@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.application.foreseeing import foreseen
 from taskscheduler.application.planning import zone_data_of
-from taskscheduler.application.preparing import encode_payload, require_json
+from taskscheduler.application.preparing import encode_payload, only_known, require_json
 from taskscheduler.application.timetable import Timetable
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
@@ -22,7 +22,7 @@ from taskscheduler.domain.errors import (
 )
 from taskscheduler.domain.fire import left_of
 from taskscheduler.domain.ledger import NewEntry, Outcome
-from taskscheduler.domain.schedule import NewSchedule, Schedule
+from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields
 from taskscheduler.domain.task import NAME
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ RACES_MAX: Final = 10
 """How often a change is tried again when the schedule changed, or fired, meanwhile."""
 LIST_LIMIT_DEFAULT: Final = 100
 PREVIEW_DEFAULT: Final = 10
+FIELDS: Final = ("payload", *ScheduleFields.__annotations__)
 
 
 class Schedules:
@@ -130,6 +131,7 @@ class Schedules:
             Forbidden: the caller does not reach its queue.
             ScheduleNotFound: there is none.
         """
+        only_known(changes, FIELDS)
         if changes.get("every") is not None:
             changes = {"cron": None, "crons": (), "gap": None, "fold": None} | changes
         elif changes.get("cron") is not None or changes.get("crons"):

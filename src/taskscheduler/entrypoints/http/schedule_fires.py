@@ -16,8 +16,8 @@ from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.schedules import LIST_LIMIT_DEFAULT
 from taskscheduler.domain.ledger import EPOCH, LedgerEntry, Outcome, Place
 from taskscheduler.domain.query import LIMIT_MAX
-from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.errors import BadRequest
@@ -78,7 +78,6 @@ def fires_call(name_of: Callable[[str], str]) -> HTTPRouteHandler:
 
         They are kept as long as tasks that have ended.
         """
-        asking.only_known(request, ("limit", "cursor"))
         found = await scheduler.schedules.fires(
             name_of(name), before=None if cursor is None else place_of(cursor), limit=limit + 1
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
@@ -21,9 +20,11 @@ from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.asking import TaskRules
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, decoded
+from taskscheduler.entrypoints.http.decoding import decoded, decoder
+from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
 from taskscheduler.entrypoints.http.messages import Stored
 from taskscheduler.entrypoints.http.options import options_of
+from taskscheduler.entrypoints.http.parameters import check_parameters
 from taskscheduler.entrypoints.http.schedule_fires import fires_call
 from taskscheduler.entrypoints.http.schedule_messages import (
     NewScheduleMessage,
@@ -48,9 +49,9 @@ MADE: Final = {
     201: ResponseSpec(ScheduleMessage, description="There was none", generate_examples=False)
 }
 
-decode_new = msgspec.json.Decoder(NewScheduleMessage)
-decode_put = msgspec.json.Decoder(PutScheduleMessage)
-decode_edit = msgspec.json.Decoder(ScheduleEditMessage)
+decode_new = decoder(NewScheduleMessage)
+decode_put = decoder(PutScheduleMessage)
+decode_edit = decoder(ScheduleEditMessage)
 
 
 @get(
@@ -72,7 +73,6 @@ async def list_schedules(
     ] = None,
 ) -> Response[list[ScheduleMessage]]:
     """List schedules. While there are more, the Link header names the next page."""
-    asking.only_known(request, ("limit", "cursor"))
     after = "" if cursor is None else name_of(cursor, "cursor")
     found = await scheduler.schedules.list(after=after, limit=limit + 1)
     page = found[:limit]
@@ -212,7 +212,6 @@ async def trigger_schedule(
     summary="When a schedule fires next",
 )
 async def preview_schedule(
-    request: Request[Any, Any, Any],
     name: ScheduleName,
     scheduler: NamedDependency[Scheduler],
     n: Annotated[
@@ -223,7 +222,6 @@ async def preview_schedule(
 
     Fires that a change of clocks moves, doubles or leaves out are told of as such.
     """
-    asking.only_known(request, ("n",))
     schedule = await scheduler.schedules.get(name_of(name))
     found = await scheduler.schedules.foresee(name, n)
     return answer(PreviewMessage.of(schedule.definition, found))
@@ -287,6 +285,7 @@ def schedule_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Rou
             "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
+        before_request=check_parameters,
         route_handlers=[
             options_of("/schedules", "/schedules/{name:str}"),
             list_schedules,
