@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from taskscheduler.application.naming import note
 from taskscheduler.application.payloads import decoder_of
 from taskscheduler.domain.errors import InvalidHandler
 from taskscheduler.domain.retry import RetryPolicy
@@ -47,7 +48,9 @@ class Handlers:
     def register(
         self, kind: str, *, retry: RetryPolicy = RETRY_DEFAULT, timeout: timedelta | None = None
     ) -> Callable[[Function], Function]:
-        """Register the decorated function for ``kind``.
+        """Register the decorated function for ``kind``, and return it as it is.
+
+        It may be given in place of the kind's name wherever a task is stored.
 
         The function takes the ``Context`` and, if it wants one, the payload, which is decoded and
         validated into the type that its parameter is annotated with: by msgspec, or by pydantic
@@ -64,10 +67,12 @@ class Handlers:
             if kind in self._by_kind:
                 message = f"kind {kind!r} is registered already"
                 raise InvalidHandler(message)
+            decode = _payload_decoder(kind, function)
+            note(function, kind, decode)
             self._by_kind[kind] = Handler(
                 kind=kind,
                 function=function,
-                decode=_payload_decoder(kind, function),
+                decode=decode,
                 is_async=inspect.iscoroutinefunction(_body(function)),
                 retry=retry,
                 timeout=timeout,
