@@ -83,8 +83,8 @@ class Execution:
         """
         handler = self._handlers[lease.kind]
         if lease.expired:
-            error = AttemptError("Expired", "its time was up before it could start")
-            return self._end(lease, Event.FAIL, error)
+            log.warning("task %s (%s) expired before it could begin", lease.task_id, lease.kind)
+            return Settlement(lease.task_id, lease.token, Event.EXPIRE)
         if lease.excused and not await self._noted(lease):
             return None
         try:

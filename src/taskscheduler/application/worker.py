@@ -94,7 +94,7 @@ class Worker:
         self._outbox = Outbox(
             self._store.tasks,
             on_room=self._on_room,
-            on_fault=partial(self._bulkhead.failed, "outcomes"),
+            on_fault=partial(self._bulkhead.told, "outcomes"),
         )
         self._membership = Membership(
             self._store.workers,

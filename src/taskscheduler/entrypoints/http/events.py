@@ -20,7 +20,7 @@ from taskscheduler.application.lookout import Lookout
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.watching import LOOK_EVERY_S, Watch, Watched
 from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
-from taskscheduler.domain.query import wanted_by
+from taskscheduler.domain.query import REPEATED, wanted_by
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import TaskId
 from taskscheduler.entrypoints.http import asking, refusals
@@ -33,6 +33,7 @@ from taskscheduler.entrypoints.http.access import (
     still_let_in,
 )
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, TooManyStreams
+from taskscheduler.entrypoints.http.parameters import check_parameters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -129,7 +130,7 @@ async def watch_tasks(
         list[str] | None,
         QueryParameter(
             name="filter",
-            description="kind:<kind> or queue:<queue>; both must hold",
+            description=f"kind:<kind> or queue:<queue>; repeated, {REPEATED}",
             schema_extra=docs.WATCHED_LIST,
         ),
     ] = None,
@@ -144,10 +145,10 @@ async def watch_tasks(
 ) -> ServerSentEvent:
     """Stream an event `task` for each change of status, and `deleted` for a watched id that goes.
 
-    Looks twice a second, while somebody watches, at the tasks with the given ids, or else at the
-    newest 1,000 of the kind and queue. Of several changes between two looks the last is told.
+    The present state of each watched id comes first, or `deleted` if there is no such task. Looks
+    twice a second, while somebody watches, at the tasks with the given ids, or else at the newest
+    1,000 of the kinds and queues. Of several changes between two looks the last is told.
     """
-    asking.only_known(request, ("filter", "id"))
     watched = watched_of(filters or [], task_ids or [])
     since = since_of(request.headers.get("last-event-id"))
     caller = request.scope.get(CALLER)
@@ -187,7 +188,7 @@ async def streamed(
     quiet_s = 0.0
     try:
         # At once, so that the client knows from when on it hears everything.
-        yield ServerSentEventMessage(comment="watching")
+        yield _comment("watching")
         async with aclosing(watch.looks()) as looks:
             told = first
             while not stopping():
@@ -205,7 +206,7 @@ async def streamed(
                 quiet_s = 0.0 if told.changed or told.gone else quiet_s + LOOK_EVERY_S
                 if quiet_s >= HEARTBEAT_S:
                     quiet_s = 0.0
-                    yield ServerSentEventMessage(comment="still watching")
+                    yield _comment("still watching")
                 told = await anext(looks)
                 # A key that has ended opens nothing any more, what it has opened included.
                 if not await let_in():
@@ -220,6 +221,11 @@ async def streamed(
         joined.close()
 
 
+def _comment(text: str) -> ServerSentEventMessage:
+    # With data, even empty, it would be a message, which every page would have to tell apart.
+    return ServerSentEventMessage(comment=text, data=None)
+
+
 def _end(reason: str) -> ServerSentEventMessage:
     return ServerSentEventMessage(data=encode({"reason": reason}).decode(), event="end")
 
@@ -228,8 +234,6 @@ def watched_of(filters: list[str], task_ids: list[str]) -> Watched:
     """Return which tasks are meant. Raises BadRequest."""
     with asking.as_filter():
         wanted = wanted_by(filters)
-    if wanted is None:
-        raise BadRequest("filter", "two of them exclude each other: nothing would ever be told")
     if "status" in wanted:
         raise BadRequest(
             "filter", "a status cannot be watched; expected kind:<kind>, queue:<queue>"
@@ -267,6 +271,7 @@ def event_router(scheduler: Scheduler) -> Router:
             "lookout": Provide(lambda: lookout, sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
+        before_request=check_parameters,
         route_handlers=[watch_tasks],
         tags=["tasks"],
     )

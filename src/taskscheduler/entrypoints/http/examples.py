@@ -67,6 +67,7 @@ ANSWERS: Final[dict[str, Any]] = {
     "StoredMany": {"ids": [TASK_ID, "018e917e-2b5a-7000-8000-000000000001"]},
     "TaskMessage": TASK,
     "TaskWithAttempts": TASK | {"attempts": [ATTEMPT]},
+    "AttemptMessage": ATTEMPT,
     "WhyMessage": {
         "id": TASK_ID,
         "status": "Pending",
@@ -81,7 +82,12 @@ ANSWERS: Final[dict[str, Any]] = {
             }
         ],
     },
-    "BulkMessage": {"looked_at": 1000, "changed": 1000, "cursor": f"Pending:{TASK_ID}"},
+    "BulkMessage": {
+        "looked_at": 1000,
+        "changed": 1000,
+        "waiting": 0,
+        "cursor": f"Pending:{TASK_ID}",
+    },
     "QueueMessage": {
         "name": "default",
         "paused": False,

@@ -327,13 +327,19 @@ BEGIN
         JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
         LEFT JOIN {schema}.begun b ON b.id = l.id AND b.token = l.token
         WHERE l.id = ANY (v_ids)
-    ), counted AS MATERIALIZED (
-        SELECT h.*, count(*) FILTER (WHERE h.had_begun) OVER (PARTITION BY h.worker_id) = 1 AS alone
-        FROM held h
+    ), suspected AS MATERIALIZED (
+        -- Also those that are locked at present, and are left to the next look.
+        SELECT o.worker_id, count(*) AS number FROM {schema}.live o
+        LEFT JOIN {schema}.begun b ON b.id = o.id AND b.token = o.token
+        WHERE o.worker_id = ANY (v_workers) AND (o.excused = 0 OR b.id IS NOT NULL)
+        GROUP BY o.worker_id
     ), judged AS MATERIALIZED (
         SELECT c.*, c.had_begun
                AND (c.attempt >= 32767 OR c.alone AND c.attempt - c.excused >= c.granted) AS used_up
-        FROM counted c
+        FROM (
+            SELECT h.*, coalesce(u.number = 1, false) AS alone
+            FROM held h LEFT JOIN suspected u ON u.worker_id = h.worker_id
+        ) AS c
     ), back AS (
         UPDATE {schema}.live l
         SET worker_id = NULL, token = NULL, started_at = NULL, process_at = {schema}.clock(),
