@@ -82,7 +82,8 @@ async def test_all_fields_go_by_name_and_by_place(scheduler: Scheduler, caller: 
     own = scheduler.store.new_task_id()
     by_name = await caller.schedule(
         kind="k", payload=b'{"a": "gr\xc3\xbcn"}', execute_at=at, queue="mail", priority=2,
-        max_attempts=3, timeout=timedelta(seconds=90), unique_key="u", expires_at=at, id=own,
+        max_attempts=3, timeout=timedelta(seconds=90), unique_key="u", id=own,
+        expires_at=at + timedelta(1),
     )  # fmt: skip
     await caller.connection.commit()
     assert by_name == own
@@ -90,7 +91,8 @@ async def test_all_fields_go_by_name_and_by_place(scheduler: Scheduler, caller: 
     assert task.payload.decode() == '{"a": "grün"}'
     assert (task.kind, task.queue, task.priority, task.max_attempts) == ("k", "mail", 2, 3)
     assert (task.timeout, task.unique_key) == (timedelta(seconds=90), "u")
-    assert task.execute_at == task.process_at == task.expires_at == at
+    assert task.execute_at == task.process_at == at
+    assert task.expires_at == at + timedelta(1)
     by_place = await caller.sql("SELECT {s}.schedule('k', '[1]', '2031-02-03Z', 'mail', 7)")
     await caller.connection.commit()
     assert (await scheduler.get(by_place)).priority == 7
@@ -166,7 +168,15 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("execute_at", {"execute_at": datetime(1, 1, 2, tzinfo=UTC)}),
     ("execute_at", {"execute_at": datetime(9001, 1, 1, tzinfo=UTC)}),
     ("expires_at", {"expires_at": datetime(9001, 1, 1, tzinfo=UTC)}),
+    (
+        "expires_at",
+        {
+            "execute_at": datetime(2031, 1, 1, tzinfo=UTC),
+            "expires_at": datetime(2031, 1, 1, tzinfo=UTC),
+        },
+    ),
     ("unique_key", {"unique_key": ""}),
+    ("unique_key", {"unique_key": "\x01u"}),
     ("unique_key", {"unique_key": "u" * 513}),
     ("payload", {"payload": b'"' + b"x" * 1024 * 1024 + b'"'}),
     ("payload", {"payload": b'"\\ud800"'}),

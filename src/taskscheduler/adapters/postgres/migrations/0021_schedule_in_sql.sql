@@ -74,7 +74,7 @@ BEGIN
     ELSIF v_queue IS NULL OR v_queue !~ v_name THEN
         PERFORM {schema}.refuse_1('queue', v_name_form);
     ELSIF schedule_1.priority IS NULL OR schedule_1.priority NOT BETWEEN 0 AND 9 THEN
-        PERFORM {schema}.refuse_1('priority', 'must be 0 (most urgent) to 9');
+        PERFORM {schema}.refuse_1('priority', 'must be 0 to 9');
     ELSIF schedule_1.max_attempts NOT BETWEEN 1 AND 32767 THEN
         PERFORM {schema}.refuse_1('max_attempts', 'must be 1 to 32767');
     ELSIF schedule_1.timeout <= interval '0' OR schedule_1.timeout > interval '366 days' THEN
@@ -83,9 +83,12 @@ BEGIN
         PERFORM {schema}.refuse_1('execute_at', v_time_form);
     ELSIF schedule_1.expires_at NOT BETWEEN v_earliest AND v_latest THEN
         PERFORM {schema}.refuse_1('expires_at', v_time_form);
-    ELSIF length(v_key) NOT BETWEEN 1 AND 512 THEN
+    ELSIF schedule_1.expires_at <= v_execute_at THEN
         PERFORM {schema}.refuse_1(
-            'unique_key', 'must be 1 to 512 characters, none of them NUL');
+            'expires_at', 'must be after execute_at: it could never begin');
+    ELSIF length(v_key) NOT BETWEEN 1 AND 512 OR left(v_key, 1) = chr(1) THEN
+        PERFORM {schema}.refuse_1(
+            'unique_key', 'must be 1 to 512 characters, and not begin with U+0001');
     ELSIF schedule_1.unique_for IS NULL OR schedule_1.unique_for <= interval '0' THEN
         PERFORM {schema}.refuse_1('unique_for', 'must be above 0');
     ELSIF octet_length(convert_to(v_payload::text, 'UTF8')) > 1048576 THEN
