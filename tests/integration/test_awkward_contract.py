@@ -16,6 +16,7 @@ from taskscheduler.testing.contracts import (
     GaugeContract,
     KeyRingContract,
     KindCatalogueContract,
+    NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
     TaskBoardContract,
@@ -72,6 +73,10 @@ class TestBoard(TaskBoardContract):
 
 class TestWorkers(WorkerRegistryContract):
     """``PostgresWorkerRegistry``."""
+
+
+class TestNotes(NotesContract):
+    """``PostgresNotes``."""
 
 
 class TestKinds(KindCatalogueContract):

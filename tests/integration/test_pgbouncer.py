@@ -12,6 +12,7 @@ from taskscheduler import Context, Handlers, Scheduler, TaskStatus, Worker
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.testing.contracts import (
     KindCatalogueContract,
+    NotesContract,
     TaskBoardContract,
     TaskRepositoryContract,
     TransactionContract,
@@ -51,6 +52,10 @@ class TestBoard(TaskBoardContract):
 
 class TestWorkers(WorkerRegistryContract):
     """``PostgresWorkerRegistry``."""
+
+
+class TestNotes(NotesContract):
+    """``PostgresNotes``."""
 
 
 class TestKinds(KindCatalogueContract):

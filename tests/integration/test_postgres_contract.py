@@ -12,6 +12,7 @@ from taskscheduler.testing.contracts import (
     GaugeContract,
     KeyRingContract,
     KindCatalogueContract,
+    NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
     TaskBoardContract,
@@ -52,6 +53,10 @@ class TestBoard(TaskBoardContract):
 
 class TestWorkers(WorkerRegistryContract):
     """``PostgresWorkerRegistry``."""
+
+
+class TestNotes(NotesContract):
+    """``PostgresNotes``."""
 
 
 class TestKinds(KindCatalogueContract):

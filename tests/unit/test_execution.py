@@ -77,7 +77,7 @@ def returning(value: object) -> Callable[[Context], Any]:
     return handle
 
 
-@pytest.mark.parametrize("value", [None, 3, ValueError("returned"), "Retry"])
+@pytest.mark.parametrize("value", [None, 3, {"rows": [1, None]}, "Retry"])
 async def test_to_return_is_to_complete(bench: Bench, value: object) -> None:
     """Whatever is returned, unless it is a verdict."""
     task, attempts = await bench.run(returning(value))

@@ -14,6 +14,7 @@ from taskscheduler.testing.contracts import (
     GaugeContract,
     KeyRingContract,
     KindCatalogueContract,
+    NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
     TaskBoardContract,
@@ -45,6 +46,10 @@ class TestBoard(TaskBoardContract):
 
 class TestWorkers(WorkerRegistryContract):
     """``MemoryWorkerRegistry``."""
+
+
+class TestNotes(NotesContract):
+    """``MemoryNotes``."""
 
 
 class TestKinds(KindCatalogueContract):

@@ -39,6 +39,7 @@ NEEDS_NO_MORE: Final = {
     "GET /tasks/{task_id}",
     "GET /tasks/{task_id}/attempts",
     "GET /tasks/{task_id}/why",
+    "GET /tasks/{task_id}/result",
     "GET /schedules",
     "GET /schedules/{name}",
     "GET /schedules/{name}/preview",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.notes import Ending, TaskNotes
     from taskscheduler.domain.schedule import NewSchedule, Schedule
     from taskscheduler.domain.task import NewTask, Task
     from taskscheduler.domain.why import Why
@@ -45,6 +46,7 @@ class ActingScheduler(Scheduler):
         # Callers share their commits; whose task it is, each task says for itself.
         super().__init__(whole.store, whole.tracing, commits=whole.commits)
         self._whole = whole
+        self.waiters = whole.waiters
         self._by = self._caller = caller
         self._space = caller.key_space
 
@@ -105,6 +107,16 @@ class ActingScheduler(Scheduler):
         """As ``Scheduler.attempts``."""
         await self._require_reach(task_id)
         return await super().attempts(task_id, before=before, limit=limit)
+
+    async def notes(self, task_id: UUID) -> TaskNotes:
+        """As ``Scheduler.notes``."""
+        await self._require_reach(task_id)
+        return await super().notes(task_id)
+
+    async def ending(self, task_id: UUID, *, within_s: float = 0) -> Ending | None:
+        """As ``Scheduler.ending``."""
+        await self._require_reach(task_id)
+        return await super().ending(task_id, within_s=within_s)
 
     async def why(self, task_id: UUID) -> Why:
         """As ``Scheduler.why``."""

@@ -30,6 +30,19 @@ def for_this_thread(thing: Thing, home: asyncio.AbstractEventLoop | None) -> Thi
     return cast("Thing", Blocking(thing, home))
 
 
+def is_at_home(home: asyncio.AbstractEventLoop | None) -> bool:
+    """Tell whether what belongs to ``home`` may be awaited here."""
+    return home is None or _running_loop() is home
+
+
+def done_here(made: Any, home: asyncio.AbstractEventLoop | None) -> Any:
+    """Return ``made`` itself where it may be awaited, or else what it comes to at ``home``."""
+    if home is None or _running_loop() is home:
+        return made
+    running = asyncio.run_coroutine_threadsafe(_awaited(made), home)
+    return running.result() if _running_loop() is None else asyncio.wrap_future(running)
+
+
 class Blocking:
     """Stands before an asynchronous thing. What the thing has to be awaited for is returned.
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from taskscheduler.application.blocking import for_this_thread
+from taskscheduler.application.blocking import done_here, for_this_thread, is_at_home
+from taskscheduler.application.progress import Reporter, report_of
+from taskscheduler.application.results import encode_result
+from taskscheduler.application.steps import Steps
 from taskscheduler.domain.errors import LeaseLost
+from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.lease import Lease
+    from taskscheduler.domain.notes import Report
     from taskscheduler.domain.task import TaskId, WorkerId
 
 
@@ -28,10 +35,15 @@ class Context:
         "_lease",
         "_loop",
         "_max_attempts",
+        "_reporter",
+        "_result_bytes_max",
         "_scheduler",
+        "_steps",
         "_worker_id",
         "cancelled",
         "lease_lost",
+        "reported",
+        "result",
         "settled",
     )
 
@@ -43,6 +55,8 @@ class Context:
         max_attempts: int,
         scheduler: Scheduler,
         loop: asyncio.AbstractEventLoop | None = None,
+        result_bytes_max: int = RESULT_BYTES_MAX,
+        reporter: Reporter | None = None,
     ) -> None:
         """Made by the worker, once for each attempt; ``loop`` is the one that it runs on."""
         self._lease = lease
@@ -50,6 +64,11 @@ class Context:
         self._max_attempts = max_attempts
         self._scheduler = scheduler
         self._loop = loop
+        self._result_bytes_max = result_bytes_max
+        self._reporter = reporter
+        self._steps: Steps | None = None
+        self.reported = False
+        """Whether ``progress`` was called."""
         self.cancelled = False
         """Set when the attempt should stop: cancelled, timed out, lease lost, or shutting down.
 
@@ -57,6 +76,11 @@ class Context:
         """
         self.settled = False
         """Set once ``transaction`` has recorded the completion."""
+        self.result: object = None
+        """What to keep as the task's result, where the handler does not return it.
+
+        To be set within ``transaction``, which completes the task before the handler returns.
+        """
         self.lease_lost = False
         """Set once ``transaction`` has found that the lease no longer holds."""
 
@@ -150,12 +174,80 @@ class Context:
     @asynccontextmanager
     async def _transaction(self) -> AsyncGenerator[Any]:
         try:
-            async with self._scheduler.store.tasks.completing(self._lease) as opened:
+            async with self._scheduler.store.tasks.completing(self._lease, self._kept) as opened:
                 yield opened
+                if self.reported and self._reporter is not None:
+                    await self._reporter.settle(self.token)
         except LeaseLost as error:
             self.lease_lost = error.task_id == self.id
             raise
         self.settled = True
+
+    def progress(
+        self, fraction: float | None = None, message: str | None = None, data: object = None
+    ) -> Awaitable[None]:
+        """Say how far the attempt is: 0 to 1, in words, and with whatever else is to be shown.
+
+        To be awaited; in a plain function, which runs in a thread, it is called without ``await``.
+        It may be called as often as is convenient: it is written twice a second at most, for all
+        attempts of a worker at once, and before the outcome is. The last word counts.
+
+        Raises:
+            InvalidProgress: a value makes no sense, or is too large.
+        """
+        report = report_of(self._lease, fraction, message, data)
+        self.reported = True
+        return done_here(self._report(report), self._loop)
+
+    async def _report(self, report: Report) -> None:
+        if self._reporter is None:
+            self._reporter = Reporter(self._scheduler.store.notes)
+        self._reporter.add(report)
+
+    def step(
+        self, name: str, function: Callable[..., Any], /, *arguments: Any, **options: Any
+    ) -> Any:
+        """Call ``function``, unless an earlier attempt came past this step; return what it gave.
+
+        To be awaited; in a plain function, which runs in a thread, it is called without ``await``.
+        ``function`` may be a coroutine function. What it returns is kept as JSON, and given as from
+        JSON in this attempt as in later ones; what it raises is raised, and nothing is kept. A
+        worker that goes down between the call and the keeping calls it again: give what it talks
+        to an idempotency key, such as ``context.id`` and the step's name.
+
+        Raises:
+            InvalidStep: this attempt has a step of the name already, or the value cannot be kept:
+                all steps of a task may keep 1 MiB of JSON.
+            LeaseLost: the lease no longer holds; nothing was kept.
+        """
+        call = partial(function, *arguments, **options)
+        if is_at_home(self._loop):
+            return self._step(name, call)
+        return self._step_in_thread(name, call)
+
+    async def _step(self, name: str, call: Callable[[], Any]) -> Any:
+        steps = self._own_steps()
+        known, value = await steps.begin(name)
+        if known:
+            return value
+        made = call()
+        return await steps.keep(name, await made if inspect.isawaitable(made) else made)
+
+    def _step_in_thread(self, name: str, call: Callable[[], Any]) -> Any:
+        steps: Any = for_this_thread(self._own_steps(), self._loop)
+        known, value = steps.begin(name)
+        if known:
+            return value
+        made = call()
+        return steps.keep(name, done_here(made, self._loop) if inspect.isawaitable(made) else made)
+
+    def _own_steps(self) -> Steps:
+        if self._steps is None:
+            self._steps = Steps(self._scheduler.store.notes, self._lease)
+        return self._steps
+
+    def _kept(self) -> bytes | None:
+        return encode_result(self.result, self._result_bytes_max)
 
 
 CURRENT: Final[ContextVar[Context | None]] = ContextVar("taskscheduler_context", default=None)

@@ -16,8 +16,11 @@ import msgspec
 from taskscheduler.application.context import Context
 from taskscheduler.application.describing import describe, said
 from taskscheduler.application.patience import counted
-from taskscheduler.domain.errors import LeaseLost, TaskSchedulerError
+from taskscheduler.application.progress import Reporter
+from taskscheduler.application.results import encode_result
+from taskscheduler.domain.errors import InvalidResult, LeaseLost, TaskSchedulerError
 from taskscheduler.domain.lease import AttemptError, Settlement
+from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retry import RetryPolicy, bounded
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Verdict, in_words
@@ -50,6 +53,7 @@ class Execution:
         threads: Threads,
         random: Callable[[], float],
         may_begin: Callable[[], bool] = lambda: True,
+        result_bytes_max: int = RESULT_BYTES_MAX,
     ) -> None:
         """``threads`` runs plain functions; ``random`` feeds the backoff's jitter.
 
@@ -61,6 +65,8 @@ class Execution:
         self._threads = threads
         self._random = random
         self._may_begin = may_begin
+        self._result_bytes_max = result_bytes_max
+        self._reporter = Reporter(scheduler.store.notes)
         self.on_raised: Callable[[BaseException], None] | None = None
         """Told of what handlers raise that is no verdict, and of payloads that do not fit."""
 
@@ -73,6 +79,8 @@ class Execution:
             max_attempts=lease.max_attempts or policy.max_attempts,
             scheduler=self._scheduler,
             loop=asyncio.get_running_loop(),
+            result_bytes_max=self._result_bytes_max,
+            reporter=self._reporter,
         )
 
     async def run(self, lease: Lease, context: Context) -> Settlement | None:
@@ -82,16 +90,17 @@ class Execution:
         that is closed as ``GeneratorExit``.
         """
         handler = self._handlers[lease.kind]
-        if lease.expired:
-            log.warning("task %s (%s) expired before it could begin", lease.task_id, lease.kind)
-            return Settlement(lease.task_id, lease.token, Event.EXPIRE)
-        if lease.excused and not await self._noted(lease):
-            return None
+        if lease.expired or lease.excused:
+            begins, settlement = await self._before(lease)
+            if not begins:
+                return settlement
         try:
             payload = None if handler.decode is None else handler.decode(lease.payload)
         except Exception as error:  # noqa: BLE001 - a type of the handler's decides what it raises
             # Trying again cannot make it fit, so attempts are not spent on it.
             return self._unfit(lease, error)
+        result: Any = None
+        raised: BaseException | None = None
         try:
             timeout = lease.timeout or handler.timeout
             if timeout is None and handler.is_async:
@@ -101,16 +110,24 @@ class Execution:
                     if handler.decode is None
                     else handler.function(context, payload)
                 )
-                verdict = result if isinstance(result, Verdict) else None
             elif timeout is None:
-                verdict = await self._call(handler, context, payload)
+                result = await self._call(handler, context, payload)
             else:
-                verdict = await self._call_within(timeout, handler, context, payload)
+                result = await self._call_within(timeout, handler, context, payload)
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - its outcome, whatever it is
-            verdict = error
-        return self._outcome(lease, context, verdict)
+            raised = error
+        if context.reported and not context.settled:
+            await self._reporter.settle(lease.token)
+        return self._outcome(lease, context, result, raised)
+
+    async def _before(self, lease: Lease) -> tuple[bool, Settlement | None]:
+        """Return whether the attempt begins, and if not, how it is settled."""
+        if lease.expired:
+            log.warning("task %s (%s) expired before it could begin", lease.task_id, lease.kind)
+            return False, Settlement(lease.task_id, lease.token, Event.EXPIRE)
+        return await self._noted(lease), None
 
     async def _noted(self, lease: Lease) -> bool:
         """Let the store know that this attempt begins, and return whether it may.
@@ -129,7 +146,7 @@ class Execution:
         context: Context,
         payload: Any,
         begins: Callable[[], None] | None = None,
-    ) -> Verdict | None:
+    ) -> Any:
         arguments = (context,) if handler.decode is None else (context, payload)
         if handler.is_async:
             result = await handler.function(*arguments)
@@ -138,11 +155,11 @@ class Execution:
             if inspect.isawaitable(result):
                 # A plain function around a coroutine function: half of it is still to be run.
                 result = await result
-        return result if isinstance(result, Verdict) else None
+        return result
 
     async def _call_within(
         self, span: timedelta, handler: Handler, context: Context, payload: Any
-    ) -> Verdict | None:
+    ) -> Any:
         span_s = span.total_seconds()
         limit = asyncio.timeout(span_s if handler.is_async else None)
 
@@ -205,21 +222,42 @@ class Execution:
                 running.add_done_callback(_look_at)
             raise
 
-    def _outcome(
-        self, lease: Lease, context: Context, verdict: BaseException | None
-    ) -> Settlement | None:
-        if not context.settled:
-            if verdict is None:
+    def _completed(self, lease: Lease, context: Context, result: object) -> Settlement | None:
+        """Return the settlement of an attempt whose handler returned ``result``."""
+        if result is None and not context.settled:
+            if context.result is None:
                 return Settlement(lease.task_id, lease.token, Event.COMPLETE)
+            result = context.result
+        if context.settled:
+            if result is not None:
+                log.warning(
+                    "task %s: what its handler returned is not kept, for it was completed before "
+                    "by context.transaction(): set context.result within that",
+                    lease.task_id,
+                )
+            return None
+        try:
+            kept = encode_result(result, self._result_bytes_max)
+        except InvalidResult as error:
+            return self.failed(lease, context, error)
+        return Settlement(lease.task_id, lease.token, Event.COMPLETE, result=kept)
+
+    def _outcome(
+        self, lease: Lease, context: Context, result: object, raised: BaseException | None
+    ) -> Settlement | None:
+        """Return the settlement of an attempt whose handler returned ``result``, or ``raised``."""
+        verdict = result if isinstance(result, Verdict) else raised
+        if verdict is None:
+            return self._completed(lease, context, result)
+        if not context.settled:
             return self._judge(lease, context, verdict)
-        if verdict is not None:
-            facts = describe(verdict)
-            log.warning(
-                "task %s raised after it was completed: %s: %s",
-                lease.task_id,
-                facts.type,
-                facts.message,
-            )
+        facts = describe(verdict)
+        log.warning(
+            "task %s raised after it was completed: %s: %s",
+            lease.task_id,
+            facts.type,
+            facts.message,
+        )
         return None
 
     def _judge(self, lease: Lease, context: Context, verdict: BaseException) -> Settlement | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.change import WATCHED_MAX
 from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,12 @@ class Lookout:
         """Look, now."""
         query = TaskQuery(kind=watched.kind, queue=watched.queue, limit=WATCHED_MAX)
         states = await self._store.board.states(query, watched.ids)
-        return {state.id: state for state in states}
+        found = {state.id: state for state in states}
+        running = [state.id for state in states if state.status is TaskStatus.IN_PROGRESS]
+        if running:
+            for task_id, progress in (await self._store.notes.progress(running)).items():
+                found[task_id] = found[task_id]._replace(progress=progress)
+        return found
 
     async def shared(self, watched: Watched) -> States:
         """Return what a look that is young enough has found, or else a new one's.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast, overload
+from uuid import UUID
 
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
@@ -19,7 +20,9 @@ from taskscheduler.application.preparing import (
     times_of,
 )
 from taskscheduler.application.quotas import Quotas
+from taskscheduler.application.results import value_of
 from taskscheduler.application.schedules import Schedules
+from taskscheduler.application.waiting import Waiters, span_s
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.ids import RecentIds
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkCursor, BulkStep, BulkVerb
     from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.notes import Ending, TaskNotes
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.task import Task
     from taskscheduler.domain.tracing import Tracing
@@ -107,6 +111,8 @@ class Scheduler:
         self._by: Caller | None = None
         self.quotas = Quotas(store)
         """What callers may store, where they have quotas."""
+        self.waiters = Waiters(store.notes)
+        """Those who wait for tasks to end."""
         self._stack = AsyncExitStack()
         self._known: frozenset[str] = frozenset()
 
@@ -122,6 +128,7 @@ class Scheduler:
         traceback: TracebackType | None,
     ) -> None:
         """Finish what callers wait for, and close the store."""
+        await self.waiters.finish()
         await self._single.finish()
         await self._stack.aclose()
 
@@ -328,9 +335,39 @@ class Scheduler:
             await self.get(task_id)
         return attempts
 
+    async def notes(self, task_id: UUID) -> TaskNotes:
+        """Return what the task has to show beside its fields, such as its result."""
+        return await self.store.notes.of(TaskId(task_id))
+
     async def why(self, task_id: UUID) -> Why:
         """Return what keeps the task from running, or who runs it. Raises TaskNotFound."""
         return await explain(self.store, TaskId(task_id))
+
+    async def ending(self, task_id: UUID, *, within_s: float = 0) -> Ending | None:
+        """Return how the task ended, waiting for it for so many seconds; None if it goes on.
+
+        Raises TaskNotFound.
+        """
+        return await self.waiters.ending(TaskId(task_id), within_s)
+
+    async def result(self, task_id: UUID, *, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109 - as ``asyncio.wait_for`` has it
+        """Wait until the task has ended, and return what its handler returned, as from JSON.
+
+        ``timeout`` is in seconds; without it there is no limit. Any number may wait at once: all
+        who wait in one process share each look into the store.
+
+        Raises:
+            TaskFailed: it failed for good; ``error`` is its last one.
+            TaskCancelled: it was cancelled; ``error`` is its last one, if it had any.
+            TaskNotFound: there is none, or it was deleted meanwhile.
+            TimeoutError: it has not ended in time. It goes on all the same.
+        """
+        within_s = span_s(timeout)
+        ending = await self.ending(task_id, within_s=within_s)
+        if ending is None:
+            message = f"task {task_id} has not ended within {within_s:g} s"
+            raise TimeoutError(message)
+        return value_of(TaskId(task_id), ending)
 
     # -- changing --------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Gauge,
         KeyRing,
         KindCatalogue,
+        Notes,
         QueueRegistry,
         ScheduleRepository,
         TaskBoard,
@@ -37,6 +38,7 @@ class Store:
 
     tasks: TaskRepository
     board: TaskBoard
+    notes: Notes
     workers: WorkerRegistry
     own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue

@@ -285,7 +285,10 @@ class BlockingScheduler:
     get = Verb(Scheduler.get)
     list = Verb(Scheduler.list)
     attempts = Verb(Scheduler.attempts)
+    notes = Verb(Scheduler.notes)
     why = Verb(Scheduler.why)
+    ending = Verb(Scheduler.ending)
+    result = Verb(Scheduler.result)
 
     # -- changing --------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from taskscheduler.application.slots import Slots
 from taskscheduler.application.threads import Threads
 from taskscheduler.application.tracing import TracedExecution
 from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
+from taskscheduler.domain.notes import RESULT_BYTES_LIMIT, RESULT_BYTES_MAX
 from taskscheduler.domain.task import NAME, NAME_FORM, QUEUE_DEFAULT
 from taskscheduler.domain.worker import WorkerProfile
 
@@ -69,19 +70,23 @@ class Worker:
         retention: Retention | None = None,
         random: Callable[[], float] = random.random,
         observer: Observer | None = None,
+        result_bytes_max: int = RESULT_BYTES_MAX,
     ) -> None:
         """``scheduler`` must be open while the worker works.
 
         ``lease`` is how long this process may be silent before others take its tasks;
         ``poll_interval`` how often to look for work that no wake-up announced; ``retention`` drops
         old tasks now and then; ``random`` feeds the backoff's jitter; ``observer`` is told of the
-        work, batch by batch.
+        work, batch by batch; ``result_bytes_max`` how much JSON a handler may return.
 
         Raises:
             InvalidConfiguration: a value makes no sense.
         """
         self._queues = frozenset(queues)
         _check(self._queues, concurrency, lease, poll_interval, shutdown_timeout)
+        if not 0 <= result_bytes_max <= RESULT_BYTES_LIMIT:
+            message = f"result_bytes_max must be 0 to {RESULT_BYTES_LIMIT}"
+            raise InvalidConfiguration(message)
         self._store = scheduler.store
         self._tracing = scheduler.tracing
         self._handlers = handlers
@@ -120,6 +125,7 @@ class Worker:
             threads=self._threads,
             random=random,
             may_begin=self._membership.holds_its_leases,
+            result_bytes_max=result_bytes_max,
         )
         self._slots = Slots(
             self._execution,

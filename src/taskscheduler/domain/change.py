@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from taskscheduler.domain.notes import Progress  # noqa: TC001 - a field of a tuple
 from taskscheduler.domain.status import TaskStatus  # noqa: TC001 - a field of a tuple
 from taskscheduler.domain.task import TaskId  # noqa: TC001 - a field of a tuple
 
@@ -15,7 +16,10 @@ LATE: Final = timedelta(seconds=5)
 
 
 class TaskState(NamedTuple):
-    """A task's state at one look. ``started_at`` is None while it waits."""
+    """A task's state at one look. ``started_at`` is None while it waits.
+
+    ``progress`` is looked up while it runs.
+    """
 
     id: TaskId
     kind: str
@@ -25,6 +29,7 @@ class TaskState(NamedTuple):
     process_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    progress: Progress | None = None
 
     @property
     def changed_at(self) -> datetime | None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from taskscheduler.domain.lease import AttemptError
+
 
 VERBS: Final[Mapping[str, str]] = {"revive": "retry", "edit": "change"}
 """What callers call the events that have another name in the table of transitions."""
@@ -177,6 +179,62 @@ class LeaseLost(TaskSchedulerError):
         """Name the task whose lease was lost."""
         self.task_id = task_id
         super().__init__(f"the lease on task {task_id} was lost")
+
+
+class InvalidResult(TaskSchedulerError):
+    """What a handler returned cannot be kept, so its attempt failed."""
+
+    def __init__(self, reason: str) -> None:
+        """Say why."""
+        self.reason = reason
+        super().__init__(f"what the handler returned {reason}")
+
+
+class InvalidStep(TaskSchedulerError):
+    """A step of a handler cannot be kept, or its name was used before in the same attempt."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Name the step, and say why."""
+        self.name = name
+        self.reason = reason
+        super().__init__(f"step {name!r} {reason}")
+
+
+class InvalidProgress(TaskSchedulerError):
+    """What a handler said of its progress makes no sense."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        """Say which ``field`` is at fault and why."""
+        self.field = field
+        self.reason = reason
+        super().__init__(f"progress: {field} {reason}")
+
+
+class TaskEnded(TaskSchedulerError):
+    """A task that somebody waits for has ended, and has no result."""
+
+    def __init__(self, task_id: UUID, error: AttemptError | None, how: str) -> None:
+        """Name the task; ``error`` is the last one that it had, if it had any."""
+        self.task_id = task_id
+        self.error = error
+        why = "" if error is None else f": {error.type}: {error.message}"
+        super().__init__(f"task {task_id} {how}{why}")
+
+
+class TaskFailed(TaskEnded):
+    """A task that somebody waits for has failed for good."""
+
+    def __init__(self, task_id: UUID, error: AttemptError | None) -> None:
+        """Name the task; ``error`` is its last one."""
+        super().__init__(task_id, error, "failed")
+
+
+class TaskCancelled(TaskEnded):
+    """A task that somebody waits for was cancelled."""
+
+    def __init__(self, task_id: UUID, error: AttemptError | None) -> None:
+        """Name the task; ``error`` is the last one that it had, or why its handler cancelled it."""
+        super().__init__(task_id, error, "was cancelled")
 
 
 class WorkerLost(TaskSchedulerError):

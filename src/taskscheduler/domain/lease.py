@@ -88,13 +88,17 @@ class Lease(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What became of one attempt. ``delay`` counts from the store's now (RETRY and SNOOZE)."""
+    """What became of one attempt. ``delay`` counts from the store's now (RETRY and SNOOZE).
+
+    ``result`` is JSON text, of a COMPLETE whose handler returned something.
+    """
 
     task_id: TaskId
     token: int
     event: Event
     delay: timedelta = timedelta(0)
     error: AttemptError | None = None
+    result: bytes | None = None
 
 
 SETTLING = frozenset(

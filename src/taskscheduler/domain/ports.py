@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.fire import Due, Fire, Fired, Outlook, Taken, Waiting
     from taskscheduler.domain.hints import Hints
     from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
+    from taskscheduler.domain.notes import Ending, Progress, Report, TaskNotes
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.quota import Quota, Usage
@@ -145,6 +146,8 @@ class TaskRepository(Protocol):
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """End leases; return the ids of those that no longer held.
 
+        What comes with a ``result`` is kept with the outcome, or neither is; see ``Notes``.
+
         A lease holds while the task is InProgress under exactly this token. Where it does not,
         nothing changes: a stale worker cannot alter an outcome. Repeating is safe: what
         was settled the first time is returned as not held the second time, and ``outcomes_of``
@@ -152,11 +155,14 @@ class TaskRepository(Protocol):
         """
         ...
 
-    def completing(self, lease: Lease) -> AbstractAsyncContextManager[object]:
+    def completing(
+        self, lease: Lease, result: Callable[[], bytes | None] = lambda: None
+    ) -> AbstractAsyncContextManager[object]:
         """Open a transaction that completes ``lease`` when the block ends.
 
         Yields the open transaction. What the block writes and the completion are one commit;
-        what the block raises rolls back both.
+        what the block raises rolls back both. At the end ``result`` is asked for what is kept
+        with the outcome; what it raises rolls back both, too.
 
         Raises:
             LeaseLost: the lease no longer held at the end; both were rolled back.
@@ -304,6 +310,44 @@ class TaskBoard(Protocol):
         Before it come the due tasks of its queue, of whatever kind, that are more urgent, or as
         urgent and of an earlier time. They are counted up to ``count_max``; of a task that is not
         due nothing is counted.
+        """
+        ...
+
+
+class Notes(Protocol):
+    """What is kept of tasks beside their bodies and outcomes. It goes when the task goes."""
+
+    async def of(self, task_id: TaskId) -> TaskNotes:
+        """Return what the task has to show; of an unknown task, that is nothing."""
+        ...
+
+    async def endings(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Ending | None]:
+        """Return how those of the tasks ended that have; None for those that are not there.
+
+        Tasks that go on are left out. It is one look, however many tasks are asked for.
+        """
+        ...
+
+    async def report(self, reports: Sequence[Report]) -> None:
+        """Keep how far attempts are, at the store's now, in place of what they said before.
+
+        What comes under a lease that no longer holds is dropped. Repeating is safe.
+        """
+        ...
+
+    async def progress(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Progress]:
+        """Return how far those of the tasks are that have said so."""
+        ...
+
+    async def steps(self, task_id: TaskId) -> Mapping[str, bytes]:
+        """Return what is kept of the task's steps, by their names: JSON text."""
+        ...
+
+    async def keep_step(self, lease: Lease, name: str, value: bytes) -> None:
+        """Keep what a step came to, for later attempts. Repeating is safe.
+
+        Raises:
+            LeaseLost: the lease no longer holds; nothing was kept.
         """
         ...
 

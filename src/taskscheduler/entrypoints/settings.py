@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retention import RetentionPolicy
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class WorkerSettings:
     retention_audit: timedelta | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
+    result_bytes_max: int = RESULT_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ TABLES: Final = (
     "finished",
     "attempt",
     "task",
+    "note",
     "unique_key",
     "idempotency_key",
     "cancellation",

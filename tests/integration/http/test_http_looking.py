@@ -45,9 +45,11 @@ def test_the_newest_come_first(client: httpx.Client, queue: str):
     assert [task["id"] for task in listed(client, f"queue:{queue}")] == ids[::-1]
 
 
-def test_a_list_has_every_field_but_the_attempts(client: httpx.Client, queue: str):
+def test_a_list_has_every_field_but_attempts_and_result(client: httpx.Client, queue: str):
     task = get(client, put(client, kind="Baz", queue=queue, execute_at=FAR))
     assert task.pop("attempts") == []
+    assert task.pop("result") is None
+    assert task.pop("progress") is None
     assert listed(client, f"queue:{queue}") == [task]
     assert {"id", "kind", "process_at", "status", "created_at", "execute_at"} <= task.keys()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import ApiKey, Caller
     from taskscheduler.domain.audit import Action
+    from taskscheduler.domain.notes import Progress
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.status import Event
     from taskscheduler.domain.task import Task, TaskId, WorkerId
@@ -65,6 +66,9 @@ class State:
     keys: dict[str, ApiKey] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     audit_ids: Iterator[int] = field(default_factory=lambda: count(1))
+    results: dict[TaskId, bytes] = field(default_factory=dict)
+    progress: dict[TaskId, Progress] = field(default_factory=dict)
+    steps: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -98,6 +102,9 @@ class State:
         self.begun.pop(task.id, None)
         self.history.pop(task.id, None)
         self.traces.pop(task.id, None)
+        self.results.pop(task.id, None)
+        self.progress.pop(task.id, None)
+        self.steps.pop(task.id, None)
         if task.unique_key is not None:
             name = (task.kind, task.unique_key)
             if self.unique.get(name, (None,))[0] == task.id:

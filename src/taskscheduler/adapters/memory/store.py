@@ -10,6 +10,7 @@ from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.gauge import MemoryGauge
 from taskscheduler.adapters.memory.keys import MemoryKeyRing
+from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.schedules import MemoryScheduleRepository
 from taskscheduler.adapters.memory.state import State
@@ -60,6 +61,7 @@ def memory_store(
     return Store(
         tasks=tasks,
         board=MemoryTaskBoard(state, new_task_id),
+        notes=MemoryNotes(state),
         workers=workers,
         own_registry=own_registry,
         kinds=MemoryKindCatalogue(state),

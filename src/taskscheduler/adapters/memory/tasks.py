@@ -71,6 +71,7 @@ class MemoryTaskRepository:
 
     def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
         now = self._state.now()
+        tasks = list(tasks)  # to look at one may be what makes all
         ids: list[TaskId] = []
         fresh: dict[TaskId, Task] = {}
         unique: dict[tuple[str, str], TaskId] = {}
@@ -181,10 +182,13 @@ class MemoryTaskRepository:
         return {each.task_id for each in settlements if not self._settle(each)}
 
     @asynccontextmanager
-    async def completing(self, lease: Lease) -> AsyncGenerator[object]:
+    async def completing(
+        self, lease: Lease, result: Callable[[], bytes | None] = lambda: None
+    ) -> AsyncGenerator[object]:
         """See ``TaskRepository.completing``."""
         yield self  # to be handed on as ``connection``, as that of another store is
-        if not self._settle(Settlement(lease.task_id, lease.token, Event.COMPLETE)):
+        settlement = Settlement(lease.task_id, lease.token, Event.COMPLETE, result=result())
+        if not self._settle(settlement):
             raise LeaseLost(lease.task_id)
 
     async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
@@ -301,29 +305,34 @@ class MemoryTaskRepository:
         task = self._state.tasks.get(settlement.task_id)
         if task is None or task.token != settlement.token:
             return False
-        now = self._state.now()
-        match settlement.event:
-            case Event.COMPLETE:
-                after = task.complete(now=now)
-            case Event.RETRY:
-                after = task.retry(now=now, delay=settlement.delay)
-            case Event.SNOOZE:
-                after = task.snooze(now=now, delay=settlement.delay)
-            case Event.RELEASE:
-                after = task.release(now=self._state.now())
-            case Event.EXPIRE:
-                after = task.expire(now=now)
-            case Event.FAIL:
-                after = task.fail(now=now)
-            case Event.CANCEL:
-                after = task.cancel(now=now)
-            case _:
-                raise IllegalTransition(status=task.status.value, event=settlement.event.value)
+        after = self._after(task, settlement)
+        if settlement.result is not None:
+            self._state.results[task.id] = settlement.result
         if settlement.event in RECORDED:
             self._state.record(task, settlement.event, settlement.error)
         self._state.settled[settlement.token] = settlement.event
         self._state.save(after)
         return True
+
+    def _after(self, task: Task, settlement: Settlement) -> Task:  # noqa: PLR0911 - one an event
+        now = self._state.now()
+        match settlement.event:
+            case Event.COMPLETE:
+                return task.complete(now=now)
+            case Event.RETRY:
+                return task.retry(now=now, delay=settlement.delay)
+            case Event.SNOOZE:
+                return task.snooze(now=now, delay=settlement.delay)
+            case Event.RELEASE:
+                return task.release(now=now)
+            case Event.EXPIRE:
+                return task.expire(now=now)
+            case Event.FAIL:
+                return task.fail(now=now)
+            case Event.CANCEL:
+                return task.cancel(now=now)
+            case _:
+                raise IllegalTransition(status=task.status.value, event=settlement.event.value)
 
 
 class MemoryTaskBoard:
@@ -362,7 +371,10 @@ class MemoryTaskBoard:
             found = [task for task in known if task is not None]
         else:
             found = await self.list(replace(query, bytes_max=None))
-        return [TaskState(*(getattr(task, name) for name in TaskState._fields)) for task in found]
+        return [
+            TaskState(*(getattr(task, name) for name in TaskState._fields if name != "progress"))
+            for task in found
+        ]
 
     async def attempts(
         self, task_id: TaskId, *, before: int | None = None, limit: int | None = None

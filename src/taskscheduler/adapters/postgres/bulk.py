@@ -94,6 +94,9 @@ WITH held AS MATERIALIZED (
     DELETE FROM {schema}.unique_key held USING known, {schema}.task t, {schema}.lane n
     WHERE t.id = known.id AND t.id = ANY (%(ids)s::uuid[]) AND n.id = known.lane
       AND held.kind = n.kind AND held.key = t.unique_key AND held.id = known.id
+), noted AS (
+    DELETE FROM {schema}.note
+    WHERE id = ANY (%(ids)s::uuid[]) AND (id IN (SELECT id FROM known)) IS TRUE
 ), body AS (
     DELETE FROM {schema}.task
     WHERE id = ANY (%(ids)s::uuid[]) AND (id IN (SELECT id FROM known)) IS TRUE

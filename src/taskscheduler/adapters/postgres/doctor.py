@@ -91,7 +91,7 @@ WHERE n.nspname = %s AND NOT has_function_privilege(p.oid, 'EXECUTE')"""
 OWNER: Final = """
 SELECT current_user, count(*), coalesce(bool_and(pg_has_role(c.relowner, 'USAGE')), true)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname IN ('task', 'finished', 'attempt')"""
+WHERE n.nspname = %s AND c.relname IN ('task', 'finished', 'attempt', 'note')"""
 
 
 async def examine(url: str, schema: str, listen_url: str | None = None) -> Sequence[c.Finding]:

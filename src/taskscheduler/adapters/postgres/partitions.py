@@ -28,7 +28,7 @@ DAYS_BEHIND: Final = 1
 DAYS_AHEAD: Final = 7
 DAYS_APART: Final = 2
 """From so many days ahead on nobody brings an id of the day yet: the default can do without it."""
-PARTITIONED: Final = ("task", "finished", "attempt")
+PARTITIONED: Final = ("task", "finished", "attempt", "note")
 MOVED_MAX: Final = 100_000
 """So many rows of a day are moved from the default partition into that day's own."""
 SMALL: Final = 8 * 1024 * 1024
@@ -36,7 +36,7 @@ SMALL: Final = 8 * 1024 * 1024
 TODAY: Final = "SELECT (now() AT TIME ZONE 'UTC')::date"
 EXISTING: Final = """
 SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname ~ '^(task|finished|attempt)_[0-9]{8}$'"""
+WHERE n.nspname = %s AND c.relname ~ '^(task|finished|attempt|note)_[0-9]{8}$'"""
 MAKE: Final = "SELECT {schema}.make_day_1(%s, %s, %s)"
 EXCLUDE: Final = "SELECT {schema}.exclude_day_1(%s, %s, %s)"
 STRAYS: Final = """
@@ -48,7 +48,7 @@ SELECT replace(r.relname, '_default', ''), to_date(right(c.conname, 8), 'YYYYMMD
 FROM pg_constraint c JOIN pg_class r ON r.oid = c.conrelid
 JOIN pg_namespace n ON n.oid = r.relnamespace
 WHERE n.nspname = %s AND c.conname ~ '^not_[0-9]{8}$'
-  AND r.relname IN ('task_default', 'finished_default', 'attempt_default')"""
+  AND r.relname IN ('task_default', 'finished_default', 'attempt_default', 'note_default')"""
 THERE: Final = (
     psycopg.errors.DuplicateTable,
     psycopg.errors.DuplicateObject,

@@ -153,6 +153,9 @@ COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigin
 
 EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
+COMPLETE_WITH_RESULTS: Final = """
+SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"""
+
 SETTLE: Final = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],
                          %(delays)s::interval[], %(types)s::text[], %(messages)s::text[],
@@ -245,6 +248,8 @@ WITH gone AS (
     SELECT id, worker_id IS NOT NULL AS leased FROM gone UNION ALL SELECT id, false FROM ended
 ), tried AS (
     DELETE FROM {schema}.attempt WHERE id = %(id)s AND EXISTS (SELECT FROM known)
+), noted AS (
+    DELETE FROM {schema}.note WHERE id = %(id)s AND EXISTS (SELECT FROM known)
 ), body AS (
     DELETE FROM {schema}.task WHERE id = %(id)s AND EXISTS (SELECT FROM known)
 ), key AS (

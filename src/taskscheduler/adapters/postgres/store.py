@@ -15,6 +15,7 @@ from taskscheduler.adapters.postgres.gauge import PostgresGauge
 from taskscheduler.adapters.postgres.keys import PostgresKeyRing
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
+from taskscheduler.adapters.postgres.notes import PostgresNotes
 from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
 from taskscheduler.adapters.postgres.schedules import PostgresScheduleRepository
 from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
@@ -81,6 +82,7 @@ def postgres_store(
     return Store(
         tasks=tasks,
         board=PostgresTaskBoard(database, lanes, new_task_id),
+        notes=PostgresNotes(database),
         workers=PostgresWorkerRegistry(database),
         own_registry=own_registry,
         kinds=PostgresKindCatalogue(database),

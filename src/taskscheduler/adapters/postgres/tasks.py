@@ -18,6 +18,7 @@ from taskscheduler.adapters.postgres.editing import Edits
 from taskscheduler.adapters.postgres.fresh import FreshInserts
 from taskscheduler.adapters.postgres.joining import joined
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
+from taskscheduler.adapters.postgres.notes import with_results
 from taskscheduler.adapters.postgres.packing import NotPlain, UnknownLane
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, read, uuids
@@ -93,6 +94,7 @@ class PostgresTaskRepository:
         self._traces = sql(TRACES)
         self._complete = Statement.of(sql(s.COMPLETE))
         self._expire = sql(s.EXPIRE)
+        self._complete_with_results = sql(s.COMPLETE_WITH_RESULTS)
         self._settle = sql(s.SETTLE)
         self._begin = sql(s.BEGIN)
         self._outcomes = sql(s.OUTCOMES)
@@ -259,14 +261,28 @@ class PostgresTaskRepository:
     async def _complete_all(
         self, connection: PooledConnection, completed: Sequence[Settlement]
     ) -> set[TaskId]:
-        values = {
-            "ids": uuids([each.task_id for each in completed]),
-            "tokens": bigints([each.token for each in completed]),
-        }
-        return {row[0] for row in await connection.send(self._complete, values)}
+        ended: set[TaskId] = set()
+        plain = [each for each in completed if each.result is None]
+        if plain:
+            values = {
+                "ids": uuids([each.task_id for each in plain]),
+                "tokens": bigints([each.token for each in plain]),
+            }
+            ended |= {row[0] for row in await connection.send(self._complete, values)}
+        for some in with_results(completed) if len(plain) < len(completed) else ():
+            values = {
+                "ids": uuids([each.task_id for each in some]),
+                "tokens": bigints([each.token for each in some]),
+                "results": [None if each.result is None else each.result.decode() for each in some],
+            }
+            cursor = await connection.execute(self._complete_with_results, values)
+            ended |= {row[0] for row in await cursor.fetchall()}
+        return ended
 
     @asynccontextmanager
-    async def completing(self, lease: Lease) -> AsyncGenerator[object]:
+    async def completing(
+        self, lease: Lease, result: Callable[[], bytes | None] = lambda: None
+    ) -> AsyncGenerator[object]:
         """See ``TaskRepository.completing``."""
         settlement = Settlement(lease.task_id, lease.token, Event.COMPLETE)
         written = False
@@ -274,6 +290,7 @@ class PostgresTaskRepository:
             try:
                 async with connection.transaction():
                     yield connection
+                    settlement = settlement._replace(result=result())
                     written = bool(await self._complete_all(connection, [settlement]))
                     if not written:
                         raise LeaseLost(lease.task_id)

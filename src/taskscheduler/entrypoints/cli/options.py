@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.notes import RESULT_BYTES_LIMIT
 from taskscheduler.entrypoints.settings import AccessMode, LogFormat, LogLevel, TracingBy, WakeUpsBy
 
 DATA_DEFAULT: Final = Path(".taskscheduler")
@@ -208,6 +209,15 @@ PollInterval = Annotated[
         min=0.01,
         max=DAY_S,
         help="Seconds between looks for work that no wake-up announced.",
+    ),
+]
+ResultBytesMax = Annotated[
+    int,
+    typer.Option(
+        envvar="TASKSCHEDULER_RESULT_BYTES_MAX",
+        min=0,
+        max=RESULT_BYTES_LIMIT,
+        help="How many bytes of JSON a handler may return.",
     ),
 ]
 ShutdownTimeout = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration, StoreRefused, StoreUnavailable
+from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retention import AUDIT_DEFAULT, RetentionPolicy, audit_span
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.store import store_settings
@@ -57,6 +58,7 @@ def dev(
     lease: o.Lease = 10,
     poll_interval: o.PollInterval = 1,
     shutdown_timeout: o.ShutdownTimeout = 5,
+    result_bytes_max: o.ResultBytesMax = RESULT_BYTES_MAX,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     body_bytes_max: o.BodyBytesMax = BODY_BYTES_MAX_DEFAULT,
     access: o.Access = None,
@@ -111,6 +113,7 @@ def dev(
             retention=RetentionPolicy.parse(retention or ()),
             retention_export=retention_export,
             retention_audit=audit_span(retention_audit),
+            result_bytes_max=result_bytes_max,
         ),
     )
     targets = _targets(no_http_targets, http_allow, webhook_secret)
@@ -190,6 +193,7 @@ def worker(
     lease: o.Lease = 30,
     poll_interval: o.PollInterval = 1,
     shutdown_timeout: o.ShutdownTimeout = 20,
+    result_bytes_max: o.ResultBytesMax = RESULT_BYTES_MAX,
     bar_url: o.BarUrl = BAR_URL_DEFAULT,
     retention: o.Retention = None,
     retention_export: o.RetentionExport = None,
@@ -221,6 +225,7 @@ def worker(
         retention_audit=audit_span(retention_audit),
         metrics_host=metrics_host,
         metrics_port=metrics_port,
+        result_bytes_max=result_bytes_max,
     )
     targets = _targets(no_http_targets, http_allow, webhook_secret)
     handlers = _handlers(app, bar_url, targets)

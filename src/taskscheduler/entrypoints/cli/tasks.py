@@ -9,7 +9,7 @@ import typer
 
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.entrypoints.cli import bulk, changes, listing
+from taskscheduler.entrypoints.cli import bulk, changes, listing, waiting
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.kinds import require_known_unless
 from taskscheduler.entrypoints.cli.work import (
@@ -17,6 +17,7 @@ from taskscheduler.entrypoints.cli.work import (
     json_of,
     line_of,
     moment_of,
+    progress_text,
     say,
     tell,
     with_scheduler,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Add, list, show and change tasks.")
 changes.add_to(app)
 listing.add_to(app)
+waiting.add_to(app)
 
 SomeTaskIds = Annotated[
     list[UUID] | None, typer.Argument(metavar="[ID...]", help="Single tasks, by their ids.")
@@ -108,13 +110,18 @@ def show(
     async def work(scheduler: Scheduler) -> None:
         task = await scheduler.get(task_id)
         attempts = await scheduler.store.board.attempts(task.id)
+        notes = await scheduler.notes(task.id)
         if json:
             from taskscheduler.entrypoints.http.messages import TaskWithAttempts
 
-            say(TaskWithAttempts.with_attempts(task, attempts), as_json=True, text="")
+            say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
         tell(line_of(task))
         tell(f"  payload: {task.payload.decode()}")
+        if (progress := notes.progress) is not None:
+            tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
+        if notes.result is not None:
+            tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:
             outcome = attempt.outcome or "running"
             error = attempt.error

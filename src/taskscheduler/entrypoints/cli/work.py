@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.notes import Progress
     from taskscheduler.domain.task import Task
 
 
@@ -97,6 +98,13 @@ def line_of(task: Task) -> str:
         f"{task.id}  {task.status.value:<10}  {task.kind:<20}  {task.queue:<12}  "
         f"{at_text(task.process_at)}  attempt {task.attempt}"
     )
+
+
+def progress_text(progress: Progress) -> str:
+    """Return how far a task is, in one line."""
+    fraction = "" if progress.fraction is None else f"{progress.fraction:.0%}"
+    data = "" if progress.data is None else progress.data.decode()
+    return " ".join(part for part in (fraction, progress.message, data) if part) or "-"
 
 
 def at_text(moment: datetime | None) -> str:

@@ -91,7 +91,8 @@ async def _shown(scheduler: Scheduler, task: Task) -> tuple[bytes, int | None]:
     attempts = await scheduler.store.board.attempts(task.id, limit=ATTEMPTS_SHOWN + 1)
     shown = attempts[-ATTEMPTS_SHOWN:]
     before = shown[0].number if len(attempts) > len(shown) else None
-    return encode(TaskWithAttempts.with_attempts(task, shown)), before
+    notes = await scheduler.store.notes.of(task.id)
+    return encode(TaskWithAttempts.with_attempts(task, shown, notes)), before
 
 
 def _tag(body: bytes) -> str:

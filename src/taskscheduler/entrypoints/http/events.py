@@ -33,7 +33,9 @@ from taskscheduler.entrypoints.http.access import (
     still_let_in,
 )
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, TooManyStreams
+from taskscheduler.entrypoints.http.messages import ProgressMessage
 from taskscheduler.entrypoints.http.parameters import check_parameters
+from taskscheduler.entrypoints.http.stopping import STOPPING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -51,8 +53,6 @@ CLIENTS_PER_KEY_MAX: Final = 20
 COME_AGAIN_S: Final = 10
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
-STOPPING: Final = "taskscheduler_stopping"
-"""In the application's state while its streams are to end."""
 
 log = logging.getLogger("taskscheduler.http")
 encode = msgspec.json.Encoder().encode
@@ -73,7 +73,14 @@ class ChangeMessage(Struct):
     @classmethod
     def of(cls, state: TaskState) -> ChangeMessage:
         """Return ``state`` as it is sent."""
-        return cls(*state)
+        return cls(*(getattr(state, name) for name in cls.__struct_fields__))
+
+
+class ProgressEvent(Struct):
+    """How far a task is now."""
+
+    id: UUID
+    progress: ProgressMessage
 
 
 class Audience:
@@ -143,7 +150,9 @@ async def watch_tasks(
         ),
     ] = None,
 ) -> ServerSentEvent:
-    """Stream an event `task` for each change of status, and `deleted` for a watched id that goes.
+    """Stream events: `task` for each change of status, `progress`, `deleted`.
+
+    `progress` tells how far a running task is by its own word, `deleted` that a watched id is gone.
 
     The present state of each watched id comes first, or `deleted` if there is no such task. Looks
     twice a second, while somebody watches, at the tasks with the given ids, or else at the newest
@@ -185,6 +194,7 @@ async def streamed(
     joined = ExitStack()
     joined.enter_context(audience.joined(key))
     newest: datetime | None = None
+    shown: dict[TaskId, int] = {}
     quiet_s = 0.0
     try:
         # At once, so that the client knows from when on it hears everything.
@@ -193,6 +203,11 @@ async def streamed(
             told = first
             while not stopping():
                 for state in told.changed:
+                    if state.progress is not None:
+                        said = ProgressEvent(state.id, ProgressMessage.of(state.progress))
+                        yield ServerSentEventMessage(data=encode(said).decode(), event="progress")
+                    if progress_alone(state, shown):
+                        continue
                     at = state.changed_at
                     newest = at if newest is None else max(newest, at or newest)
                     yield ServerSentEventMessage(
@@ -224,6 +239,16 @@ async def streamed(
 def _comment(text: str) -> ServerSentEventMessage:
     # With data, even empty, it would be a message, which every page would have to tell apart.
     return ServerSentEventMessage(comment=text, data=None)
+
+
+def progress_alone(state: TaskState, shown: dict[TaskId, int]) -> bool:
+    """Tell whether nothing of ``state`` is new but its progress; ``shown`` remembers attempts."""
+    if state.progress is None:
+        shown.pop(state.id, None)
+        return False
+    before = shown.get(state.id)
+    shown[state.id] = state.attempt
+    return before == state.attempt
 
 
 def _end(reason: str) -> ServerSentEventMessage:

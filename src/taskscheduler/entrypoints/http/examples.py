@@ -66,7 +66,9 @@ ANSWERS: Final[dict[str, Any]] = {
     "Stored": {"id": TASK_ID},
     "StoredMany": {"ids": [TASK_ID, "018e917e-2b5a-7000-8000-000000000001"]},
     "TaskMessage": TASK,
-    "TaskWithAttempts": TASK | {"attempts": [ATTEMPT]},
+    "TaskWithAttempts": TASK | {"attempts": [ATTEMPT], "result": None, "progress": None},
+    "GoingOnMessage": {"status": "InProgress"},
+    "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
     "AttemptMessage": ATTEMPT,
     "WhyMessage": {
         "id": TASK_ID,

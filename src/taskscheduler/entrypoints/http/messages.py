@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.application.scheduler import TaskChanges
+    from taskscheduler.domain.lease import AttemptError
+    from taskscheduler.domain.notes import Ending, Progress, TaskNotes
     from taskscheduler.domain.ports import Listener, WakeUps
 
 BATCH_MAX: Final = 10_000
@@ -157,6 +159,11 @@ class ErrorMessage(Struct):
     message: str
     traceback: str | None
 
+    @classmethod
+    def of(cls, error: AttemptError | None) -> ErrorMessage | None:
+        """Return ``error`` as it is sent."""
+        return None if error is None else cls(error.type, error.message, error.traceback)
+
 
 class AttemptMessage(Struct):
     """One attempt."""
@@ -171,14 +178,13 @@ class AttemptMessage(Struct):
     @classmethod
     def of(cls, attempt: Attempt) -> AttemptMessage:
         """Return ``attempt`` as it is sent."""
-        error = attempt.error
         return cls(
             number=attempt.number,
             started_at=attempt.started_at,
             finished_at=attempt.finished_at,
             outcome=attempt.outcome,
             worker_id=attempt.worker_id,
-            error=error and ErrorMessage(error.type, error.message, error.traceback),
+            error=ErrorMessage.of(attempt.error),
         )
 
 
@@ -208,15 +214,38 @@ class TaskMessage(Struct, kw_only=True):
         return cls(**_fields(task))
 
 
+class ProgressMessage(Struct):
+    """How far a task was `at` that time, by its handler's word; `fraction` is 0 to 1."""
+
+    fraction: float | None
+    message: str | None
+    data: Any
+    at: datetime
+
+    @classmethod
+    def of(cls, progress: Progress) -> ProgressMessage:
+        """Return ``progress`` as it is sent."""
+        return cls(progress.fraction, progress.message, raw(progress.data), progress.at)
+
+
 class TaskWithAttempts(TaskMessage, kw_only=True):
     """A task and its history, the oldest attempt first."""
 
     attempts: list[AttemptMessage]
+    result: Annotated[Any, Meta(description="what the handler returned; null for nothing")]
+    progress: ProgressMessage | None
 
     @classmethod
-    def with_attempts(cls, task: Task, attempts: Sequence[Attempt]) -> TaskWithAttempts:
-        """Return ``task`` and its ``attempts`` as they are sent."""
-        return cls(**_fields(task), attempts=[AttemptMessage.of(each) for each in attempts])
+    def with_attempts(
+        cls, task: Task, attempts: Sequence[Attempt], notes: TaskNotes
+    ) -> TaskWithAttempts:
+        """Return ``task``, its ``attempts`` and its ``notes`` as they are sent."""
+        return cls(
+            **_fields(task),
+            attempts=[AttemptMessage.of(each) for each in attempts],
+            result=raw(notes.result),
+            progress=notes.progress and ProgressMessage.of(notes.progress),
+        )
 
 
 def _fields(task: Task) -> dict[str, Any]:
@@ -239,6 +268,32 @@ def _fields(task: Task) -> dict[str, Any]:
         # It is JSON text already, and is sent as it was stored.
         "payload": msgspec.Raw(task.payload),
     }
+
+
+class EndingMessage(Struct, kw_only=True):
+    """How a task ended: what its handler returned, or the last error."""
+
+    status: TaskStatus
+    result: Annotated[Any, Meta(description="what the handler returned; null for nothing")]
+    error: ErrorMessage | None
+
+    @classmethod
+    def of(cls, ending: Ending) -> EndingMessage:
+        """Return ``ending`` as it is sent."""
+        return cls(
+            status=ending.status, result=raw(ending.result), error=ErrorMessage.of(ending.error)
+        )
+
+
+class GoingOnMessage(Struct):
+    """Where a task stands that has not ended."""
+
+    status: TaskStatus
+
+
+def raw(text: bytes | None) -> msgspec.Raw | None:
+    """Return JSON text as it is sent: as it was stored."""
+    return None if text is None else msgspec.Raw(text)
 
 
 class AuditMessage(Struct):

@@ -48,7 +48,7 @@ from taskscheduler.entrypoints.http.errors import (
     described,
 )
 from taskscheduler.entrypoints.http.examples import NOT_READY, TASK_ID, Shown
-from taskscheduler.entrypoints.http.messages import Problem, Readiness
+from taskscheduler.entrypoints.http.messages import GoingOnMessage, Problem, Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,6 +102,18 @@ _BAD_CRON: Final = InvalidSchedule("cron", "'0 3' is not understood: give five f
 _BAD_ZONE: Final = InvalidSchedule("time_zone", "'Berlin' is no IANA time zone")
 WATCHING: Final = _refused(_BAD_FILTER) | _refused(_AWAY, TooManyWatchers(100))
 FINDING: Final = _refused(_NO_UUID) | _refused(TaskNotFound(ID)) | _refused(_AWAY)
+AWAITING: Final = (
+    FINDING
+    | _refused(_NO_UUID, BadRequest("wait_s", "Expected `float` <= 60.0"))
+    | {
+        202: ResponseSpec(
+            GoingOnMessage,
+            description="It has not ended yet",
+            generate_examples=False,
+            examples=[Shown(value={"status": "InProgress"})],
+        )
+    }
+)
 CHANGING: Final = FINDING | _refused(_ENDED)
 RETRYING: Final = FINDING | _refused(IllegalTransition(status="Completed", event="revive"))
 TOO_LARGE: Final = _refused(RequestEntityTooLarge(), PayloadTooLarge(PAYLOAD_BYTES_MAX))

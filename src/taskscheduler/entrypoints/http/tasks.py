@@ -37,6 +37,7 @@ from taskscheduler.entrypoints.http.messages import (
 )
 from taskscheduler.entrypoints.http.options import options_of
 from taskscheduler.entrypoints.http.parameters import check_parameters
+from taskscheduler.entrypoints.http.results import await_result
 
 decode_one = decoder(NewTaskMessage)
 decode_many = decoder(list[NewTaskMessage])
@@ -237,6 +238,7 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
             retry_task,
             run_task,
             why_task,
+            await_result,
             cancel_tasks,
             retry_tasks,
             delete_tasks,

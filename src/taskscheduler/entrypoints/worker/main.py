@@ -47,6 +47,7 @@ def build_worker(
             audit=settings.retention_audit,
         ),
         observer=observer,
+        result_bytes_max=settings.result_bytes_max,
     )
 
 

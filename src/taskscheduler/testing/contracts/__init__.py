@@ -27,6 +27,7 @@ from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.keys import KeyRingContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
+from taskscheduler.testing.contracts.notes import NotesContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
 from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
@@ -51,6 +52,7 @@ __all__ = [
     "HearingContract",
     "KeyRingContract",
     "KindCatalogueContract",
+    "NotesContract",
     "QueueRegistryContract",
     "RingingContract",
     "ScheduleRepositoryContract",

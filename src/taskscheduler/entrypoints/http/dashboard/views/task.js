@@ -24,15 +24,17 @@ export function taskView({ path }, refresh) {
   const head = el("div", { class: "actions" });
   const facts = panel("Task");
   const payload = panel("Payload");
+  const result = panel("Result");
   const why = panel(WAITING);
   const whyTitle = /** @type {HTMLElement} */ (why.root.querySelector("h2"));
   const attempts = panel("Attempts");
   const draws = {
     head: filler(head), facts: filler(facts.body), payload: filler(payload.body),
-    why: filler(why.body), attempts: filler(attempts.body),
+    result: filler(result.body), why: filler(why.body), attempts: filler(attempts.body),
   };
   let everyMs = UNFINISHED_MS;
   why.root.hidden = true;
+  result.root.hidden = true;
 
   /** @param {AbortSignal} signal */
   async function loadWhy(signal) {
@@ -44,17 +46,23 @@ export function taskView({ path }, refresh) {
     title: `Task …${id.slice(-12)}`,
     beside: head,
     root: el("div", { class: "panels" },
-      el("div", { class: "column" }, why.root, facts.root, payload.root), attempts.root),
+      el("div", { class: "column" }, why.root, facts.root, payload.root, result.root),
+      attempts.root),
     every: () => everyMs,
     load: async (signal) => {
       const { data, text, etag } = await get(address, [], signal);
-      const exact = exactly(text).payload;
+      const { payload: exact, result: returned } = exactly(text);
       const waits = ["Pending", "InProgress"].includes(data.status);
       everyMs = waits ? UNFINISHED_MS : FINISHED_MS;
       const shown = { ...data, exact: pretty(exact), etag };
       draws.head([text, etag], () => actionsOf(address, shown, refresh));
       draws.facts(text, () => factsOf(data));
       draws.payload(shown.exact, () => el("pre", { tabindex: 0, "aria-label": "Payload" }, shown.exact));
+      result.root.hidden = data.result === null;
+      if (data.result !== null) {
+        const shownResult = pretty(returned);
+        draws.result(shownResult, () => el("pre", { tabindex: 0, "aria-label": "Result" }, shownResult));
+      }
       draws.attempts(data.attempts, () => attemptsOf(data.attempts));
       why.root.hidden = !waits;
       whyTitle.textContent = data.status === "InProgress" ? RUNNING : WAITING;
@@ -78,6 +86,7 @@ function factsOf(task) {
     ["Created", time(task.created_at, { exact: true })],
     ["Started", time(task.started_at, { exact: true })],
     ["Finished", time(task.finished_at, { exact: true })],
+    ["Progress", task.progress === null ? null : progressOf(task.progress)],
     ["Attempts", `${task.attempt}${task.max_attempts === null ? "" : ` of ${task.max_attempts}`}`],
     ["Time-out", task.timeout_s === null ? "–" : span(task.timeout_s)],
     ["Unique key", task.unique_key ?? "–"],
@@ -86,6 +95,14 @@ function factsOf(task) {
   return el("dl", {}, facts
     .filter(([, value]) => value !== null)
     .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+/** @param {any} progress */
+function progressOf({ fraction, message, at }) {
+  return [
+    fraction === null ? null : [`${Math.round(fraction * 100)} % `],
+    message, " (", time(at), ")",
+  ];
 }
 
 /** @param {any} cause */
