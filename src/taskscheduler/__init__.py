@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze
+    from taskscheduler.entrypoints.http.plugin import TaskSchedulerPlugin
     from taskscheduler.entrypoints.library import Scheduler, SyncScheduler
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "TaskNotFound",
     "TaskQuery",
     "TaskSchedulerError",
+    "TaskSchedulerPlugin",
     "TaskStatus",
     "UnknownKind",
     "Worker",
@@ -131,6 +133,7 @@ _NAMES_BY_HOME: Final = {
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze"),
+    "entrypoints.http.plugin": ("TaskSchedulerPlugin",),
     "entrypoints.library": ("Scheduler", "SyncScheduler"),
 }
 _HOME: Final = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}

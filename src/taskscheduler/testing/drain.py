@@ -67,8 +67,9 @@ async def drain(
     worker = Worker(scheduler, handlers, queues=[queue], random=lambda: 0.0, observer=counted)
     worker.tell_of_errors(raised.append)
     try:
-        while await worker.turn() and not (raises and raised):
-            pass
+        async with handlers.opened():
+            while await worker.turn() and not (raises and raised):
+                pass
     finally:
         await worker.leave()
     if raises and raised:
