@@ -13,6 +13,7 @@ from taskscheduler.application import scheduler as scheduling
 from taskscheduler.application.acting import ActingScheduler
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery
+from taskscheduler.testing.contracts.steps import join, subscribed
 from taskscheduler.testing.faults import Faulty
 
 if TYPE_CHECKING:
@@ -55,3 +56,17 @@ async def test_callers_share_commits_and_each_is_named_for_its_own(whole: Schedu
     assert tasks.calls["put"] == 2, "the first alone, all others together"
     told = {each.task_id: each.actor for each in await whole.store.audit.list(AuditQuery())}
     assert told == {task_id: ("ada" if n % 2 else "bob") for n, task_id in enumerate(ids)}
+
+
+async def test_a_tenant_is_not_told_on_which_machine_its_task_runs(whole: Scheduler):
+    """That a worker holds it is enough; its name is that of its machine."""
+    task_id = await whole.schedule("mail", queue="bob.a")
+    store = whole.store
+    worker_id = await join(store, queues=["bob.a"])
+    await store.tasks.claim(worker_id, subscribed("mail", queues=["bob.a"]), 1)
+    told = {
+        by.name: (await ActingScheduler(whole, by).why(task_id)).causes[0].detail
+        for by in (ADA, BOB)
+    }
+    assert told["ada"] == f"worker {worker_id} (worker of a test) holds it"
+    assert told["bob"] == f"worker {worker_id} holds it"

@@ -97,7 +97,7 @@ async def test_a_cursor_of_something_else_leads_nowhere(scheduler: Scheduler):
     await bring(scheduler.store, TaskStatus.FAILED)
     cursor = BulkCursor(TaskStatus.PENDING)
     step = await scheduler.change_page(BulkVerb.RETRY, TaskQuery(), cursor=cursor)
-    assert step == (0, 0, None)
+    assert step == (0, 0, None, 0)
 
 
 def test_cursors_are_text():

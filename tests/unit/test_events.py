@@ -48,8 +48,10 @@ async def test_silence_is_broken_by_comments_and_the_end_is_said() -> None:
     stream = events.streamed(Looks(number), NOTHING, audience)
     first = await anext(stream)
     assert (first.comment, audience.clients) == ("watching", 1)
+    assert first.encode() == b": watching\r\n\r\n", "a comment is no message"
     rest = [each async for each in stream]
     assert [each.comment for each in rest[:-1]] == ["still watching"] * 2
+    assert all(b"data:" not in each.encode() for each in rest[:-1])
     assert rest[-1].event == "end"
     assert "cannot be reached" in str(rest[-1].data)
     assert audience.clients == 0

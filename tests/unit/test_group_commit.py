@@ -83,6 +83,30 @@ async def test_one_callers_fault_is_not_the_others(
     assert [answers[0], answers[1], answers[3]] == [asked[0].id, asked[1].id, asked[3].id]
 
 
+@pytest.mark.parametrize("error", [TypeError, UnicodeError, KeyError, ZeroDivisionError])
+async def test_whatever_a_store_raises_is_for_its_caller_alone(
+    store: Store, tasks: Faulty, group: GroupCommit, error: type[Exception]
+) -> None:
+    """An exception that nobody foresaw, too: ten of a hundred fail, and ninety are stored."""
+    spoilt = {new(store).id for _ in range(10)}
+    asked = [new(store) for _ in range(90)]
+    for number, task_id in enumerate(spoilt):
+        asked.insert(9 * number, asked[0].but(id=task_id))
+    put = store.tasks.put
+
+    async def choosy(given: Sequence[NewTask]) -> Sequence[TaskId]:
+        if any(task.id in spoilt for task in given):
+            raise error
+        return await put(given)
+
+    tasks.do_instead("put", choosy)
+    await group.put(new(store))
+    answers = await asyncio.gather(*map(group.put, asked), return_exceptions=True)
+    for task, answer in zip(asked, answers, strict=True):
+        assert type(answer) is error if task.id in spoilt else answer == task.id
+    assert len(await store.board.list(TaskQuery(limit=1000))) == 91
+
+
 async def test_all_hear_that_the_store_is_away(
     store: Store, tasks: Faulty, group: GroupCommit
 ) -> None:

@@ -220,7 +220,7 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"delay": timedelta(days=365 * 7500)}, "execute_at: must be from the year"),
     ({"delay": 5}, "delay: must be a timedelta"),
     ({"delay": "5"}, "delay: must be a timedelta"),
-    ({"timeout": 5}, "timeout: must be a timedelta"),
+    ({"timeout": 5}, "timeout_s: must be a timedelta"),
     ({"timeout": timedelta(0)}, "timeout_s: must be above 0"),
     ({"execute_at": "2026-01-01T00:00:00Z"}, "execute_at: must be a datetime"),
     ({"execute_at": date(2026, 1, 1)}, "execute_at: must be a datetime"),

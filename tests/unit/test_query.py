@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from taskscheduler.domain.errors import InvalidConfiguration
@@ -17,7 +19,21 @@ def test_filters_add_up():
     expected = TaskQuery(status=TaskStatus.FAILED, kind="a:b", queue="mail", limit=7)
     assert TaskQuery.parse(texts, limit=7) == expected
     assert TaskQuery.parse([]) == TaskQuery()
-    assert TaskQuery.parse(["kind:a", "queue:a", "kind:b"]) is None
+    either = TaskQuery.parse(["kind:a", "queue:a", "kind:b", "status:Failed", "status:Pending"])
+    assert either == TaskQuery(
+        kind=["b", "a", "a"], queue="a", status=(TaskStatus.PENDING, TaskStatus.FAILED)
+    )
+    assert either.kinds == {"a", "b"}
+    assert either.statuses == {TaskStatus.PENDING, TaskStatus.FAILED}
+    assert TaskQuery().statuses is TaskQuery().kinds is TaskQuery().queues is None
+
+
+def test_a_field_without_any_value_is_refused():
+    """Nothing could match it, and somebody who builds a list means something."""
+    for field in ("status", "kind", "queue"):
+        fields: dict[str, Any] = {field: []}
+        with pytest.raises(ValueError, match=f"{field}: give at least one"):
+            TaskQuery(**fields)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ SCHEDULE: Final = {"kind": "Foo", "cron": "@daily"}
 NEEDS_NO_MORE: Final = {
     "GET /tasks",
     "GET /tasks/{task_id}",
+    "GET /tasks/{task_id}/attempts",
     "GET /tasks/{task_id}/why",
     "GET /tasks/{task_id}/result",
     "GET /schedules",

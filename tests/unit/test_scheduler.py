@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,13 +21,16 @@ from taskscheduler import (
     TaskStatus,
     UnknownKind,
 )
+from taskscheduler.domain.task import AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from taskscheduler.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
+
+LATER = datetime(2124, 1, 1, tzinfo=UTC)
 
 
 class Bell:
@@ -147,7 +152,10 @@ async def test_changes_by_hand_ring_too(scheduler: Scheduler, bell: Bell) -> Non
     task_id = await scheduler.schedule("a", queue="q", delay=timedelta(days=1))
     await scheduler.run_now(task_id)
     await scheduler.cancel(task_id)
-    await scheduler.retry(task_id)
+    assert (await scheduler.retry(task_id)).process_at > datetime.now(UTC)
+    assert bell.rung == [{"q"}], "it waits for its own time"
+    await scheduler.cancel(task_id)
+    await scheduler.retry(task_id, at=AT_ONCE)
     assert bell.rung == [{"q"}, {"q"}]
     assert (await scheduler.get(task_id)).status is TaskStatus.PENDING
     await scheduler.delete(task_id)
@@ -170,3 +178,67 @@ async def test_an_id_is_taken_once(scheduler: Scheduler) -> None:
     assert await scheduler.schedule("a", 1, id=task_id) == task_id
     with pytest.raises(TaskExists):
         await scheduler.schedule("a", 2, id=task_id)
+
+
+async def test_an_option_that_there_is_none_of_is_refused(scheduler: Scheduler) -> None:
+    """Swallowed, a slip would run the task now, or leave it as it was."""
+    task_id = await scheduler.schedule("a")
+    slip: dict[str, Any] = {"excute_at": LATER}
+    calls: list[Callable[..., Any]] = [
+        partial(scheduler.schedule, "a", **slip),
+        partial(scheduler.schedule, "a", connection=object(), **slip),
+        partial(scheduler.edit, task_id, **slip),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"'excute_at' is no option.*mean 'execute_at'"):
+            await call()
+    options: dict[str, Any] = {"quue": "q"}
+    with pytest.raises(TypeError, match="'quue'"):
+        scheduler.prepare("a", **options)
+    with pytest.raises(TypeError, match="'quue'"):
+        await scheduler.schedules.edit("nightly", **options)
+    assert [task.id for task in await scheduler.list()] == [task_id]
+
+
+@pytest.mark.parametrize("wish", ["ab", ("a",), ("a", 1, None, "more"), {"kind": "a"}, 5])
+async def test_what_is_no_wish_is_refused(scheduler: Scheduler, wish: Any) -> None:
+    """And nothing of it is stored in its place."""
+    with pytest.raises(InvalidTask, match=r"^\[1\].task: must be "):
+        await scheduler.schedule_many([("a", 1), wish])
+    assert list(await scheduler.list()) == []
+
+
+async def test_a_task_whose_time_is_up_is_refused(scheduler: Scheduler) -> None:
+    """By the store's clock; the error names its place."""
+    now = await scheduler.store.schedules.now()
+    late = scheduler.prepare("a", expires_at=now)
+    with pytest.raises(InvalidTask, match=r"^expires_at: must be in the future"):
+        await scheduler.put(late)
+    with pytest.raises(InvalidTask, match=r"^\[1\].expires_at"):
+        await scheduler.schedule_many([("a", 1), late])
+    with pytest.raises(InvalidTask, match=r"^\[1\].expires_at"):
+        await scheduler.put_many([scheduler.prepare("a"), late])
+    assert list(await scheduler.list()) == []
+    await scheduler.schedule("a", expires_at=now + timedelta(days=1))
+
+
+async def test_a_bad_value_of_one_caller_fails_no_neighbour(scheduler: Scheduler) -> None:
+    """Ten bad ones of a hundred that come at once."""
+    bad: list[dict[str, Any]] = [
+        {"unique_key": "\ud800"},
+        {"priority": 5.5},
+        {"priority": True},
+        {"max_attempts": 2.5},
+        {"timeout": 5},
+        {"execute_at": "now"},
+        {"queue": None},
+        {"id": "x"},
+        {"expires_at": 1},
+        {"max_attempts": 2**40},
+    ]
+    calls = [scheduler.schedule("a", number) for number in range(90)]
+    for number, options in enumerate(bad):
+        calls.insert(9 * number, scheduler.schedule("a", **options))
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(answer, InvalidTask) for answer in answers) == len(bad)
+    assert len(await scheduler.list(TaskQuery(limit=1000))) == 90

@@ -21,6 +21,7 @@ LEGAL = {
         Event.SNOOZE: TaskStatus.PENDING,
         Event.RELEASE: TaskStatus.PENDING,
         Event.RESCUE: TaskStatus.PENDING,
+        Event.EXPIRE: TaskStatus.FAILED,
         Event.FAIL: TaskStatus.FAILED,
         Event.CANCEL: TaskStatus.CANCELLED,
     },
@@ -39,7 +40,8 @@ def test_every_pair_is_legal_or_refused(status: TaskStatus, event: Event) -> Non
         with pytest.raises(IllegalTransition) as refused:
             after(status, event)
         assert (refused.value.status, refused.value.event) == (status.value, event.value)
-        assert str(refused.value) == f"cannot {event.value} a task that is {status.value}"
+        verb = {Event.REVIVE: "retry", Event.EDIT: "change"}.get(event, event.value)
+        assert str(refused.value) == f"cannot {verb} a task that is {status.value}"
     else:
         assert after(status, event) is expected
 
@@ -65,3 +67,10 @@ def test_statuses_are_spelt_as_everywhere() -> None:
         "Failed",
         "Cancelled",
     ]
+
+
+def test_an_error_names_what_its_caller_did() -> None:
+    """Not what the table calls it, where that is another word."""
+    with pytest.raises(IllegalTransition, match="cannot run a task that is Failed") as refused:
+        after(TaskStatus.FAILED, Event.EDIT, verb="run")
+    assert refused.value.event == "edit"

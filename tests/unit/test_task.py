@@ -6,12 +6,16 @@ import copy
 import itertools
 import pickle
 from dataclasses import FrozenInstanceError, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from taskscheduler.domain.access import Caller
+from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import IllegalTransition, InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
@@ -28,6 +32,7 @@ ID = TaskId(UUID(int=1))
 VERBS: dict[Event, Callable[[Task], Task]] = {
     Event.CLAIM: lambda task: task.claim(worker_id=WorkerId(7), token=8, now=LATER),
     Event.COMPLETE: lambda task: task.complete(now=LATER),
+    Event.EXPIRE: lambda task: task.expire(now=LATER),
     Event.FAIL: lambda task: task.fail(now=LATER),
     Event.CANCEL: lambda task: task.cancel(now=LATER),
     Event.RETRY: lambda task: task.retry(now=LATER, delay=DELAY),
@@ -90,6 +95,48 @@ def task_in(status: TaskStatus, **fields: Any) -> Task:
         ("unique_key", ""),
         ("unique_key", "k" * 513),
         ("unique_key", "a\0b"),
+        # Of other types than can be stored, which would fail those who share the statement.
+        ("id", str(ID)),
+        ("id", 7),
+        ("id", None),
+        ("kind", None),
+        ("kind", 5),
+        ("kind", b"mail"),
+        ("kind", ["mail"]),
+        ("kind", len),
+        ("queue", None),
+        ("queue", {"a": 1}),
+        ("priority", True),
+        ("priority", 5.5),
+        ("priority", 5.0),
+        ("priority", "5"),
+        ("priority", None),
+        ("priority", float("nan")),
+        ("priority", 10**30),
+        ("max_attempts", 2.5),
+        ("max_attempts", True),
+        ("max_attempts", "3"),
+        ("max_attempts", Decimal(3)),
+        ("max_attempts", -(2**70)),
+        ("timeout", 5),
+        ("timeout", "5s"),
+        ("timeout", float("inf")),
+        ("timeout", timedelta.max),
+        ("execute_at", 1_700_000_000),
+        ("execute_at", "2026-01-01T00:00:00Z"),
+        ("execute_at", date(2026, 1, 1)),
+        ("expires_at", "2026-01-01T00:00:00Z"),
+        ("expires_at", datetime(2026, 1, 1)),  # noqa: DTZ001 - that is the point
+        ("payload", "{}"),
+        ("payload", {"a": 1}),
+        ("payload", None),
+        ("payload", bytearray(b"1")),
+        ("payload", b'"\xff"'),
+        ("payload", b'"\xed\xa0\x80"'),
+        ("unique_key", 5),
+        ("unique_key", b"k"),
+        ("unique_key", "a\ud800b"),
+        ("unique_key", "\x01acme./k"),
     ],
     ids=lambda value: ascii(value)[:30],
 )
@@ -126,6 +173,73 @@ def test_the_outermost_values_can_be_stored(field: str, value: object) -> None:
     """A bound is inside."""
     fields: dict[str, Any] = {"id": ID, "kind": "mail", field: value}
     assert getattr(NewTask(**fields), field) == value
+
+
+class Named(StrEnum):
+    """A kind that a program keeps in an enumeration."""
+
+    MAIL = "mail"
+
+
+class Level(IntEnum):
+    """A priority that a program keeps in an enumeration."""
+
+    HIGH = 1
+
+
+class Moment(datetime):
+    """A time of another library."""
+
+
+def test_what_is_as_good_is_kept_as_the_plain_thing() -> None:
+    """No store need know of the types that others derive from those of the language."""
+    id_ = type("OtherUUID", (UUID,), {})(int=1)
+    at = Moment(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=1)))
+    fields: dict[str, Any] = {"id": id_, "kind": Named.MAIL, "priority": Level.HIGH}
+    task = NewTask(**fields, execute_at=at)
+    plain = NewTask(id=ID, kind="mail", priority=1, execute_at=at)
+    assert task == plain
+    assert [type(value) for value in task] == [type(value) for value in plain]
+    assert task.execute_at == NOW - timedelta(hours=1)
+
+
+@pytest.mark.parametrize("expires_at", [LATER - timedelta(days=1), LATER])
+def test_a_task_that_could_never_begin_is_refused(expires_at: datetime) -> None:
+    """Its time would be up before it is due."""
+    with pytest.raises(InvalidTask, match="expires_at: must be after execute_at"):
+        NewTask(id=ID, kind="mail", execute_at=LATER, expires_at=expires_at)
+    task = NewTask(id=ID, kind="mail", execute_at=NOW, expires_at=LATER)
+    with pytest.raises(InvalidTask, match="execute_at: must be before"):
+        Task.store(task, now=NOW).edit(TaskEdit(execute_at=LATER), now=NOW)
+
+
+def test_a_tenants_keys_are_its_own_and_as_long_as_anybodys() -> None:
+    """What they begin with where they are kept is not counted, and nobody else's may begin so."""
+    tenant, other = Caller(name="a", queue_prefix="a" * 64), Caller(name="b", queue_prefix="b.")
+    kept = f"{tenant.key_space}{'k' * 512}"
+    assert NewTask(id=ID, kind="mail", unique_key=kept, by=tenant).unique_key == kept
+    for by in (None, other, Caller(name="whole")):
+        with pytest.raises(InvalidTask, match="U\\+0001"):
+            NewTask(id=ID, kind="mail", unique_key=kept, by=by)
+    with pytest.raises(InvalidTask, match="512"):
+        NewTask(id=ID, kind="mail", unique_key=f"{kept}k", by=tenant)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("priority", 5.5),
+        ("priority", True),
+        ("payload", "1"),
+        ("payload", b"\xff"),
+        ("execute_at", "now"),
+    ],
+)
+def test_an_edit_is_checked_as_a_task_is(field: str, value: object) -> None:
+    """By the same checks."""
+    fields: dict[str, Any] = {field: value}
+    with pytest.raises(InvalidTask, match=field):
+        TaskEdit(**fields)
 
 
 # -- storing -----------------------------------------------------------------------------------
@@ -205,6 +319,14 @@ def test_a_task_put_back_waits(event: Event, attempt: int, process_at: datetime)
     assert (task.worker_id, task.token, task.started_at) == (None, None, None)
 
 
+def test_a_task_that_expired_had_no_attempt() -> None:
+    """That which was drawn for it is given back."""
+    task = VERBS[Event.EXPIRE](task_in(TaskStatus.IN_PROGRESS))
+    assert (task.status, task.attempt) == (TaskStatus.FAILED, 0)
+    assert (task.started_at, task.finished_at) == (None, LATER)
+    assert (task.worker_id, task.token) == (None, None)
+
+
 @pytest.mark.parametrize("event", [Event.COMPLETE, Event.FAIL, Event.CANCEL])
 def test_a_task_that_ended_is_nobodys(event: Event) -> None:
     """When it began and ended is remembered."""
@@ -234,6 +356,20 @@ def test_a_revived_task_has_at_least_one_more_attempt(
     assert task.max_attempts == expected
     assert (task.attempt, task.process_at) == (1, LATER)
     assert (task.started_at, task.finished_at) == (None, None)
+
+
+@pytest.mark.parametrize("began", [True, False])
+@pytest.mark.parametrize("at", [None, NOW, LATER, LATER + DELAY])
+def test_a_cancelled_task_comes_back_to_the_time_that_was_asked_for(
+    at: datetime | None, *, began: bool
+) -> None:
+    """Or to the one that is asked for now; never to an earlier one."""
+    task = stored(execute_at=LATER + 2 * DELAY)
+    if began:
+        task = task.run_now(now=NOW).claim(worker_id=WorkerId(3), token=4, now=NOW)
+    revived = task.cancel(now=NOW).revive(now=LATER, max_attempts=5, at=at)
+    expected = LATER + 2 * DELAY if at is None else max(at, LATER)
+    assert (revived.execute_at, revived.process_at) == (expected, expected)
 
 
 def test_running_now_never_delays() -> None:

@@ -63,12 +63,43 @@ async def test_each_change_is_told_once(scheduler: Scheduler) -> None:
 async def test_a_task_that_is_watched_by_its_id_may_go(scheduler: Scheduler) -> None:
     task_id = await scheduler.schedule("mail")
     watch = Watch(scheduler.store, Watched(ids=(task_id,)))
-    await watch.begin()
+    first = await watch.begin()
+    assert [state.id for state in first.changed] == [task_id]
     await scheduler.schedule("mail")
     assert await told(watch) == []
     await scheduler.delete(task_id)
     found = await watch.look()
     assert (list(found.changed), list(found.gone)) == ([], [task_id])
+
+
+async def test_who_watches_ids_is_told_at_once_where_they_stand(
+    scheduler: Scheduler, clock: ManualClock
+) -> None:
+    """One that has ended would never be told of again, nor would one that is not there."""
+    nobodys = scheduler.store.new_task_id()
+    ended = await bring(scheduler.store, TaskStatus.COMPLETED)
+    waiting = await scheduler.schedule("mail")
+    watch = Watch(scheduler.store, Watched(ids=(waiting, nobodys, ended)))
+    first = await watch.begin()
+    assert [(state.id, state.status) for state in first.changed] == [
+        (ended, TaskStatus.COMPLETED),
+        (waiting, TaskStatus.PENDING),
+    ]
+    assert list(first.gone) == [nobodys]
+    assert await told(watch) == []
+    clock.advance(LATE + timedelta(seconds=10))
+    again = await watch.begin(clock.now())
+    assert [state.id for state in again.changed] == [waiting], "the rest was told before"
+    assert list(again.gone) == [nobodys]
+
+
+async def test_values_of_one_field_are_alternatives(scheduler: Scheduler) -> None:
+    watch = Watch(scheduler.store, Watched(kind=("mail", "fax"), queue="default"))
+    await watch.begin()
+    for kind in ("mail", "fax", "pigeon"):
+        await scheduler.schedule(kind)
+        await scheduler.schedule(kind, queue="other")
+    assert await told(watch) == [("mail", "Pending"), ("fax", "Pending")]
 
 
 async def test_old_tasks_that_come_into_sight_are_no_news(scheduler: Scheduler) -> None:

@@ -240,7 +240,7 @@ def test_a_worker_that_never_idles_holds_others_back_now_and_then() -> None:
 
 
 async def test_after_its_deadline_a_task_is_not_started() -> None:
-    """It fails, and says why."""
+    """It ends without an attempt, and says why."""
     clock, handlers = ManualClock(), Handlers()
     begun: list[Context] = []
     handlers.register("quiet")(begun.append)
@@ -248,8 +248,9 @@ async def test_after_its_deadline_a_task_is_not_started() -> None:
         task_id = await scheduler.schedule("quiet", expires_at=clock.now() + timedelta(seconds=1))
         clock.advance(seconds=1)
         await drain(scheduler, handlers)
-        assert (await scheduler.get(task_id)).status is TaskStatus.FAILED
-        (attempt,) = await scheduler.attempts(task_id)
-        assert attempt.error is not None
-        assert attempt.error.type == "Expired"
+        task = await scheduler.get(task_id)
+        assert (task.status, task.attempt) == (TaskStatus.FAILED, 0)
+        assert list(await scheduler.attempts(task_id)) == []
+        (cause,) = (await scheduler.why(task_id)).causes
+        assert "expires_at" in cause.detail
         assert not begun

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
+from taskscheduler.application.explaining import explain
 from taskscheduler.application.scheduler import OWN, Scheduler, TaskChanges
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.domain.errors import (
@@ -15,10 +16,11 @@ from taskscheduler.domain.errors import (
     TaskNotFound,
 )
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.task import Idempotency, TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from taskscheduler.application.quotas import Quotas
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.notes import Ending, TaskNotes
     from taskscheduler.domain.schedule import NewSchedule, Schedule
-    from taskscheduler.domain.task import NewTask, Task, TaskId
+    from taskscheduler.domain.task import NewTask, Task
     from taskscheduler.domain.why import Why
 
 
@@ -46,9 +48,7 @@ class ActingScheduler(Scheduler):
         self._whole = whole
         self.waiters = whole.waiters
         self._by = self._caller = caller
-        prefix = caller.queue_prefix
-        # No prefix has a slash in it, so no two tenants' names can be the same.
-        self._space = None if prefix is None else f"{prefix}/"
+        self._space = caller.key_space
 
     @property
     def schedules(self) -> Schedules:
@@ -101,10 +101,12 @@ class ActingScheduler(Scheduler):
             query = replace(query, queue_prefix=self._caller.queue_prefix)
         return [self._outward(task) for task in await super().list(query)]
 
-    async def attempts(self, task_id: UUID) -> Sequence[Attempt]:
+    async def attempts(
+        self, task_id: UUID, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
         """As ``Scheduler.attempts``."""
         await self._require_reach(task_id)
-        return await super().attempts(task_id)
+        return await super().attempts(task_id, before=before, limit=limit)
 
     async def notes(self, task_id: UUID) -> TaskNotes:
         """As ``Scheduler.notes``."""
@@ -119,17 +121,18 @@ class ActingScheduler(Scheduler):
     async def why(self, task_id: UUID) -> Why:
         """As ``Scheduler.why``."""
         await self._require_reach(task_id)
-        return await super().why(task_id)
+        # Tenants are told that a worker holds it, and not on which machine.
+        return await explain(self.store, TaskId(task_id), name_workers=self._space is None)
 
     async def cancel(self, task_id: UUID) -> Task:
         """As ``Scheduler.cancel``."""
         await self._require_reach(task_id)
         return self._outward(await super().cancel(task_id))
 
-    async def retry(self, task_id: UUID) -> Task:
+    async def retry(self, task_id: UUID, *, at: datetime | None = None) -> Task:
         """As ``Scheduler.retry``."""
         await self._require_reach(task_id)
-        return self._outward(await super().retry(task_id))
+        return self._outward(await super().retry(task_id, at=at))
 
     async def run_now(self, task_id: UUID) -> Task:
         """As ``Scheduler.run_now``."""

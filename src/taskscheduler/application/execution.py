@@ -125,8 +125,8 @@ class Execution:
     async def _before(self, lease: Lease) -> tuple[bool, Settlement | None]:
         """Return whether the attempt begins, and if not, how it is settled."""
         if lease.expired:
-            error = AttemptError("Expired", "its time was up before it could start")
-            return False, self._end(lease, Event.FAIL, error)
+            log.warning("task %s (%s) expired before it could begin", lease.task_id, lease.kind)
+            return False, Settlement(lease.task_id, lease.token, Event.EXPIRE)
         return await self._noted(lease), None
 
     async def _noted(self, lease: Lease) -> bool:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 RACES_MAX: Final = 5
 
 
-async def explain(store: Store, task_id: TaskId) -> Why:
-    """Return why the task is where it is.
+async def explain(store: Store, task_id: TaskId, *, name_workers: bool = True) -> Why:
+    """Return why the task is where it is; a worker's name tells of its machine.
 
     Raises:
         TaskNotFound: there is none.
@@ -31,7 +31,8 @@ async def explain(store: Store, task_id: TaskId) -> Why:
         if task.status.is_final:
             return Why(task=task, causes=(_finished(task),))
         if task.status is TaskStatus.IN_PROGRESS:
-            return Why(task=task, causes=(_running(task, await store.workers.sightings()),))
+            running = _running(task, await store.workers.sightings(), named=name_workers)
+            return Why(task=task, causes=(running,))
         causes = await _causes_of_waiting(store, task)
         if causes:
             return Why(task=task, causes=causes)
@@ -65,7 +66,7 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
 
 
 async def _not_due(store: Store, task: Task) -> Cause:
-    attempts = await store.board.attempts(task.id)
+    attempts = await store.board.attempts(task.id, limit=1)
     if attempts and attempts[-1].outcome is Event.RETRY:
         last = attempts[-1]
         error = "" if last.error is None else f" ({last.error.type}: {last.error.message})"
@@ -99,9 +100,9 @@ def _suspect(task: Task) -> Cause:
     return Cause(reason=Reason.SUSPECT, detail=detail, since=task.process_at)
 
 
-def _running(task: Task, workers: Sequence[WorkerSighting]) -> Cause:
+def _running(task: Task, workers: Sequence[WorkerSighting], *, named: bool) -> Cause:
     holder = next((worker for worker in workers if worker.id == task.worker_id), None)
-    name = f"worker {task.worker_id}" + (f" ({holder.name})" if holder else "")
+    name = f"worker {task.worker_id}" + (f" ({holder.name})" if holder and named else "")
     silent = "; it has fallen silent, and its tasks will be given to others"
     return Cause(
         reason=Reason.RUNNING,
@@ -112,6 +113,7 @@ def _running(task: Task, workers: Sequence[WorkerSighting]) -> Cause:
 
 
 def _finished(task: Task) -> Cause:
-    return Cause(
-        reason=Reason.FINISHED, detail=f"it is {task.status.value}", since=task.finished_at
-    )
+    detail = f"it is {task.status.value}"
+    if task.status is TaskStatus.FAILED and task.started_at is None:
+        detail += ": its time was up (expires_at) before an attempt could begin"
+    return Cause(reason=Reason.FINISHED, detail=detail, since=task.finished_at)

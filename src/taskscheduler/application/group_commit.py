@@ -13,8 +13,6 @@ import asyncio
 from contextvars import Context as Variables
 from typing import TYPE_CHECKING, Final
 
-from taskscheduler.domain.errors import TaskSchedulerError
-
 if TYPE_CHECKING:
     from taskscheduler.domain.ports import TaskRepository
     from taskscheduler.domain.task import NewTask, TaskId
@@ -77,7 +75,7 @@ class GroupCommit:
         try:
             try:
                 ids = await self._tasks.put([task for task, _ in batch])
-            except TaskSchedulerError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it may be one caller's alone
                 if len(batch) == 1:
                     _fail(batch[0][1], error)
                 else:
@@ -98,7 +96,7 @@ class GroupCommit:
         for task, waiter in batch:
             try:
                 (task_id,) = await self._tasks.put([task])
-            except TaskSchedulerError as error:
+            except Exception as error:  # noqa: BLE001 - its caller's to hear, and nobody else's
                 _fail(waiter, error)
             else:
                 if not waiter.done():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 import msgspec
@@ -15,8 +16,9 @@ from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
+    from taskscheduler.application.store import Store
     from taskscheduler.domain.task import TaskId
 
 Wish: TypeAlias = "NewTask | tuple[str, object] | tuple[str, object, datetime | None]"
@@ -65,7 +67,7 @@ class Prepared(Sequence[NewTask]):
                     if isinstance(wish, NewTask)
                     else NewTask(
                         id=ids[index],
-                        execute_at=_time_in(wish),
+                        execute_at=_time_in(wish),  # first: it knows what is no wish
                         kind=wish[0],
                         payload=encode_payload(wish[1]),
                     )
@@ -100,6 +102,21 @@ class Prepared(Sequence[NewTask]):
                 yield wish.queue, wish.execute_at
             else:
                 yield QUEUE_DEFAULT, _time_in(wish)
+
+    def deadlines(self) -> Iterator[tuple[int, datetime]]:
+        """Return the place and the time of each that expires, without making the others."""
+        for index, wish in enumerate(self._wishes):
+            if isinstance(wish, NewTask) and wish.expires_at is not None:
+                yield index, wish.expires_at
+
+
+def deadlines_of(tasks: Sequence[NewTask]) -> Iterator[tuple[int, datetime]]:
+    """Return the place and the time of each of ``tasks`` that expires."""
+    if isinstance(tasks, Prepared):
+        return tasks.deadlines()
+    return (
+        (index, task.expires_at) for index, task in enumerate(tasks) if task.expires_at is not None
+    )
 
 
 def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
@@ -143,3 +160,30 @@ def require_json(text: bytes) -> None:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidTask("payload", f"is no JSON text: {error}") from error
+
+
+async def require_time(store: Store, tasks: Sequence[NewTask]) -> None:
+    """Check that those of ``tasks`` which expire can still begin, by the store's clock.
+
+    The clock is asked only where there are any. Raises InvalidTask.
+    """
+    if deadlines := list(deadlines_of(tasks)):
+        now = await store.schedules.now()
+        for index, expires_at in deadlines:
+            if expires_at <= now:
+                place = None if len(tasks) == 1 else index
+                raise InvalidTask("expires_at", "must be in the future", index=place)
+
+
+def only_known(given: Collection[str], known: Collection[str]) -> None:
+    """Check that every name in ``given`` is one of ``known``.
+
+    Raises:
+        TypeError: one is not; swallowed, a slip such as ``excute_at`` would do something else.
+    """
+    if unknown := set(given).difference(known):
+        name = min(unknown)
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"{name!r} is no option here{hint}"
+        raise TypeError(message)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
-from uuid import UUID
 
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
-from taskscheduler.application.preparing import Prepared, encode_payload, time_after, times_of
+from taskscheduler.application.preparing import (
+    Prepared,
+    encode_payload,
+    only_known,
+    require_time,
+    time_after,
+    times_of,
+)
 from taskscheduler.application.quotas import Quotas
 from taskscheduler.application.results import value_of
 from taskscheduler.application.schedules import Schedules
@@ -20,12 +26,20 @@ from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
-from taskscheduler.domain.task import PRIORITY_DEFAULT, QUEUE_DEFAULT, Idempotency, NewTask, TaskId
+from taskscheduler.domain.task import (
+    PRIORITY_DEFAULT,
+    QUEUE_DEFAULT,
+    Idempotency,
+    NewTask,
+    TaskId,
+    in_utc,
+)
 from taskscheduler.domain.worker import WorkerLoad
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
+    from uuid import UUID
 
     from taskscheduler.application.preparing import Wish
     from taskscheduler.application.store import Store
@@ -139,15 +153,15 @@ class Scheduler:
 
         Raises:
             InvalidTask: a field cannot be stored.
+            TypeError: there is no such option.
         """
+        only_known(options, TaskOptions.__annotations__)
         execute_at = options.get("execute_at")
         if (delay := options.get("delay")) is not None:
             if execute_at is not None:
                 raise InvalidTask("delay", "give either execute_at or delay")
             execute_at = time_after(delay)
         task_id = options.get("id")
-        if task_id is not None and not isinstance(task_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
-            raise InvalidTask("id", f"must be a UUID, not {type(task_id).__name__}")
         return NewTask(
             id=self.store.new_task_id() if task_id is None else TaskId(task_id),
             kind=kind,
@@ -207,6 +221,8 @@ class Scheduler:
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
         RecentIds(self.store.new_task_id()).check(task.id)
+        if task.expires_at is not None:
+            await require_time(self.store, [task])
         if self.tracing is None:
             task_id = await self._single.put(task)
         else:
@@ -232,6 +248,7 @@ class Scheduler:
             recent = RecentIds(self.store.new_task_id())
             for index, task in enumerate(tasks):
                 recent.check(task.id, index if len(tasks) > 1 else None)
+        await require_time(self.store, tasks)
         if self.tracing is None:
             ids = await self.store.tasks.put(
                 tasks, transaction=transaction, idempotency=idempotency
@@ -268,9 +285,15 @@ class Scheduler:
         """Return the tasks that match ``query``, newest first."""
         return await self.store.board.list(query or TaskQuery())
 
-    async def attempts(self, task_id: UUID) -> Sequence[Attempt]:
-        """Return the task's attempts so far, oldest first. Raises TaskNotFound."""
-        attempts = await self.store.board.attempts(TaskId(task_id))
+    async def attempts(
+        self, task_id: UUID, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
+        """Return the task's attempts so far, oldest first.
+
+        With ``before``, only those with smaller numbers; with ``limit``, the newest of them.
+        Raises TaskNotFound.
+        """
+        attempts = await self.store.board.attempts(TaskId(task_id), before=before, limit=limit)
         if not attempts:
             await self.get(task_id)
         return attempts
@@ -315,10 +338,21 @@ class Scheduler:
         """Cancel a task that has not ended. Raises TaskNotFound, IllegalTransition."""
         return await self.store.tasks.cancel(TaskId(task_id), by=self._by)
 
-    async def retry(self, task_id: UUID) -> Task:
-        """Run a Failed or Cancelled task again. Raises TaskNotFound, IllegalTransition."""
-        task = await self.store.tasks.retry(TaskId(task_id), by=self._by)
-        self.store.wakeups.ring({task.queue})
+    async def retry(self, task_id: UUID, *, at: datetime | None = None) -> Task:
+        """Let a Failed or Cancelled task run again; its ``process_at`` tells when.
+
+        A Failed task is due now. A Cancelled one is due at the time that was asked for when it was
+        stored, or now if that has passed. With ``at``, it is due at that time instead; one in the
+        past, such as ``AT_ONCE``, means now.
+
+        Raises:
+            InvalidTask: ``at`` cannot be its time.
+            TaskNotFound: there is none.
+            IllegalTransition: it has not ended, or is Completed.
+        """
+        at = None if at is None else in_utc("at", at)
+        task = await self.store.tasks.retry(TaskId(task_id), at=at, by=self._by)
+        self._ring([(task.queue, task.process_at)])
         return task
 
     async def run_now(self, task_id: UUID) -> Task:
@@ -339,7 +373,9 @@ class Scheduler:
             TaskNotFound: there is none.
             IllegalTransition: it is not Pending.
             TaskChanged: it is not as ``expected``.
+            TypeError: there is no such field, or it cannot be changed.
         """
+        only_known(changes, TaskChanges.__annotations__)
         edit = TaskEdit(
             execute_at=changes.get("execute_at"),
             payload=encode_payload(changes["payload"]) if "payload" in changes else None,
@@ -366,13 +402,18 @@ class Scheduler:
         *,
         force: bool = False,
         cursor: BulkCursor | None = None,
+        at: datetime | None = None,
     ) -> BulkStep:
         """Cancel, retry or delete up to ``query.limit`` tasks that match, from ``cursor`` on.
 
         Go on with the cursor that is returned until it is None. ``force`` deletes tasks in
-        progress, too. Raises IllegalTransition: the query asks for a status that forbids it.
+        progress, too. ``at`` is when what is retried is due, as in ``retry``. Raises
+        IllegalTransition: the query asks for a status that forbids it.
         """
-        return await change_page(self.store, verb, query, force=force, cursor=cursor, by=self._by)
+        at = None if at is None else in_utc("at", at)
+        return await change_page(
+            self.store, verb, query, force=force, cursor=cursor, at=at, by=self._by
+        )
 
     # -- operating -------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.application.planning import zone_data_of
-from taskscheduler.application.preparing import encode_payload, require_json
+from taskscheduler.application.preparing import encode_payload, only_known, require_json
 from taskscheduler.application.timetable import Timetable
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
@@ -19,7 +19,7 @@ from taskscheduler.domain.errors import (
     ScheduleNotFound,
     ScheduleUnread,
 )
-from taskscheduler.domain.schedule import NewSchedule, Schedule
+from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields
 from taskscheduler.domain.task import NAME
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ RACES_MAX: Final = 10
 """How often a change is tried again when the schedule changed, or fired, meanwhile."""
 LIST_LIMIT_DEFAULT: Final = 100
 PREVIEW_DEFAULT: Final = 10
+FIELDS: Final = ("payload", *ScheduleFields.__annotations__)
 
 
 class Schedules:
@@ -125,6 +126,7 @@ class Schedules:
             Forbidden: the caller does not reach its queue.
             ScheduleNotFound: there is none.
         """
+        only_known(changes, FIELDS)
         for given, other in (("cron", "every"), ("every", "cron")):
             if changes.get(given) is not None:
                 changes.setdefault(other, None)

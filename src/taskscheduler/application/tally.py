@@ -21,7 +21,7 @@ TASKS: Final = (0, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 LOST: Final = "lost"
 ENDINGS: Final = (
     *(Event.COMPLETE.value, Event.RETRY.value, Event.SNOOZE.value, Event.RELEASE.value),
-    *(Event.FAIL.value, Event.CANCEL.value, LOST),
+    *(Event.EXPIRE.value, Event.FAIL.value, Event.CANCEL.value, LOST),
 )
 """What may end an attempt."""
 PARTS: Final = ("claim", "outcomes", "rescue", "upkeep", "schedules", "schedule", "retention")
@@ -80,6 +80,8 @@ class Tally:
         ahead_s = self._ahead_s
         for kind, process_at, began_s, ended_s, event in attempts:
             self.outcomes[kind, LOST if event is None else event.value] += 1
+            if event is Event.EXPIRE:
+                continue  # nothing ran
             self.run_s[kind].add(ended_s - began_s)
             # Clocks are read at two ends of a wire: what seems to be early was on time.
             late_s = began_s + ahead_s - (process_at - EPOCH).total_seconds()

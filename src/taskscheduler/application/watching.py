@@ -10,7 +10,7 @@ from taskscheduler.application.lookout import Lookout
 from taskscheduler.domain.change import WATCHED_MAX, changes, missed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Collection, Sequence
     from datetime import datetime
 
     from taskscheduler.application.store import Store
@@ -32,11 +32,14 @@ NOTHING: Final = Told([], [])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """Which tasks: those with these ``ids``, or else the newest of a kind and a queue."""
+    """Which tasks: those with these ``ids``, or else the newest of some kinds and queues.
+
+    ``kind`` and ``queue`` are as in ``TaskQuery``.
+    """
 
     ids: tuple[TaskId, ...] = ()
-    kind: str | None = None
-    queue: str | None = None
+    kind: str | Collection[str] | None = None
+    queue: str | Collection[str] | None = None
 
 
 class Watch:
@@ -50,13 +53,20 @@ class Watch:
         self._seen: dict[TaskId, TaskState] = {}
 
     async def begin(self, since: datetime | None = None) -> Told:
-        """Look for the first time; tell what was missed ``since`` then, or else nothing.
+        """Look for the first time; tell what was missed ``since`` then.
+
+        Without a time to come back from, tasks that are watched by their ids are all told as they
+        are: one that has ended would never be told of again. Those that are not there are gone.
 
         Raises:
             StoreUnavailable: it cannot be looked at.
         """
         self._seen = await self._lookout.look(self._watched)
-        return Told([] if since is None else missed(self._seen, since), [])
+        ids = self._watched.ids
+        gone = sorted(set(ids) - self._seen.keys())
+        if since is not None:
+            return Told(missed(self._seen, since), gone)
+        return Told([state for _, state in sorted(self._seen.items())] if ids else [], gone)
 
     async def look(self) -> Told:
         """Tell what has changed since the last look. Raises StoreUnavailable."""

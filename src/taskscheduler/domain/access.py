@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidKey
 from taskscheduler.domain.span import SPAN_MAX
-from taskscheduler.domain.task import LATEST, NAME
+from taskscheduler.domain.task import LATEST, NAME, TENANT_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,6 +125,14 @@ class Caller:
     address: str | None = None
     request_id: str | None = None
     quota: Quota | None = None
+
+    @property
+    def key_space(self) -> str | None:
+        """What this caller's unique keys begin with where they are kept; None if it reaches all.
+
+        No prefix has a slash in it, so no two tenants' keys can be the same.
+        """
+        return None if self.queue_prefix is None else f"{TENANT_MARK}{self.queue_prefix}/"
 
     def may_use(self, queue: str) -> bool:
         """Tell whether tasks in ``queue`` are within reach."""

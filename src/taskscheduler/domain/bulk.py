@@ -11,7 +11,7 @@ from taskscheduler.domain.errors import IllegalTransition
 from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 PAGE_MAX: Final = 1000
 
@@ -38,21 +38,22 @@ ALLOWED: Final[Mapping[BulkVerb, Sequence[TaskStatus]]] = {
 
 
 def statuses_of(
-    verb: BulkVerb, asked: TaskStatus | None, *, force: bool = False
+    verb: BulkVerb, asked: Collection[TaskStatus] | None, *, force: bool = False
 ) -> Sequence[TaskStatus]:
-    """Return the statuses to work through, ``asked`` alone if it is given.
+    """Return the statuses to work through, those ``asked`` for alone if there are any.
 
     Raises:
-        IllegalTransition: ``verb`` cannot be done to a task in that status.
+        IllegalTransition: ``verb`` cannot be done to a task in one of them.
     """
     allowed = ALLOWED[verb]
     if verb is BulkVerb.DELETE and force:
         allowed = (*allowed, TaskStatus.IN_PROGRESS)
     if asked is None:
         return allowed
-    if asked not in allowed:
-        raise IllegalTransition(status=asked.value, event=verb.value)
-    return (asked,)
+    for status in sorted(asked):
+        if status not in allowed:
+            raise IllegalTransition(status=status.value, event=verb.value)
+    return tuple(status for status in allowed if status in asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,12 @@ class BulkCursor:
 
 
 class BulkStep(NamedTuple):
-    """What one step did: tasks looked at, tasks changed, and where to go on; None at the end."""
+    """What one step did: tasks looked at, tasks changed, and where to go on; None at the end.
+
+    ``waiting`` is how many of those that were retried wait for a time that is still to come.
+    """
 
     looked_at: int
     changed: int
     cursor: BulkCursor | None
+    waiting: int = 0

@@ -268,7 +268,7 @@ def judge_threads(abandoned: dict[str, int]) -> Finding:
         "threads",
         Verdict.WARN if found else Verdict.OK,
         f"abandoned: {found}" if found else "none is abandoned",
-        "plain functions did not end when they were told to: each keeps a thread, and what it holds",
+        "plain functions did not end when told to: each keeps a thread, and what it holds",
         "give what they wait for a timeout, let them look at context.cancelled, and restart the "
         "worker",
     )

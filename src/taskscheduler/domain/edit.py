@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
-from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, PRIORITY_LOWEST, in_utc
+from taskscheduler.domain.checks import PRIORITY_LOWEST, in_utc, require_payload, require_whole
+from taskscheduler.domain.errors import InvalidTask
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,7 +33,8 @@ class TaskEdit:
             raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
         if self.execute_at is not None:
             object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
-        if self.payload is not None and len(self.payload) > PAYLOAD_BYTES_MAX:
-            raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
-        if self.priority is not None and not 0 <= self.priority <= PRIORITY_LOWEST:
-            raise InvalidTask("priority", "must be 0 (most urgent) to 9")
+        if self.payload is not None:
+            require_payload(self.payload)
+        if self.priority is not None:
+            priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
+            object.__setattr__(self, "priority", priority)

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from taskscheduler.domain.lease import AttemptError
+
+
+VERBS: Final[Mapping[str, str]] = {"revive": "retry", "edit": "change"}
+"""What callers call the events that have another name in the table of transitions."""
 
 
 class TaskSchedulerError(Exception):
@@ -141,11 +145,14 @@ class IdempotencyConflict(TaskSchedulerError):
 class IllegalTransition(TaskSchedulerError):
     """The event cannot happen to a task in this status."""
 
-    def __init__(self, *, status: str, event: str) -> None:
-        """Name the ``status`` that the task is in and the ``event`` that was tried."""
+    def __init__(self, *, status: str, event: str, verb: str | None = None) -> None:
+        """Name the ``status`` that the task is in and the ``event`` that was tried.
+
+        ``verb`` is what its caller calls it, where that is another word.
+        """
         self.status = status
         self.event = event
-        super().__init__(f"cannot {event} a task that is {status}")
+        super().__init__(f"cannot {verb or VERBS.get(event, event)} a task that is {status}")
 
 
 class NotInTransaction(TaskSchedulerError):

@@ -102,6 +102,9 @@ class Settlement(NamedTuple):
 
 
 SETTLING = frozenset(
-    {Event.COMPLETE, Event.RETRY, Event.SNOOZE, Event.RELEASE, Event.FAIL, Event.CANCEL}
+    {
+        *(Event.COMPLETE, Event.RETRY, Event.SNOOZE, Event.RELEASE),
+        *(Event.EXPIRE, Event.FAIL, Event.CANCEL),
+    }
 )
 """The events by which a worker may end its own lease."""

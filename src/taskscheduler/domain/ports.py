@@ -195,8 +195,14 @@ class TaskRepository(Protocol):
         """
         ...
 
-    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
-        """Make a Failed or Cancelled task Pending and due, with at least one more attempt.
+    async def retry(
+        self, task_id: TaskId, *, at: datetime | None = None, by: Caller | None = None
+    ) -> Task:
+        """Make a Failed or Cancelled task Pending, with at least one more attempt.
+
+        A Failed task is due now. A Cancelled one is due at its ``execute_at``, or now if that has
+        passed: no task begins before the time that was asked for. With ``at``, an aware time, that
+        is its ``execute_at`` from now on, whatever it was; a time in the past means now.
 
         Raises:
             TaskNotFound: there is none.
@@ -231,6 +237,7 @@ class TaskRepository(Protocol):
         Raises:
             TaskNotFound: there is none.
             IllegalTransition: the task is not Pending.
+            InvalidTask: its new time is not before its ``expires_at``.
             TaskChanged: it is not as ``expected``.
         """
         ...
@@ -241,13 +248,15 @@ class TaskRepository(Protocol):
         status: TaskStatus,
         task_ids: Sequence[TaskId],
         *,
+        at: datetime | None = None,
         by: Caller | None = None,
-    ) -> Collection[TaskId]:
-        """Do ``verb`` to those of the tasks that are in ``status``; return their ids.
+    ) -> Mapping[TaskId, bool]:
+        """Do ``verb`` to those of the tasks that are in ``status``; tell which of them wait.
 
-        Each is changed as ``cancel``, ``retry`` or a forced ``delete`` would change it, all in one
-        transaction. In a status in which ``verb`` is not allowed nothing is changed. Repeating is
-        safe: what was changed is in another status.
+        Returns the ids of those that were changed, each with whether it is Pending now and its time
+        is still to come. Each is changed as ``cancel``, ``retry`` (with ``at``) or a forced
+        ``delete`` would change it, all in one transaction. In a status in which ``verb`` is not
+        allowed nothing is changed. Repeating is safe: what was changed is in another status.
         """
         ...
 
@@ -270,7 +279,9 @@ class TaskBoard(Protocol):
         """Return up to ``query.limit`` tasks that match, newest id first.
 
         Ids that cannot be of now or before, for they are of another version or of a future day,
-        come last (see ``domain/ids.py``).
+        come last (see ``domain/ids.py``). With ``query.bytes_max``, the list ends soon after the
+        first task whose payload brings all of them to more bytes than that, and not before it: a
+        reader with more in hand than fits knows that there are more; see ``fitting``.
         """
         ...
 
@@ -283,9 +294,12 @@ class TaskBoard(Protocol):
         """
         ...
 
-    async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
-        """Return the task's attempts, oldest first, the running one included.
+    async def attempts(
+        self, task_id: TaskId, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
+        """Return the task's attempts by number, the running one included.
 
+        With ``before``, only those with smaller numbers; with ``limit``, the newest of them.
         Attempts that did not count (snoozed, released) are left out. Empty for an unknown task.
         """
         ...

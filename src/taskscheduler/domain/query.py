@@ -3,70 +3,123 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import NAME, NAME_FORM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
+
+    from taskscheduler.domain.task import Task
 
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
+PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""How much payload a service sends in one page."""
+FIELDS: Final = ("status", "kind", "queue")
 FILTERS: Final = "status:<status>, kind:<kind> or queue:<queue>"
+REPEATED: Final = "values of one field are alternatives, and all fields must hold"
+
+Value = TypeVar("Value", bound=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
     """Which tasks to list, newest first.
 
-    Each filter that is not None must hold; ``queue_prefix`` is how the name of the queue begins.
-    ``before`` is the cursor: only tasks that come after the one with that id are listed, so that
-    pages neither skip nor repeat while others store tasks.
+    ``status``, ``kind`` and ``queue`` are each one value or several, of which a task must have one;
+    None lets all through. Every field must hold. ``queue_prefix`` is how the name of the queue
+    begins. ``before`` is the cursor: only tasks that come after the one with that id are listed, so
+    that pages neither skip nor repeat while others store tasks. With ``bytes_max``, the list ends
+    soon after its payloads come to more than that; see ``fitting``.
+
+    Raises:
+        ValueError: a field has no value at all, which nothing could match.
     """
 
-    status: TaskStatus | None = None
-    kind: str | None = None
-    queue: str | None = None
+    status: TaskStatus | Collection[TaskStatus] | None = None
+    kind: str | Collection[str] | None = None
+    queue: str | Collection[str] | None = None
     queue_prefix: str | None = None
     before: UUID | None = None
     limit: int = LIMIT_DEFAULT
+    bytes_max: int | None = None
+
+    def __post_init__(self) -> None:
+        """Keep each field as a set, so that equal queries are equal."""
+        for field in FIELDS:
+            given = getattr(self, field)
+            if given is None:
+                continue
+            values = frozenset((given,) if isinstance(given, str) else given)
+            if not values:
+                message = f"{field}: give at least one, or None for all"
+                raise ValueError(message)
+            object.__setattr__(self, field, values)
+
+    @property
+    def statuses(self) -> frozenset[TaskStatus] | None:
+        """The statuses that are wanted; None for all."""
+        return _set(self.status)
+
+    @property
+    def kinds(self) -> frozenset[str] | None:
+        """The kinds that are wanted; None for all."""
+        return _set(self.kind)
+
+    @property
+    def queues(self) -> frozenset[str] | None:
+        """The queues that are wanted; None for all."""
+        return _set(self.queue)
+
+    def wants(self, task: Task) -> bool:
+        """Tell whether ``task`` matches, wherever it is in the list."""
+        return (
+            (self.statuses is None or task.status in self.statuses)
+            and (self.kinds is None or task.kind in self.kinds)
+            and (self.queues is None or task.queue in self.queues)
+            and (self.queue_prefix is None or task.queue.startswith(self.queue_prefix))
+        )
 
     @classmethod
     def parse(
-        cls, filters: Sequence[str], *, before: UUID | None = None, limit: int = LIMIT_DEFAULT
-    ) -> Self | None:
-        """Return what ``filters`` ask for; None if two of them exclude each other.
+        cls,
+        filters: Sequence[str],
+        *,
+        before: UUID | None = None,
+        limit: int = LIMIT_DEFAULT,
+        bytes_max: int | None = None,
+    ) -> Self:
+        """Return what ``filters`` ask for: those of one field are alternatives.
 
         Raises:
             ValueError: one of them is no filter; it says why.
         """
         wanted = wanted_by(filters)
-        if wanted is None:
-            return None
-        status = wanted.get("status")
+        statuses = wanted.get("status")
         return cls(
-            status=None if status is None else TaskStatus(status),
+            status=None if statuses is None else [TaskStatus(each) for each in statuses],
             kind=wanted.get("kind"),
             queue=wanted.get("queue"),
             before=before,
             limit=limit,
+            bytes_max=bytes_max,
         )
 
 
-def wanted_by(filters: Sequence[str]) -> dict[str, str] | None:
-    """Return the values of ``filters`` by field; None if two of them exclude each other.
+def wanted_by(filters: Sequence[str]) -> Mapping[str, frozenset[str]]:
+    """Return the values that ``filters`` name, by field.
 
     Raises:
         ValueError: one of them is no filter; it says why.
     """
-    wanted: dict[str, str] = {}
-    contradicting = False
+    wanted: dict[str, frozenset[str]] = {}
     for each in filters:
         field, found, value = each.partition(":")
         reason = None
-        if not found or field not in {"status", "kind", "queue"}:
+        if not found or field not in FIELDS:
             reason = f"{each!r} is no filter; expected {FILTERS}"
         elif field == "status" and value not in set(TaskStatus):
             reason = f"{value!r} is no status; expected one of {', '.join(TaskStatus)}"
@@ -74,5 +127,23 @@ def wanted_by(filters: Sequence[str]) -> dict[str, str] | None:
             reason = f"{value!r} is no {field}: {NAME_FORM}"
         if reason is not None:
             raise ValueError(reason)
-        contradicting |= wanted.setdefault(field, value) != value
-    return None if contradicting else wanted
+        wanted[field] = wanted.get(field, frozenset()) | {value}
+    return wanted
+
+
+def fitting(tasks: Sequence[Task], *, limit: int, bytes_max: int) -> Sequence[Task]:
+    """Return the first of ``tasks`` that make one page: at least one, if there is any.
+
+    What is left is the beginning of the next page.
+    """
+    size = 0
+    for number, task in enumerate(tasks[:limit]):
+        size += len(task.payload)
+        if number and size > bytes_max:
+            return tasks[:number]
+    return tasks[:limit]
+
+
+def _set(values: Value | Collection[Value] | None) -> frozenset[Value] | None:
+    # Kept as a set by ``__post_init__``, whatever was given.
+    return values if isinstance(values, frozenset) else None

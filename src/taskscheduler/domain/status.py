@@ -48,6 +48,8 @@ class Event(StrEnum):
     """The worker gives the lease back unused; the attempt does not count."""
     RESCUE = auto()
     """The worker is gone and attempts are left; the attempt counts."""
+    EXPIRE = auto()
+    """Its time was up before the attempt could begin; the attempt does not count."""
     FAIL = auto()
     """Attempts are used up, or the handler discarded the task."""
     CANCEL = auto()
@@ -67,6 +69,7 @@ TRANSITIONS: Final[Mapping[tuple[TaskStatus, Event], TaskStatus]] = {
     (TaskStatus.IN_PROGRESS, Event.SNOOZE): TaskStatus.PENDING,
     (TaskStatus.IN_PROGRESS, Event.RELEASE): TaskStatus.PENDING,
     (TaskStatus.IN_PROGRESS, Event.RESCUE): TaskStatus.PENDING,
+    (TaskStatus.IN_PROGRESS, Event.EXPIRE): TaskStatus.FAILED,
     (TaskStatus.IN_PROGRESS, Event.FAIL): TaskStatus.FAILED,
     (TaskStatus.IN_PROGRESS, Event.CANCEL): TaskStatus.CANCELLED,
     (TaskStatus.FAILED, Event.REVIVE): TaskStatus.PENDING,
@@ -75,8 +78,8 @@ TRANSITIONS: Final[Mapping[tuple[TaskStatus, Event], TaskStatus]] = {
 """Every legal transition. A completed task has no way out: it is never run again."""
 
 
-def after(status: TaskStatus, event: Event) -> TaskStatus:
-    """Return the status that ``event`` leads to.
+def after(status: TaskStatus, event: Event, *, verb: str | None = None) -> TaskStatus:
+    """Return the status that ``event`` leads to; ``verb`` is what its caller calls it.
 
     Raises:
         IllegalTransition: ``event`` cannot happen to a task that is in ``status``.
@@ -84,4 +87,4 @@ def after(status: TaskStatus, event: Event) -> TaskStatus:
     try:
         return TRANSITIONS[status, event]
     except KeyError:
-        raise IllegalTransition(status=status.value, event=event.value) from None
+        raise IllegalTransition(status=status.value, event=event.value, verb=verb) from None

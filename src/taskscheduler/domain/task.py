@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Self
 from uuid import UUID
 
-from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
+from taskscheduler.domain.checks import (
+    AT_ONCE,
+    EARLIEST,
+    LATEST,
+    NAME,
+    NAME_FORM,
+    PAYLOAD_BYTES_MAX,
+    PRIORITY_DEFAULT,
+    PRIORITY_LOWEST,
+    QUEUE_DEFAULT,
+    TENANT_MARK,
+    TIMEOUT_MAX,
+    UNIQUE_KEY_CHARACTERS_MAX,
+    in_utc,
+    require_key,
+    require_name,
+    require_payload,
+    require_timeout,
+    require_whole,
+    text_of,
+    uuid_of,
+)
+from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.tracing import TraceContext
 
+__all__ = [
+    "AT_ONCE",
+    "EARLIEST",
+    "LATEST",
+    "NAME",
+    "NAME_FORM",
+    "PAYLOAD_BYTES_MAX",
+    "PRIORITY_DEFAULT",
+    "PRIORITY_LOWEST",
+    "QUEUE_DEFAULT",
+    "TENANT_MARK",
+    "TIMEOUT_MAX",
+    "UNIQUE_KEY_CHARACTERS_MAX",
+    "Idempotency",
+    "NewTask",
+    "Task",
+    "TaskId",
+    "WorkerId",
+    "in_utc",
+]
+
 TaskId = NewType("TaskId", UUID)
 WorkerId = NewType("WorkerId", int)
-
-NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-NAME_FORM: Final = "1 to 128 letters, digits, or _ . : -"
-QUEUE_DEFAULT: Final = "default"
-PRIORITY_DEFAULT: Final = 5
-PRIORITY_LOWEST: Final = 9
-UNIQUE_KEY_CHARACTERS_MAX: Final = 512
-TIMEOUT_MAX: Final = timedelta(days=366)
-EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""Within these, no store and no time zone overflows."""
-PAYLOAD_BYTES_MAX: Final = 1024 * 1024
-
-
-@lru_cache(maxsize=4_096)
-def _require_name(field: str, text: str) -> None:
-    """Check that ``text`` can name a kind or a queue; there are few, and many tasks of each.
-
-    What is refused is not remembered, so nobody fills the memory with it.
-    """
-    if NAME.fullmatch(text) is None:
-        raise InvalidTask(field, f"must be {NAME_FORM}")
-
-
-def _not_a_name(kind: object, queue: object) -> InvalidTask:
-    field, given = ("queue", queue) if isinstance(kind, str) else ("kind", kind)
-    what = "a function; give the name of its kind" if callable(given) else type(given).__name__
-    return InvalidTask(field, f"must be a string, {NAME_FORM}, not {what}")
 
 
 class _Asked(NamedTuple):
@@ -100,32 +114,28 @@ class NewTask(_Asked):
         trace: TraceContext | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
-        if not (isinstance(kind, str) and isinstance(queue, str)):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
-            raise _not_a_name(kind, queue)
-        _require_name("kind", kind)
-        _require_name("queue", queue)
-        if not 0 <= priority <= PRIORITY_LOWEST:
-            raise InvalidTask("priority", "must be 0 (most urgent) to 9")
-        if max_attempts is not None and not 1 <= max_attempts <= MAX_ATTEMPTS_LIMIT:
-            raise InvalidTask("max_attempts", f"must be 1 to {MAX_ATTEMPTS_LIMIT}")
-        if timeout is not None and not isinstance(timeout, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
-            raise InvalidTask("timeout", f"must be a timedelta, not {type(timeout).__name__}")
-        if timeout is not None and not timedelta(0) < timeout <= TIMEOUT_MAX:
-            raise InvalidTask("timeout_s", "must be above 0 and at most 366 days")
+        # By their exact types first, which nearly all have. Whatever gets past here is stored with
+        # those of others in one statement, which it must not spoil for them.
+        if type(id) is not UUID or not type(kind) is type(queue) is str:
+            id, kind, queue = TaskId(uuid_of(id)), text_of("kind", kind), text_of("queue", queue)  # noqa: A001
+        require_name("kind", kind)
+        require_name("queue", queue)
+        if type(priority) is not int or not 0 <= priority <= PRIORITY_LOWEST:
+            priority = require_whole("priority", priority, 0, PRIORITY_LOWEST)
+        if max_attempts is not None:
+            max_attempts = require_whole("max_attempts", max_attempts, 1, MAX_ATTEMPTS_LIMIT)
+        if timeout is not None:
+            require_timeout(timeout)
         # Kept in UTC, whatever offset they came with: not every store takes every offset.
         if execute_at is not None:
             execute_at = in_utc("execute_at", execute_at)
         if expires_at is not None:
             expires_at = in_utc("expires_at", expires_at)
-        if len(payload) > PAYLOAD_BYTES_MAX:
-            raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
-        if unique_key is not None and not (
-            1 <= len(unique_key) <= UNIQUE_KEY_CHARACTERS_MAX and "\0" not in unique_key
-        ):
-            raise InvalidTask(
-                "unique_key",
-                f"must be 1 to {UNIQUE_KEY_CHARACTERS_MAX} characters, none of them NUL",
-            )
+            if execute_at is not None and expires_at <= execute_at:
+                raise InvalidTask("expires_at", "must be after execute_at: it could never begin")
+        require_payload(payload)
+        if unique_key is not None:
+            require_key(unique_key, by)
         return tuple.__new__(
             cls,
             (
@@ -165,17 +175,6 @@ class NewTask(_Asked):
             and self.unique_key == task.unique_key
             and (self.execute_at is None or self.execute_at == task.execute_at)
         )
-
-
-def in_utc(field: str, moment: datetime) -> datetime:
-    """Return in UTC a time that a producer gave. Raises InvalidTask."""
-    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
-        raise InvalidTask(field, f"must be a datetime, not {type(moment).__name__}")
-    if moment.utcoffset() is None:
-        raise InvalidTask(field, "must carry an offset from UTC, such as Z")
-    if not EARLIEST <= moment <= LATEST:
-        raise InvalidTask(field, "must be from the year 2 to 9000")
-    return moment.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +263,10 @@ class Task:
         """Record that the handler returned."""
         return self._end(Event.COMPLETE, now)
 
+    def expire(self, *, now: datetime) -> Task:
+        """Record that the task's time was up before this attempt, which does not count."""
+        return replace(self._end(Event.EXPIRE, now), attempt=self.attempt - 1, started_at=None)
+
     def fail(self, *, now: datetime) -> Task:
         """Record that the task failed for good."""
         return self._end(Event.FAIL, now)
@@ -304,17 +307,23 @@ class Task:
             return self.fail(now=now)
         return self._back(Event.RESCUE, process_at=now, attempt=self.attempt)
 
-    def revive(self, *, now: datetime, max_attempts: int) -> Task:
+    def revive(self, *, now: datetime, max_attempts: int, at: datetime | None = None) -> Task:
         """Let a task that ended without success run once more, at least.
 
-        ``max_attempts`` is what holds where the task itself does not say.
+        A Failed task is due now. A Cancelled one comes back to the time that was asked for, so
+        that calling off and bringing back never runs a task early. With ``at``, that is what is
+        asked for from now on; a time in the past means ``now``. ``max_attempts`` is what holds
+        where the task itself does not say.
         """
         used = self.attempt - self.excused
         used_up = used >= (self.max_attempts or max_attempts)
+        execute_at = self.execute_at if at is None else max(at, now)
+        waits = at is not None or self.status is TaskStatus.CANCELLED
         return replace(
             self,
             status=after(self.status, Event.REVIVE),
-            process_at=now,
+            execute_at=execute_at,
+            process_at=max(execute_at, now) if waits else now,
             started_at=None,
             finished_at=None,
             # No store counts further than the limit: the last number is given out once more.
@@ -325,11 +334,14 @@ class Task:
     def run_now(self, *, now: datetime) -> Task:
         """Make a pending task due."""
         return replace(
-            self, status=after(self.status, Event.EDIT), process_at=min(self.process_at, now)
+            self,
+            status=after(self.status, Event.EDIT, verb="run"),
+            process_at=min(self.process_at, now),
         )
 
     def edit(self, edit: TaskEdit, *, now: datetime) -> Task:
         """Change what a pending task is to do, or when; a time in the past means ``now``."""
+        self.require_editable(edit)
         at = edit.execute_at
         return replace(
             self,
@@ -339,6 +351,18 @@ class Task:
             payload=self.payload if edit.payload is None else edit.payload,
             priority=self.priority if edit.priority is None else edit.priority,
         )
+
+    def require_editable(self, edit: TaskEdit) -> None:
+        """Check that ``edit`` can be made now.
+
+        Raises:
+            IllegalTransition: the task is not Pending.
+            InvalidTask: it could never begin at its new time.
+        """
+        after(self.status, Event.EDIT)
+        at = edit.execute_at
+        if at is not None and self.expires_at is not None and at >= self.expires_at:
+            raise InvalidTask("execute_at", "must be before the task's expires_at")
 
     def _back(self, event: Event, *, process_at: datetime, attempt: int) -> Task:
         return replace(

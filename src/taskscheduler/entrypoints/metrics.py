@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from taskscheduler.domain.ports import WakeUps
     from taskscheduler.entrypoints.requests import Requests
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE: Final = "text/plain; version=0.0.4"
+CONTENT_TYPE: Final = f"{MEDIA_TYPE}; charset=utf-8"
 NAME: Final = "taskscheduler"
 
 

@@ -9,7 +9,7 @@ from taskscheduler.domain.status import Event
 from taskscheduler.domain.verdicts import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from taskscheduler.application.handlers import Handlers
     from taskscheduler.application.observer import Ran
@@ -26,6 +26,7 @@ class Drained(NamedTuple):
     cancelled: int = 0
     released: int = 0
     lost: int = 0
+    expired: int = 0
 
     @property
     def attempts(self) -> int:
@@ -43,6 +44,7 @@ FIELD: dict[Event | None, str] = {
     Event.SNOOZE: "snoozed",
     Event.FAIL: "failed",
     Event.CANCEL: "cancelled",
+    Event.EXPIRE: "expired",
     Event.RELEASE: "released",
     None: "lost",
 }
@@ -102,5 +104,11 @@ class _Counted:
             now = getattr(self.drained, field)
             self.drained = self.drained._replace(**{field: now + 1})
 
+    def faulted(self, part: str) -> None:
+        """See ``Observer.faulted``."""
+
     def rescued(self, tasks: int) -> None:
         """See ``Observer.rescued``."""
+
+    def fired(self, outcomes: Mapping[str, int]) -> None:
+        """See ``Observer.fired``."""

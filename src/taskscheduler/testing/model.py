@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import IllegalTransition, TaskExists, TaskNotFound
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus
@@ -50,6 +51,9 @@ class Model:
         self.begun: set[int] = set()
         self.in_order = True
         """Whether tasks can only become due behind those that were claimed already."""
+        self.not_before: dict[TaskId, datetime] = {}
+        """The time that was asked for, of each task that has not begun since. Kept apart from the
+        tasks' own times, so that no verb can move both."""
         self._unique: dict[tuple[str, str], tuple[TaskId, datetime]] = {}
         self._token = 0
 
@@ -83,6 +87,7 @@ class Model:
                 return unique[name][0]
             unique[name] = (new.id, self.now + UNIQUE_FOR)
         stored[new.id] = Task.store(new, now=self.now)
+        self.not_before[new.id] = new.execute_at or self.now
         return new.id
 
     # -- claiming and settling -------------------------------------------------------------------
@@ -129,6 +134,8 @@ class Model:
         newest = self._token
         for lease, task in zip(leases, claimed, strict=True):
             assert lease.token > newest, "tokens grow"
+            asked_for = self.not_before.pop(task.id, self.now)
+            assert asked_for <= self.now, "no task begins before the time that was asked for"
             self._token = max(self._token, lease.token)
             self._save(task.claim(worker_id=worker_id, token=lease.token, now=self.now))
 
@@ -150,6 +157,8 @@ class Model:
                 after = task.snooze(now=now, delay=settlement.delay)
             case Event.RELEASE:
                 after = task.release(now=now)
+            case Event.EXPIRE:
+                after = task.expire(now=now)
             case Event.FAIL:
                 after = task.fail(now=now)
             case _:
@@ -198,18 +207,49 @@ class Model:
             self._take_lease(task)
         return self._save(after)
 
-    def retry(self, task_id: TaskId) -> Task:
+    def retry(self, task_id: TaskId, at: datetime | None = None) -> Task:
         """Revive; raise what the store should raise."""
         task = self._task(task_id)
-        return self._save(task.revive(now=self.now, max_attempts=self._granted(task)))
+        revived = task.revive(now=self.now, max_attempts=self._granted(task), at=at)
+        if at is not None:
+            self.not_before[task_id] = at
+        return self._save(revived)
 
     def run_now(self, task_id: TaskId) -> Task:
         """Make due; raise what the store should raise."""
-        return self._save(self._task(task_id).run_now(now=self.now))
+        due = self._task(task_id).run_now(now=self.now)
+        self.not_before.pop(task_id, None)
+        return self._save(due)
 
     def edit(self, task_id: TaskId, edit: TaskEdit) -> Task:
         """Edit; raise what the store should raise."""
-        return self._save(self._task(task_id).edit(edit, now=self.now))
+        edited = self._task(task_id).edit(edit, now=self.now)
+        if edit.execute_at is not None:
+            self.not_before[task_id] = edit.execute_at
+        return self._save(edited)
+
+    def change_all(
+        self, verb: BulkVerb, status: TaskStatus, task_ids: Sequence[TaskId], at: datetime | None
+    ) -> dict[TaskId, bool]:
+        """Do ``verb`` to those in ``status``; return what the store should return."""
+        changed: dict[TaskId, bool] = {}
+        for task_id in dict.fromkeys(task_ids):
+            task = self.tasks.get(task_id)
+            if task is None or task.status is not status:
+                continue
+            try:
+                match verb:
+                    case BulkVerb.CANCEL:
+                        self.cancel(task_id)
+                    case BulkVerb.RETRY:
+                        self.retry(task_id, at)
+                    case BulkVerb.DELETE:
+                        self.delete(task_id, force=True)
+            except IllegalTransition:
+                continue
+            retried = verb is BulkVerb.RETRY
+            changed[task_id] = retried and self.tasks[task_id].process_at > self.now
+        return changed
 
     def delete(self, task_id: TaskId, *, force: bool) -> None:
         """Forget; raise what the store should raise."""
@@ -219,6 +259,7 @@ class Model:
                 raise IllegalTransition(status=task.status.value, event="delete")
             self._take_lease(task)
         del self.tasks[task_id]
+        self.not_before.pop(task_id, None)
         self.history.pop(task_id, None)
         self._unique = {n: held for n, held in self._unique.items() if held[0] != task_id}
 

@@ -157,10 +157,12 @@ class Simulation:
         tasks = self._store.tasks
         force = self._random.random() < 0.5  # noqa: PLR2004
         verb = self._random.choice(("cancel", "retry", "run_now", "edit", "delete"))
+        after = self._random.choice((None, None, -60, 30))
+        at = None if after is None else self._after(after)
         edit = TaskEdit(execute_at=self._after(self._random.choice((-60, 0, 30))), payload=b"1")
         work: dict[str, Callable[[], Awaitable[object]]] = {
             "cancel": lambda: tasks.cancel(task_id),
-            "retry": lambda: tasks.retry(task_id),
+            "retry": lambda: tasks.retry(task_id, at=at),
             "run_now": lambda: tasks.run_now(task_id),
             "edit": lambda: tasks.edit(task_id, edit),
             "delete": lambda: tasks.delete(task_id, force=force),

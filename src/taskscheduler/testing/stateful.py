@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import TaskSchedulerError, WorkerLost
 from taskscheduler.domain.lease import SETTLING, Lease, Settlement
@@ -54,6 +55,8 @@ wishes = st.fixed_dictionaries(
         "delay": st.one_of(st.none(), seconds, seconds.map(lambda s: -s)),
     }
 )
+EARLY = ("cancel", "retry", "cancel_all", "retry_all", "edit", "delete")
+"""The verbs that leave a task its time, or give it one that is still to come."""
 places = st.integers(0, 63)
 """Which of the things there are, counted round and round."""
 
@@ -209,6 +212,51 @@ class RepositoryMachine(RuleBasedStateMachine):
         task_id = at(self.asked, place).id
         real, model = getattr(self.store.tasks, verb), getattr(self.model, verb)
         self.both(real(task_id), lambda: model(task_id))
+
+    @precondition(lambda self: self.asked)
+    @rule(place=places, delay=st.one_of(seconds, seconds.map(lambda s: -s)))
+    def retry_at(self, place: int, delay: timedelta) -> None:
+        """Let a task that ended run again, at another time."""
+        task_id = at(self.asked, place).id
+        moment = self.clock.now() + delay
+        self.both(
+            self.store.tasks.retry(task_id, at=moment), lambda: self.model.retry(task_id, moment)
+        )
+
+    @precondition(lambda self: self.asked)
+    @rule(
+        chosen=st.lists(places, max_size=5),
+        verb=st.sampled_from(BulkVerb),
+        status=st.sampled_from(TaskStatus),
+        delay=st.one_of(st.none(), seconds),
+    )
+    def change_all(
+        self, chosen: Sequence[int], verb: BulkVerb, status: TaskStatus, delay: timedelta | None
+    ) -> None:
+        """Change many tasks at once."""
+        ids = [at(self.asked, place).id for place in chosen]
+        moment = None if delay is None else self.clock.now() + delay
+        changed = self.run(as_coroutine(self.store.tasks.change_all(verb, status, ids, at=moment)))
+        assert dict(changed) == self.model.change_all(verb, status, ids, moment)
+
+    @rule(wish=wishes, verbs=st.lists(st.sampled_from(EARLY), max_size=4))
+    def try_to_run_early(self, wish: dict[str, Any], verbs: Sequence[str]) -> None:
+        """Store a task for later, do anything but ask for its time, and claim all there is."""
+        self.put([{**wish, "delay": timedelta(days=1)}])
+        place = len(self.asked) - 1
+        for verb in verbs:
+            match verb:
+                case "edit":
+                    self.edit(place, timedelta(hours=1), None)
+                case "delete":
+                    self.delete(place, force=True)
+                case "cancel_all":
+                    self.change_all([place], BulkVerb.CANCEL, TaskStatus.PENDING, None)
+                case "retry_all":
+                    self.change_all([place], BulkVerb.RETRY, TaskStatus.CANCELLED, None)
+                case _:
+                    self.change(place, verb)
+        self.begin({**wish, "unique_key": None}, 1, 0)
 
     @precondition(lambda self: self.asked)
     @rule(place=places, delay=seconds, payload=st.sampled_from((None, b"1", b"[2, 3]")))

@@ -32,7 +32,8 @@ def test_a_task_is_followed_from_its_request_to_its_end(programs: Programs):
         eventually(lambda: client.get(known).status_code == 200, "the worker's kinds")
         body = {"kind": "Raise", "max_attempts": 2, "payload": {"word": "s3cret"}}
         named = {"X-Request-ID": REQUEST}
-        answer = client.put("/tasks?debug=s3cret", json=body, headers=named)
+        assert client.put("/tasks?debug=s3cret", json=body).status_code == 400
+        answer = client.put("/tasks", json=body, headers=named)
         assert (answer.status_code, answer.headers["x-request-id"]) == (201, REQUEST)
         task_id = answer.json()["id"]
         other = client.put("/tasks", json={"kind": "Quick"}).json()["id"]

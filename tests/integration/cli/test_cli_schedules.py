@@ -114,7 +114,7 @@ def test_all_that_is_known_of_one_is_shown(operator: Operator):
     shown = operator.good("show full").splitlines()
     assert "every 31622400 s" in shown[0]
     assert shown[1:5] == [
-        '  payload: {"a b":[1]}',
+        '  payload: {"a b": [1]}',
         "  priority 0  attempts 3  timeout 0.5 s",
         f"  starts 2090-01-01T00:00:00Z  ends {FAR}",
         "  catch-up none  overlap skip",
@@ -208,7 +208,7 @@ def test_more_than_a_page_is_listed(operator: Operator, monkeypatch: pytest.Monk
         ("--cron '61 3 * * *'", "cron: '61 3 * * *' is not understood"),
         ("--cron @daily --time-zone Mars/Base", "time_zone: 'Mars/Base' is no IANA time zone"),
         ("--every 5 --time-zone ../etc", "time_zone: "),
-        ("--cron @daily --ends-at 2001-01-01", "--ends-at '2001-01-01' has no offset"),
+        ("--cron @daily --ends-at 2001-01-01", "--ends-at '2001-01-01' must be a time"),
         (f"--cron @daily --starts-at {FAR} --ends-at {PAST}", "ends_at: "),
         ("--cron @daily --starts-at 9999-12-31T00:00:00Z", "starts_at: "),
         ("--cron @daily --catch-up all --overlap skip", "catch_up: "),

@@ -148,14 +148,52 @@ def test_what_is_not_allowed_is_one_line(operator: Operator):
         assert unknown in operator.refused(f"{verb} {unknown}")
 
 
+def test_retry_says_when_a_task_is_due(operator: Operator):
+    """Its own time, unless another is asked for."""
+    task_id = operator.good(f"add Baz --at {FAR}").strip()
+    operator.good(f"cancel {task_id}")
+    assert operator.good(f"retry {task_id}").endswith(f"  due at {FAR}\n")
+    operator.good(f"cancel {task_id}")
+    assert operator.good("retry --all") == (
+        "retried 1 of 1 that matched; 0 are due now, 1 wait for their time\n"
+    )
+    operator.good(f"cancel {task_id}")
+    at = "2094-01-01T00:00:00.0000001Z"
+    assert operator.good(f"retry {task_id} --at {at}").endswith("2094-01-01T00:00:00.000001Z\n")
+    operator.good(f"cancel {task_id}")
+    assert operator.good(f"retry {task_id} --now").endswith("  due now\n")
+    operator.good(f"cancel {task_id}")
+    assert operator.asks("retry --all --now")["waiting"] == 0
+    assert "--at or --now" in operator.refused(f"retry {task_id} --now --at {FAR}", code=2)
+    assert "--at 'soon' must be a time" in operator.refused(f"retry {task_id} --at soon", code=2)
+
+
+def test_a_payload_is_kept_to_the_letter(operator: Operator):
+    task_id = operator.good('add Baz --payload {"a":1.10,"a":1e999}').strip()
+    assert '  payload: {"a":1.10,"a":1e999}' in operator.good(f"show {task_id}").splitlines()
+    operator.good(f"update {task_id} --at {FAR} --payload [1.0,2E+0]")
+    assert "  payload: [1.0,2E+0]" in operator.good(f"show {task_id}").splitlines()
+
+
 def test_many_by_filter(operator: Operator):
     for kind in ("Foo", "Baz", "Baz"):
         operator.good(f"add {kind} --queue mail")
     assert operator.good("cancel --filter kind:Baz --filter queue:mail") == (
         "cancelled 2 of 2 that matched\n"
     )
-    assert operator.asks("retry --filter status:Cancelled") == {"looked_at": 2, "changed": 2}
-    assert operator.asks("delete --filter kind:Foo --filter kind:Baz")["looked_at"] == 0
+    assert operator.asks("retry --filter status:Cancelled") == {
+        "looked_at": 2,
+        "changed": 2,
+        "waiting": 0,
+    }
+    either = "--filter kind:Foo --filter kind:Baz --filter queue:mail"
+    assert operator.good(f"cancel {either}") == "cancelled 3 of 3 that matched\n"
+    assert operator.good(f"retry {either}") == (
+        "retried 3 of 3 that matched; 3 are due now, 0 wait for their time\n"
+    )
+    assert len(operator.asks("list --kind Foo --kind Baz --status Pending --queue mail")) == 3
+    assert len(operator.asks("list --kind Foo --status Pending --status Failed")) == 1
+    assert operator.asks("delete --filter kind:Foo --filter queue:other")["looked_at"] == 0
     assert operator.asks("delete --filter kind:Baz --from Completed:")["looked_at"] == 0
     assert operator.good("delete --all") == "deleted 3 of 3 that matched\n"
     assert operator.good("list") == ""

@@ -401,6 +401,21 @@ async def test_keys_of_tenants_do_not_meet(service: Service):
     again = await service.ask("PATCH", f"/tasks/{mine}", "tenant", json=edit, headers=headers)
     problem(again, 412)
 
+    # Nobody else names a tenant's key, whatever it is called.
+    for key in ("acme./k", "acme.k", "\x01acme./k"):
+        body = {"kind": "Foo", "queue": "acme.a", "unique_key": key}
+        answer = await service.ask("PUT", "/tasks", "write", json=body)
+        if key.startswith("\x01"):
+            assert problem(answer, 400)["errors"][0]["path"] == "$.unique_key"
+        else:
+            assert answer.json()["id"] not in ids
+    # As long as anybody's, and shown as it was given.
+    longest = "k" * 512
+    stored = await service.store("tenant", queue="acme.a", unique_key=longest)
+    assert await service.store("tenant", queue="acme.a", unique_key=longest) == stored
+    shown = (await service.ask("GET", f"/tasks/{stored}", "tenant")).json()
+    assert shown["unique_key"] == longest
+
     async def named(key: str, queue: str, priority: int = 5) -> httpx.Response:
         body = {"kind": "Foo", "queue": queue, "priority": priority}
         headers = {"Idempotency-Key": "once"}

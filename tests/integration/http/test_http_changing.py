@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.integration.http.answers import get, listed, problem, put, until
+from tests.integration.http.answers import fault, get, listed, problem, put, until
 
 if TYPE_CHECKING:
     import httpx
@@ -119,8 +119,55 @@ def test_retrying_runs_a_failed_task_once_more(client: httpx.Client):
 
 def test_retrying_runs_a_cancelled_task(client: httpx.Client):
     task_id = in_status(client, "Cancelled")
-    assert client.post(f"/tasks/{task_id}/retry").status_code == 200
+    for wrong in ("", "soon", "2030-01-01T00:00:00", "0001-01-01T00:00:00Z"):
+        fault(client.post(f"/tasks/{task_id}/retry", params={"at": wrong}), "at")
+    fault(client.post(f"/tasks/{task_id}/retry?when=now"), "when")
+    assert client.post(f"/tasks/{task_id}/retry?at=now").status_code == 200
     assert until(client, task_id, "Completed")["attempt"] == 1
+
+
+def test_retrying_brings_a_cancelled_task_back_to_its_time(client: httpx.Client):
+    """However often; the answer says when that is."""
+    task_id = put(client, kind="Baz", execute_at=FAR)
+    for _ in range(2):
+        client.post(f"/tasks/{task_id}/cancel")
+        retried = client.post(f"/tasks/{task_id}/retry").json()
+        assert (retried["status"], retried["process_at"]) == ("Pending", FAR)
+    client.post(f"/tasks/{task_id}/cancel")
+    at = "2124-03-30T23:17:10.7901461Z"
+    retried = client.post(f"/tasks/{task_id}/retry", params={"at": at}).json()
+    assert retried["execute_at"] == retried["process_at"] == "2124-03-30T23:17:10.790147Z"
+
+
+def test_errors_name_what_was_done(client: httpx.Client):
+    """Not what the table of transitions calls it."""
+    task_id = in_status(client, "Completed")
+    for verb in ("retry", "run", "cancel"):
+        said = problem(client.post(f"/tasks/{task_id}/{verb}"), 409)
+        assert said["detail"] == f"cannot {verb} a task that is Completed"
+    said = problem(client.patch(f"/tasks/{task_id}", json={"priority": 1}), 409)
+    assert said["detail"] == "cannot change a task that is Completed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/why"),
+        ("DELETE", ""),
+        ("PATCH", ""),
+        ("POST", "/cancel"),
+        ("POST", "/run"),
+        ("POST", "/retry"),
+    ],
+)
+def test_a_parameter_that_is_not_known_is_refused(client: httpx.Client, method: str, path: str):
+    """What it was meant to do would not happen."""
+    task_id = put(client, kind="Baz", execute_at=FAR)
+    body = {"priority": 1} if method == "PATCH" else None
+    fault(client.request(method, f"/tasks/{task_id}{path}?frce=true", json=body), "frce")
+    fault(client.put("/tasks?kind=Baz", json={"kind": "Baz"}), "kind")
+    assert get(client, task_id)["status"] == "Pending"
 
 
 def test_running_now_does_not_wait_for_the_time(client: httpx.Client):

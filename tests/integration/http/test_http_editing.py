@@ -151,7 +151,7 @@ def test_a_tag_changes_with_all_that_is_shown(client: httpx.Client):
     changes = ({"priority": 3}, {"payload": 1}, {"execute_at": OTHER})
     tags += [client.patch(f"/tasks/{task_id}", json=each).headers["etag"] for each in changes]
     tags.append(client.post(f"/tasks/{task_id}/cancel").headers["etag"])
-    tags.append(client.post(f"/tasks/{task_id}/retry").headers["etag"])
+    tags.append(client.post(f"/tasks/{task_id}/retry?at=now").headers["etag"])
     until(client, task_id, "InProgress")
     tags.append(tag(client, task_id))
     tags.append(client.post(f"/tasks/{task_id}/cancel").headers["etag"])

@@ -69,6 +69,7 @@ def test_changes_are_told_as_they_come(client: httpx.Client, queue: str):
 def test_a_task_is_watched_to_its_end(client: httpx.Client, queue: str):
     task_id = put(client, kind="Baz", queue=queue, execute_at=FAR)
     with watching(client, id=task_id) as stream:
+        assert stream.change()["process_at"] == FAR
         put(client, kind="Baz", queue=queue)
         client.post(f"/tasks/{task_id}/run")
         assert stream.change()["process_at"] < FAR
@@ -120,7 +121,6 @@ def test_a_service_stops_though_somebody_watches(programs: Programs, queue: str)
     [
         ({"filter": "status:Pending"}, "filter"),
         ({"filter": "nonsense"}, "filter"),
-        ({"filter": ["kind:a", "kind:b"]}, "filter"),
         ({"filter": "kind:a", "id": str(uuid4())}, "id"),
         ({"id": "nonsense"}, "id"),
         ({"id": [str(uuid4()) for _ in range(101)]}, "id"),

@@ -69,8 +69,12 @@ def test_filters_combine(client: httpx.Client, queue: str):
     assert found("kind:Baz", "status:Pending") == [baz]
     assert found("status:Cancelled") == [gone]
     assert found("status:Cancelled", "kind:Foo") == []
-    assert found("kind:Baz", "kind:Foo") == []
+    assert found("kind:Baz", "kind:Foo") == found()
+    assert found("kind:Baz", "kind:Foo", "status:Cancelled", "status:Pending") == found()
+    assert found("kind:Baz", "kind:Foo", "status:Cancelled") == [gone]
+    fault(client.get("/tasks?filter=kind:Baz&filter=kind:Bazz"), "filter")
     assert found("kind:Baz", "kind:Baz", mine) == [gone, baz]
+    assert found("kind:Baz", "queue:another") == [gone, baz]
     assert listed(client, f"{mine}-other") == []
 
 

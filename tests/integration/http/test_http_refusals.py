@@ -93,8 +93,6 @@ def test_a_task_without_a_kind_is_refused(client: httpx.Client):
         b'\xef\xbb\xbf{"kind": "Baz"}',
         b'{"kind": "Baz", "payload": NaN}',
         b'{"kind": "Baz", "payload": Infinity}',
-        b'{"kind": "Baz", "payload": 1e400}',
-        b'{"kind": "Baz", "payload": ' + b"9" * 10_000 + b"}",
         b'{"kind": "Baz", "payload": "\\ud800"}',
         b'{"kind": "Baz", "payload": "\\udc00x"}',
         b'{"kind": "Baz", "payload": {"\\ud800\\ud800": 1}}',

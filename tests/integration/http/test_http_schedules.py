@@ -465,8 +465,8 @@ def test_too_large_a_payload_is_refused(client: httpx.Client, name: str):
 
 def test_a_wrong_method_is_answered_with_the_right_ones(client: httpx.Client, name: str):
     for path, methods in (
-        ("/schedules", "GET, OPTIONS, POST"),
-        (f"/schedules/{name}", "DELETE, GET, OPTIONS, PATCH, PUT"),
+        ("/schedules", "GET, HEAD, OPTIONS, POST"),
+        (f"/schedules/{name}", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
     ):
         assert client.options(path).headers["allow"] == methods
     for method, path in (("PUT", "/schedules"), ("GET", f"/schedules/{name}/trigger")):
@@ -695,6 +695,6 @@ def test_what_was_done_is_on_record(client: httpx.Client, name: str, programs: P
 
 
 def test_the_methods_of_a_path_are_named(client: httpx.Client):
-    assert client.options("/schedules").headers["allow"] == "GET, OPTIONS, POST"
+    assert client.options("/schedules").headers["allow"] == "GET, HEAD, OPTIONS, POST"
     allowed = client.options("/schedules/x").headers["allow"]
-    assert allowed == "DELETE, GET, OPTIONS, PATCH, PUT"
+    assert allowed == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
@@ -218,11 +219,13 @@ class MemoryTaskRepository:
         self._state.tell(by, Action.CANCELLED, task_id=task_id)
         return self._state.save(cancelled)
 
-    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
+    async def retry(
+        self, task_id: TaskId, *, at: datetime | None = None, by: Caller | None = None
+    ) -> Task:
         """See ``TaskRepository.retry``."""
         task = self._state.task(task_id)
         granted = self._state.attempts_granted(task.kind)
-        revived = task.revive(now=self._state.now(), max_attempts=granted)
+        revived = task.revive(now=self._state.now(), max_attempts=granted, at=at)
         self._state.tell(by, Action.RETRIED, task_id=task_id)
         return self._state.save(revived)
 
@@ -254,25 +257,28 @@ class MemoryTaskRepository:
         status: TaskStatus,
         task_ids: Sequence[TaskId],
         *,
+        at: datetime | None = None,
         by: Caller | None = None,
-    ) -> Collection[TaskId]:
+    ) -> Mapping[TaskId, bool]:
         """See ``TaskRepository.change_all``."""
-        changed: set[TaskId] = set()
+        changed: dict[TaskId, bool] = {}
         for task_id in task_ids:
             task = self._state.tasks.get(task_id)
             if task is None or task.status is not status:
                 continue
+            waits = False
             try:
                 match verb:
                     case BulkVerb.CANCEL:
                         await self.cancel(task_id, by=by)
                     case BulkVerb.RETRY:
-                        await self.retry(task_id, by=by)
+                        retried = await self.retry(task_id, at=at, by=by)
+                        waits = retried.process_at > self._state.now()
                     case BulkVerb.DELETE:
                         await self.delete(task_id, force=True, by=by)
             except IllegalTransition:
                 continue
-            changed.add(task_id)
+            changed[task_id] = waits
         return changed
 
     async def delete(
@@ -302,25 +308,30 @@ class MemoryTaskRepository:
         match settlement.event:
             case Event.COMPLETE:
                 after = task.complete(now=now)
-                if settlement.result is not None:
-                    self._state.results[task.id] = settlement.result
             case Event.RETRY:
                 after = task.retry(now=now, delay=settlement.delay)
             case Event.SNOOZE:
                 after = task.snooze(now=now, delay=settlement.delay)
             case Event.RELEASE:
                 after = task.release(now=self._state.now())
+            case Event.EXPIRE:
+                after = task.expire(now=now)
             case Event.FAIL:
                 after = task.fail(now=now)
             case Event.CANCEL:
                 after = task.cancel(now=now)
             case _:
                 raise IllegalTransition(status=task.status.value, event=settlement.event.value)
-        if settlement.event in RECORDED:
-            self._state.record(task, settlement.event, settlement.error)
-        self._state.settled[settlement.token] = settlement.event
+        self._keep(task, settlement)
         self._state.save(after)
         return True
+
+    def _keep(self, task: Task, settlement: Settlement) -> None:
+        if settlement.event in RECORDED:
+            self._state.record(task, settlement.event, settlement.error)
+        if settlement.result is not None:
+            self._state.results[task.id] = settlement.result
+        self._state.settled[settlement.token] = settlement.event
 
 
 class MemoryTaskBoard:
@@ -338,13 +349,17 @@ class MemoryTaskBoard:
             task
             for low, high in spans(query.before, newest_of(self._new_task_id()))
             for task_id, task in downwards
-            if low <= task_id <= high
-            and (query.status is None or task.status is query.status)
-            and (query.kind is None or task.kind == query.kind)
-            and (query.queue is None or task.queue == query.queue)
-            and (query.queue_prefix is None or task.queue.startswith(query.queue_prefix))
+            if low <= task_id <= high and query.wants(task)
         )
-        return list(islice(found, query.limit))
+        listed: list[Task] = []
+        room = query.bytes_max
+        for task in islice(found, query.limit):
+            listed.append(task)
+            if room is not None:
+                room -= len(task.payload)
+                if room < 0:
+                    break
+        return listed
 
     async def states(
         self, query: TaskQuery, task_ids: Collection[TaskId] = ()
@@ -354,13 +369,12 @@ class MemoryTaskBoard:
             known = (self._state.tasks.get(task_id) for task_id in set(task_ids))
             found = [task for task in known if task is not None]
         else:
-            found = await self.list(query)
-        return [
-            TaskState(*(getattr(task, name) for name in TaskState._fields if name != "progress"))
-            for task in found
-        ]
+            found = await self.list(replace(query, bytes_max=None))
+        return [TaskState.of(task) for task in found]
 
-    async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
+    async def attempts(
+        self, task_id: TaskId, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""
         attempts = list(self._state.history.get(task_id, ()))
         task = self._state.tasks.get(task_id)
@@ -374,7 +388,9 @@ class MemoryTaskBoard:
                     worker_id=task.worker_id,
                 )
             )
-        return attempts
+        attempts.sort(key=lambda attempt: attempt.number)
+        wanted = [each for each in attempts if before is None or each.number < before]
+        return wanted if limit is None else wanted[max(0, len(wanted) - limit) :]
 
     async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
         """See ``TaskBoard.standing``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
@@ -12,7 +13,7 @@ from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.ids import HIGHEST, LOWEST, newest_of, spans
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.queue import Count
-from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.status import FINAL, Event, TaskStatus
 from taskscheduler.domain.why import Standing
 
 if TYPE_CHECKING:
@@ -28,24 +29,26 @@ NEWEST: Final[LiteralString] = (
     " AND id >= %(lowest)s AND id <= %(before)s ORDER BY id DESC LIMIT %(limit)s"
 )
 
-LIVE: Final[dict[TaskStatus | None, LiteralString]] = {
-    None: s.LIVE + " WHERE true",
-    TaskStatus.PENDING: s.LIVE + " WHERE worker_id IS NULL",
-    TaskStatus.IN_PROGRESS: s.LIVE + " WHERE worker_id IS NOT NULL",
+LIVE: Final[dict[frozenset[TaskStatus], LiteralString]] = {
+    frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS}): s.LIVE + " WHERE true",
+    frozenset({TaskStatus.PENDING}): s.LIVE + " WHERE worker_id IS NULL",
+    frozenset({TaskStatus.IN_PROGRESS}): s.LIVE + " WHERE worker_id IS NOT NULL",
 }
 IN_LANES: Final[LiteralString] = " AND lane = ANY (%(lanes)s)"
 
 FINISHED_ANY: Final[LiteralString] = s.FINISHED + " WHERE true" + NEWEST
 # Bounds and order by whole rows of an index, not by equalities: no other index has that order. The
 # primary key has that of the ids, and the planner would walk past millions of others' tasks in it,
-# for it takes the few that are looked for to be spread evenly among them.
-FINISHED_STATUS: Final[LiteralString] = (
-    s.FINISHED + " WHERE (status, id) >= (%(status)s::smallint, %(lowest)s::uuid)"
-    " AND (status, id) <= (%(status)s::smallint, %(before)s::uuid)"
+# for it takes the few that are looked for to be spread evenly among them. One look into the index
+# for each status, and for each lane.
+FINISHED_STATUSES: Final[LiteralString] = (
+    "SELECT f.* FROM unnest(%(statuses)s::smallint[]) AS h (status) CROSS JOIN LATERAL ("  # noqa: S608 - constants only
+    + s.FINISHED
+    + " WHERE (status, id) >= (h.status, %(lowest)s::uuid)"
+    " AND (status, id) <= (h.status, %(before)s::uuid)"
     " AND id >= %(lowest)s AND id <= %(before)s"
-    " ORDER BY status DESC, id DESC LIMIT %(limit)s"
+    " ORDER BY status DESC, id DESC LIMIT %(limit)s) AS f"
 )
-# One look into the index for each lane and status.
 FINISHED_LANES: Final[LiteralString] = (
     "SELECT f.* FROM unnest(%(lanes)s::integer[]) AS g (lane)"  # noqa: S608 - constants only
     " CROSS JOIN unnest(%(statuses)s::smallint[]) AS h (status) CROSS JOIN LATERAL ("
@@ -55,22 +58,53 @@ FINISHED_LANES: Final[LiteralString] = (
     " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY lane DESC, status DESC, id DESC LIMIT %(limit)s) AS f"
 )
-PAGE: Final[LiteralString] = (
-    "SELECT"  # noqa: S608 - constants only
-    + s.TASK_COLUMNS.replace("t.id", "l.id")
-    + " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
+NEWEST_ROWS: Final[LiteralString] = (
+    " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
+)
+# The body is looked up for the rows of the page alone: OFFSET 0 keeps it from being joined.
+WITH_BODIES: Final[LiteralString] = (
     " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id"
     " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
-    " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
+    " JOIN {{schema}}.lane n ON n.id = l.lane"
 )
+WITH_PAYLOADS: Final[LiteralString] = (
+    " CROSS JOIN LATERAL (SELECT payload FROM {{schema}}.task b WHERE b.id = l.id"
+    " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
+)
+PAGE_COLUMNS: Final[LiteralString] = s.TASK_COLUMNS.replace("t.id", "l.id")
+PAGE: Final[LiteralString] = (
+    "SELECT" + PAGE_COLUMNS + NEWEST_ROWS + WITH_BODIES + " ORDER BY l.id DESC"
+)
+# How large a payload is shows without unpacking it, unless it is kept compressed. A header of one
+# or four bytes may belong to it: never count more than the reader will, who would otherwise not see
+# that the list was ended early.
+SIZE: Final[LiteralString] = """
+    CASE WHEN pg_column_compression(t.payload) IS NULL THEN pg_column_size(t.payload) - 4
+         ELSE octet_length(t.payload::text) END"""
+PAGE_WITHIN: Final[LiteralString] = (
+    "SELECT"
+    + PAGE_COLUMNS
+    + " FROM (SELECT l.*, sum("
+    + SIZE
+    + ") OVER (ORDER BY l.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before"
+    + NEWEST_ROWS
+    + WITH_PAYLOADS
+    + ") AS l"
+    + WITH_BODIES
+    + " WHERE coalesce(l.bytes_before, 0) <= %(bytes_max)s"
+    " ORDER BY l.id DESC"
+)
+
+PAYLOAD: Final = 4
+"""Where the payload is in a row of ``TASK_COLUMNS``."""
 
 STATE_COLUMNS: Final[LiteralString] = """
     l.id, n.kind, n.queue, l.status, l.attempt, l.process_at, l.started_at, l.finished_at"""
 STATES: Final[LiteralString] = (
-    "SELECT"  # noqa: S608 - constants only
+    "SELECT"
     + STATE_COLUMNS
-    + " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
-    " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
+    + NEWEST_ROWS
+    + " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
 )
 STATES_OF: Final[LiteralString] = (
     "SELECT"
@@ -102,6 +136,26 @@ FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
 WHERE mine.id = %(id)s AND mine.worker_id IS NULL"""
 
 
+class Room:
+    """What a page still has room for, while window after window is read for it."""
+
+    def __init__(self, query: TaskQuery) -> None:
+        """Take as much as ``query`` asks for."""
+        self.rows = query.limit
+        self.bytes = query.bytes_max
+
+    def take(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Let ``rows`` be on the page."""
+        self.rows -= len(rows)
+        if self.bytes is not None:
+            self.bytes -= sum(len(row[PAYLOAD].encode()) for row in rows)
+
+    @property
+    def is_left(self) -> bool:
+        """Tell whether another row would belong to the page; see ``TaskBoard.list``."""
+        return self.rows > 0 and (self.bytes is None or self.bytes >= 0)
+
+
 class PostgresTaskBoard:
     """``TaskBoard`` on PostgreSQL."""
 
@@ -119,7 +173,8 @@ class PostgresTaskBoard:
         """See ``TaskBoard.list``."""
 
         async def work(connection: Connection) -> Sequence[Task]:
-            return [task_of(row) for row in await self._page(connection, query, PAGE)]
+            form = PAGE if query.bytes_max is None else PAGE_WITHIN
+            return [task_of(row) for row in await self._page(connection, query, form)]
 
         return await self._database.run(work)
 
@@ -130,7 +185,8 @@ class PostgresTaskBoard:
 
         async def work(connection: Connection) -> Sequence[TaskState]:
             if not task_ids:
-                return [state_of(row) for row in await self._page(connection, query, STATES)]
+                asked = replace(query, bytes_max=None)
+                return [state_of(row) for row in await self._page(connection, asked, STATES)]
             values = {"ids": list(task_ids)}
             # Unprepared, so that the plan is made for these ids and opens only their days.
             cursor = await connection.execute(self._states_of, values, prepare=False)
@@ -142,48 +198,56 @@ class PostgresTaskBoard:
         self, connection: Connection, query: TaskQuery, form: LiteralString
     ) -> Sequence[tuple[Any, ...]]:
         newest = newest_of(self._new_task_id())
-        values: dict[str, Any] = {}
-        named = (query.kind, query.queue, query.queue_prefix)
+        statuses = query.statuses or frozenset(TaskStatus)
+        values: dict[str, Any] = {
+            "statuses": [STATUSES.index(each) for each in sorted(statuses & FINAL)]
+        }
+        named = (query.kinds, query.queues, query.queue_prefix)
         by_lane = any(each is not None for each in named)
         if by_lane:
             values["lanes"] = await self._lanes.matching(
                 connection,
-                kinds=None if query.kind is None else [query.kind],
-                queues=None if query.queue is None else [query.queue],
+                kinds=query.kinds,
+                queues=query.queues,
                 queue_prefix=query.queue_prefix or "",
             )
-        statement = self._database.sql(page(query.status, by_lane=by_lane, form=form))
-        values["status"] = query.status and STATUSES.index(query.status)
-        values["statuses"] = [2, 3, 4] if query.status is None else [values["status"]]
+        statement = self._database.sql(page(statuses, by_lane=by_lane, form=form))
 
-        async def between(low: UUID, high: UUID, limit: int) -> list[tuple[Any, ...]]:
+        async def between(low: UUID, high: UUID, room: Room) -> list[tuple[Any, ...]]:
             rows: list[tuple[Any, ...]] = []
             for first, last in await self._windows.of(connection, low, high):
-                asked = values | {"lowest": first, "before": last, "limit": limit - len(rows)}
+                asked = values | {"lowest": first, "before": last}
+                asked |= {"limit": room.rows, "bytes_max": room.bytes}
                 # Unprepared, so that the plan is made for this very window and limit.
                 cursor = await connection.execute(statement, asked, prepare=False)
-                rows += await cursor.fetchall()
-                if len(rows) == limit:
+                found = await cursor.fetchall()
+                rows += found
+                room.take(found)
+                if not room.is_left:
                     break
             return rows
 
         if query.before is None:
             # Hardly ever is there an id that bears no time, and then one look is enough.
-            all_of_time = await between(LOWEST, HIGHEST, query.limit)
+            all_of_time = await between(LOWEST, HIGHEST, Room(query))
             if not all_of_time or all_of_time[0][0] <= newest:
                 return all_of_time
+        room = Room(query)
         rows: list[tuple[Any, ...]] = []
         for low, high in spans(query.before, newest):
-            if len(rows) < query.limit:
-                rows += await between(low, high, query.limit - len(rows))
+            if room.is_left:
+                rows += await between(low, high, room)
         return rows
 
-    async def attempts(self, task_id: TaskId) -> Sequence[Attempt]:
+    async def attempts(
+        self, task_id: TaskId, *, before: int | None = None, limit: int | None = None
+    ) -> Sequence[Attempt]:
         """See ``TaskBoard.attempts``."""
+        values = {"id": task_id, "before": before, "limit": limit}
 
         async def work(connection: Connection) -> Sequence[Attempt]:
-            cursor = await connection.execute(self._attempts, {"id": task_id}, prepare=False)
-            return [attempt_of(row) for row in await cursor.fetchall()]
+            cursor = await connection.execute(self._attempts, values, prepare=False)
+            return [attempt_of(row) for row in await cursor.fetchall()][::-1]
 
         return await self._database.run(work)
 
@@ -199,16 +263,18 @@ class PostgresTaskBoard:
         return await self._database.run(work)
 
 
-def page(status: TaskStatus | None, *, by_lane: bool, form: LiteralString = PAGE) -> LiteralString:
+def page(
+    statuses: frozenset[TaskStatus], *, by_lane: bool, form: LiteralString = PAGE
+) -> LiteralString:
     """Return the statement for one page; every part of it is a constant of this file."""
     parts: list[LiteralString] = []
-    if status in LIVE:
-        parts.append("(" + LIVE[status] + (IN_LANES if by_lane else "") + NEWEST + ")")
-    if status is None or status.is_final:
+    if (live := statuses - FINAL) in LIVE:
+        parts.append("(" + LIVE[live] + (IN_LANES if by_lane else "") + NEWEST + ")")
+    if ended := statuses & FINAL:
         if by_lane:
             finished = FINISHED_LANES
         else:
-            finished = FINISHED_ANY if status is None else FINISHED_STATUS
+            finished = FINISHED_ANY if ended == FINAL else FINISHED_STATUSES
         parts.append("(" + finished + ")")
     return form.replace("{0}", " UNION ALL ".join(parts)).replace("{{schema}}", "{schema}")
 

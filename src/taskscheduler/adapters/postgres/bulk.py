@@ -1,7 +1,8 @@
 """Changing many tasks in one statement.
 
-The statements for one task, with the ids in an array. Hot rows are locked in the order of their
-ids, in which completions lock them too, so that two who change the same tasks cannot deadlock.
+The statements for one task, with the ids in an array; each returns the ids that it changed, whether
+each was leased, and whether it has to wait. Hot rows are locked in the order of their ids, in which
+completions lock them too, so that two who change the same tasks cannot deadlock.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from taskscheduler.adapters.postgres.audit import Trail
     from taskscheduler.adapters.postgres.database import Connection, Database
@@ -42,22 +44,32 @@ INSERT INTO {schema}.finished
     (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
 SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused, 4
 FROM gone
-RETURNING id, worker_id IS NOT NULL"""
+RETURNING id, worker_id IS NOT NULL, false"""
 
 RETRY_ALL: Final = """
 WITH gone AS (
     DELETE FROM {schema}.finished
     WHERE id = ANY (%(ids)s::uuid[]) AND status = %(status)s AND status IN (3, 4)
-    RETURNING id, lane, attempt, excused
-), granted AS (
-    UPDATE {schema}.task t SET max_attempts = least(gone.attempt - gone.excused, 32766) + 1
-    FROM gone JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
-    WHERE t.id = gone.id AND t.id = ANY (%(ids)s::uuid[])
-      AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)
+    RETURNING id, lane, attempt, excused, status
+), used AS (
+    SELECT gone.*, t.execute_at,
+           attempt - excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS up
+    FROM gone JOIN {schema}.task t ON t.id = gone.id AND t.id = ANY (%(ids)s::uuid[])
+    JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
+), body AS (
+    UPDATE {schema}.task t
+    SET max_attempts = CASE WHEN up THEN least(used.attempt - used.excused, 32766) + 1
+                            ELSE t.max_attempts END,
+        execute_at = CASE WHEN %(at)s::timestamptz IS NULL THEN t.execute_at
+                          ELSE greatest(%(at)s::timestamptz, {schema}.clock()) END
+    FROM used WHERE t.id = used.id AND t.id = ANY (%(ids)s::uuid[])
+      AND (up OR %(at)s::timestamptz IS NOT NULL)
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, {schema}.clock(), lane, least(attempt, 32766), excused FROM gone
-RETURNING id, false"""
+SELECT id, greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
+                    {schema}.clock()), lane, least(attempt, 32766), excused
+FROM used
+RETURNING id, false, process_at > {schema}.clock()"""
 
 DELETE_ALL: Final = """
 WITH held AS MATERIALIZED (
@@ -89,7 +101,7 @@ WITH held AS MATERIALIZED (
     DELETE FROM {schema}.task
     WHERE id = ANY (%(ids)s::uuid[]) AND (id IN (SELECT id FROM known)) IS TRUE
 )
-SELECT id, leased FROM known"""
+SELECT id, leased, false FROM known"""
 
 
 ACTIONS: Final = {
@@ -121,31 +133,33 @@ class Bulk:
         status: TaskStatus,
         task_ids: Sequence[TaskId],
         *,
+        at: datetime | None = None,
         by: Caller | None = None,
-    ) -> Collection[TaskId]:
+    ) -> Mapping[TaskId, bool]:
         """See ``TaskRepository.change_all``."""
         values: dict[str, Any] = {
             "ids": uuids(task_ids),
             "status": STATUSES.index(status),
             "granted": MAX_ATTEMPTS_DEFAULT,
+            "at": at,
         }
 
-        async def work(connection: Connection) -> Sequence[tuple[TaskId, bool]]:
-            async def change_all() -> Sequence[tuple[TaskId, bool]]:
+        async def work(connection: Connection) -> Sequence[tuple[TaskId, bool, bool]]:
+            async def change_all() -> Sequence[tuple[TaskId, bool, bool]]:
                 # Unprepared, so that the plan opens only the days of these tasks.
                 cursor = await connection.execute(self._statements[verb], values, prepare=False)
-                return [(task_id, leased) for task_id, leased in await cursor.fetchall()]
+                return [(row[0], row[1], row[2]) for row in await cursor.fetchall()]
 
             if by is None:
                 return await change_all()
             async with connection.transaction():
                 rows = await change_all()
                 await self._trail.record_all(
-                    connection, by, ACTIONS[verb], [task_id for task_id, _ in rows]
+                    connection, by, ACTIONS[verb], [task_id for task_id, _, _ in rows]
                 )
             return rows
 
         rows = await self._database.run(work)
-        if any(leased for _, leased in rows):
+        if any(leased for _, leased, _ in rows):
             self._on_cancellation()
-        return {task_id for task_id, _ in rows}
+        return {task_id: waits for task_id, _, waits in rows}

@@ -154,6 +154,8 @@ COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigin
 COMPLETE_WITH_RESULTS: Final = """
 SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"""
 
+EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
+
 SETTLE: Final = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],
                          %(delays)s::interval[], %(types)s::text[], %(messages)s::text[],
@@ -166,7 +168,9 @@ WITH asked AS (
         AS g (id, token, event)
 )
 SELECT f.id FROM {schema}.finished f JOIN asked USING (id, token)
-WHERE f.id = ANY(%(ids)s::uuid[]) AND f.status = 2 AND asked.event = 'complete'
+WHERE f.id = ANY(%(ids)s::uuid[])
+  AND (f.status = 2 AND asked.event = 'complete'
+       OR f.status = 3 AND f.started_at IS NULL AND asked.event = 'expire')
 UNION
 SELECT a.id FROM {schema}.attempt a JOIN asked USING (id, token)
 WHERE a.id = ANY(%(ids)s::uuid[]) AND a.outcome = asked.event"""
@@ -202,18 +206,29 @@ SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, att
 FROM gone
 RETURNING worker_id IS NOT NULL"""
 
+# A Cancelled task (4) waits for its own time, a Failed one for nothing; see ``Task.revive``. The
+# body is read as it was before this statement, so a time that is given is taken from the values.
 RETRY: Final = """
 WITH gone AS (
     DELETE FROM {schema}.finished WHERE id = %(id)s AND status IN (3, 4)
-    RETURNING id, lane, attempt, excused
-), granted AS (
-    UPDATE {schema}.task t SET max_attempts = least(gone.attempt - gone.excused, 32766) + 1
-    FROM gone JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
-    WHERE t.id = %(id)s
-      AND gone.attempt - gone.excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s)
+    RETURNING id, lane, attempt, excused, status
+), used AS (
+    SELECT gone.*, t.execute_at,
+           attempt - excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS up
+    FROM gone JOIN {schema}.task t ON t.id = gone.id AND t.id = %(id)s
+    JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
+), body AS (
+    UPDATE {schema}.task t
+    SET max_attempts = CASE WHEN up THEN least(used.attempt - used.excused, 32766) + 1
+                            ELSE t.max_attempts END,
+        execute_at = CASE WHEN %(at)s::timestamptz IS NULL THEN t.execute_at
+                          ELSE greatest(%(at)s::timestamptz, {schema}.clock()) END
+    FROM used WHERE t.id = %(id)s AND (up OR %(at)s::timestamptz IS NOT NULL)
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, {schema}.clock(), lane, least(attempt, 32766), excused FROM gone
+SELECT id, greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
+                    {schema}.clock()), lane, least(attempt, 32766), excused
+FROM used
 RETURNING true"""
 
 RUN_NOW: Final = """
@@ -245,17 +260,21 @@ WITH gone AS (
 )
 SELECT leased FROM known"""
 
+# The newest first, as many as are asked for.
 ATTEMPTS: Final = """
-SELECT number, started_at, finished_at, outcome, worker_id, error_type, error_message,
-       error_traceback
-FROM {schema}.attempt WHERE id = %(id)s
-UNION ALL
-SELECT attempt, started_at, finished_at, 'complete', worker_id, NULL, NULL, NULL
-FROM {schema}.finished WHERE id = %(id)s AND status = 2
-UNION ALL
-SELECT attempt, started_at, NULL, NULL, worker_id, NULL, NULL, NULL
-FROM {schema}.live WHERE id = %(id)s AND worker_id IS NOT NULL
-ORDER BY finished_at NULLS LAST, number"""
+SELECT * FROM (
+    SELECT number, started_at, finished_at, outcome, worker_id, error_type, error_message,
+           error_traceback
+    FROM {schema}.attempt WHERE id = %(id)s
+    UNION ALL
+    SELECT attempt, started_at, finished_at, 'complete', worker_id, NULL, NULL, NULL
+    FROM {schema}.finished WHERE id = %(id)s AND status = 2
+    UNION ALL
+    SELECT attempt, started_at, NULL, NULL, worker_id, NULL, NULL, NULL
+    FROM {schema}.live WHERE id = %(id)s AND worker_id IS NOT NULL
+) AS a (number, started_at, finished_at, outcome, worker_id, error_type, message, traceback)
+WHERE number < %(before)s::integer OR %(before)s::integer IS NULL
+ORDER BY number DESC LIMIT %(limit)s::bigint"""
 
 JOIN: Final = """
 SELECT {schema}.join_1(%(name)s, %(queues)s::text[], %(kinds)s::text[],

@@ -41,7 +41,7 @@ from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lane
@@ -94,6 +94,7 @@ class PostgresTaskRepository:
         self._traces = sql(TRACES)
         self._complete = Statement.of(sql(s.COMPLETE))
         self._complete_with_results = sql(s.COMPLETE_WITH_RESULTS)
+        self._expire = sql(s.EXPIRE)
         self._settle = sql(s.SETTLE)
         self._begin = sql(s.BEGIN)
         self._outcomes = sql(s.OUTCOMES)
@@ -227,13 +228,22 @@ class PostgresTaskRepository:
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
         completed = [each for each in settlements if each.event is Event.COMPLETE]
-        others = [each for each in settlements if each.event is not Event.COMPLETE]
+        expired = [each for each in settlements if each.event is Event.EXPIRE]
+        others = [each for each in settlements if each.event not in {Event.COMPLETE, Event.EXPIRE}]
         ended: set[TaskId] = set()
+        values: dict[str, Any]
         async with self._database.connection() as connection:
             if completed:
                 ended |= await self._complete_all(connection, completed)
+            if expired:
+                values = {
+                    "ids": [each.task_id for each in expired],
+                    "tokens": [each.token for each in expired],
+                }
+                cursor = await connection.execute(self._expire, values)
+                ended |= {row[0] for row in await cursor.fetchall()}
             if others:
-                values: dict[str, Any] = {
+                values = {
                     "ids": [each.task_id for each in others],
                     "tokens": [each.token for each in others],
                     "events": [each.event.value for each in others],
@@ -342,9 +352,11 @@ class PostgresTaskRepository:
                 raise IllegalTransition(status=task.status.value, event=Event.CANCEL.value)
         raise StoreUnavailable(_RACING)
 
-    async def retry(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
+    async def retry(
+        self, task_id: TaskId, *, at: datetime | None = None, by: Caller | None = None
+    ) -> Task:
         """See ``TaskRepository.retry``."""
-        values = {"id": task_id, "granted": MAX_ATTEMPTS_DEFAULT}
+        values = {"id": task_id, "granted": MAX_ATTEMPTS_DEFAULT, "at": at}
         return await self._change(self._retry, values, Event.REVIVE, by, Action.RETRIED)
 
     async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
@@ -362,7 +374,7 @@ class PostgresTaskRepository:
         """See ``TaskRepository.edit``."""
         for _ in range(RACES_MAX):
             task = await self.get(task_id)
-            after(task.status, Event.EDIT)
+            task.require_editable(edit)
             if expected is not None and expected != task:
                 raise TaskChanged(task_id)
             if await self._edits.edit(task, edit, strictly=expected is not None, by=by):
@@ -375,10 +387,11 @@ class PostgresTaskRepository:
         status: TaskStatus,
         task_ids: Sequence[TaskId],
         *,
+        at: datetime | None = None,
         by: Caller | None = None,
-    ) -> Collection[TaskId]:
+    ) -> Mapping[TaskId, bool]:
         """See ``TaskRepository.change_all``."""
-        return await self._bulk.change(verb, status, task_ids, by=by)
+        return await self._bulk.change(verb, status, task_ids, at=at, by=by)
 
     async def delete(
         self, task_id: TaskId, *, force: bool = False, by: Caller | None = None
@@ -436,7 +449,7 @@ class PostgresTaskRepository:
             if changed:
                 return task
             # Raises, unless the task came into this status since it was to be changed.
-            after(task.status, event)
+            after(task.status, event, verb=action.value if action is Action.RUN else None)
         raise StoreUnavailable(_RACING)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.domain.query import FILTERS, TaskQuery
-from taskscheduler.entrypoints.cli.work import say, with_scheduler
+from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
+from taskscheduler.domain.task import AT_ONCE
+from taskscheduler.entrypoints.cli.work import at_text, moment_of, say, with_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -23,9 +25,14 @@ DONE = {BulkVerb.CANCEL: "cancelled", BulkVerb.RETRY: "retried", BulkVerb.DELETE
 
 Filters = Annotated[
     list[str] | None,
-    typer.Option("--filter", help=f"All tasks with {FILTERS}; repeated, all must hold."),
+    typer.Option("--filter", help=f"All tasks with {FILTERS}; repeated, {REPEATED}."),
 ]
 All = Annotated[bool, typer.Option("--all", help="Tasks of all sorts.")]
+RetryAt = Annotated[
+    str | None,
+    typer.Option("--at", help="When they are due instead: ISO 8601 with an offset."),
+]
+RetryNow = Annotated[bool, typer.Option("--now", help="They are due now, whatever their time.")]
 From = Annotated[
     str | None, typer.Option("--from", help="Go on where a call that was broken off had got to.")
 ]
@@ -51,31 +58,54 @@ def change_many(
     as_json: bool,
     force: bool = False,
     resume: str | None = None,
+    at: datetime | None = None,
 ) -> None:
     """Do ``verb`` to all tasks that match, and say how many that were."""
     query = query_of(filters or ())
     start = None if resume is None else _cursor_of(resume)
 
     async def work(scheduler: Scheduler) -> None:
-        looked_at = changed = 0
+        looked_at = changed = waiting = 0
         cursor = start
         with _progress(hidden=as_json) as show:
-            while query is not None:
-                step = await scheduler.change_page(verb, query, force=force, cursor=cursor)
+            while True:
+                step = await scheduler.change_page(verb, query, force=force, cursor=cursor, at=at)
                 looked_at += step.looked_at
                 changed += step.changed
+                waiting += step.waiting
                 cursor = step.cursor
                 show(f"{DONE[verb]} {changed} of {looked_at}; to go on from here: --from {cursor}")
                 if cursor is None:
                     break
         numbers = {"looked_at": looked_at, "changed": changed}
-        say(numbers, as_json=as_json, text=f"{DONE[verb]} {changed} of {looked_at} that matched")
+        text = f"{DONE[verb]} {changed} of {looked_at} that matched"
+        if verb is BulkVerb.RETRY:
+            numbers["waiting"] = waiting
+            text += f"; {changed - waiting} are due now, {waiting} wait for their time"
+        say(numbers, as_json=as_json, text=text)
 
     with_scheduler(database_url, schema, work)
 
 
-def query_of(filters: Sequence[str]) -> TaskQuery | None:
-    """Return what ``--filter`` asks for; None if two of them exclude each other.
+def retry_time_of(at: str | None, *, now: bool) -> datetime | None:
+    """Return when tasks are to be retried. Raises InvalidConfiguration."""
+    if at is not None and now:
+        message = "give either --at or --now"
+        raise InvalidConfiguration(message)
+    if now:
+        return AT_ONCE
+    return None if at is None else moment_of(at)
+
+
+def due_text(process_at: datetime) -> str:
+    """Say when a task that was retried is due."""
+    if process_at <= datetime.now(UTC):
+        return "due now"
+    return f"due at {at_text(process_at)}"
+
+
+def query_of(filters: Sequence[str]) -> TaskQuery:
+    """Return what ``--filter`` asks for.
 
     Raises:
         InvalidConfiguration: one is no filter.

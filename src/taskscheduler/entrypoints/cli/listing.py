@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LIMIT_DEFAULT: Final = 100
 PAGE: Final = 1000
+ONLY: Final = "Only these; repeated, any of them."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,9 +33,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_(
-    status: Annotated[TaskStatus | None, typer.Option(help="Only these.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only these.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Only these.")] = None,
+    status: Annotated[list[TaskStatus] | None, typer.Option(help=ONLY)] = None,
+    kind: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
+    queue: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -54,11 +55,17 @@ def list_(
     wanted = None if everything else limit or LIMIT_DEFAULT
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.domain.query import TaskQuery
+        from taskscheduler.domain.query import PAGE_BYTES_MAX, TaskQuery
 
-        if kind is not None:
-            await require_known(scheduler, kind)
-        query = TaskQuery(status=status, kind=kind, queue=queue, before=before, limit=PAGE)
+        for each in kind or ():
+            await require_known(scheduler, each)
+        query = TaskQuery(
+            status=status or None,
+            kind=kind or None,
+            queue=queue or None,
+            before=before,
+            bytes_max=PAGE_BYTES_MAX,
+        )
         told, last = 0, None
         async for task in _pages(scheduler, query, wanted):
             if told == wanted:
@@ -75,13 +82,12 @@ def list_(
 
 async def _pages(scheduler: Scheduler, query: TaskQuery, wanted: int | None) -> AsyncIterator[Task]:
     """Give the tasks, and one more than are ``wanted`` if there is one."""
-    left = wanted
-    while True:
-        limit = PAGE if left is None else min(PAGE, left + 1)
-        page = await scheduler.list(replace(query, limit=limit))
+    left = None if wanted is None else wanted + 1
+    while left is None or left > 0:
+        page = await scheduler.list(replace(query, limit=PAGE if left is None else min(PAGE, left)))
         for task in page:
             yield task
-        if len(page) < limit:
+        if not page:  # a page that is not full may have ended by its bytes
             return
         left = None if left is None else left - len(page)
         query = replace(query, before=page[-1].id)

@@ -185,16 +185,34 @@ def retry(
     filters: bulk.Filters = None,
     everything: bulk.All = False,
     resume: bulk.From = None,
+    at: bulk.RetryAt = None,
+    now: bulk.RetryNow = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
 ) -> None:
-    """Run Failed or Cancelled tasks again."""
+    """Run Failed or Cancelled tasks again.
+
+    A Failed task is due now. A Cancelled one comes back to its own time, unless --at or --now asks
+    for another.
+    """
+    moment = bulk.retry_time_of(at, now=now)
     if bulk.is_bulk(task_ids, filters, everything=everything):
         verb = BulkVerb.RETRY
-        bulk.change_many(verb, filters, database_url, schema, as_json=json, resume=resume)
-    else:
-        _for_each(task_ids or [], database_url, schema, lambda s: s.retry, as_json=json)
+        bulk.change_many(
+            verb, filters, database_url, schema, as_json=json, resume=resume, at=moment
+        )
+        return
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.messages import TaskMessage
+
+        for task_id in task_ids or []:
+            task = await scheduler.retry(task_id, at=moment)
+            when = bulk.due_text(task.process_at)
+            say(TaskMessage.of(task), as_json=json, text=f"{line_of(task)}  {when}")
+
+    with_scheduler(database_url, schema, work)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +12,7 @@ from taskscheduler.entrypoints.cli.store import store_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import datetime
 
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.domain.access import Caller
@@ -57,24 +57,22 @@ def operator() -> Caller:
 
 def moment_of(text: str, option: str = "--at") -> datetime:
     """Return the time that ``option`` names. Raises InvalidConfiguration."""
+    from taskscheduler.domain.moment import parse_moment
+
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{option} {text!r} is not a time in ISO 8601"
+        return parse_moment(text)
+    except ValueError as error:
+        message = f"{option} {text!r} {error}"
         raise InvalidConfiguration(message) from None
-    if moment.tzinfo is None:
-        message = f"{option} {text!r} has no offset from UTC; add Z, say"
-        raise InvalidConfiguration(message)
-    return moment
 
 
 def json_of(text: str) -> Any:
-    """Return the value that ``--payload`` is. Raises InvalidConfiguration."""
+    """Return ``--payload`` to the letter, if it is JSON. Raises InvalidConfiguration."""
     import msgspec
 
     try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeError) as error:
         message = f"--payload is not JSON: {error}"
         raise InvalidConfiguration(message) from None
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Response
 
+from taskscheduler.domain.query import PAGE_BYTES_MAX
 from taskscheduler.entrypoints.http.hosts import KNOWN
 from taskscheduler.entrypoints.http.messages import TaskWithAttempts
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from litestar import Request
 
     from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.task import Task
 
 JSON: Final = "application/json"
+ATTEMPTS_SHOWN: Final = 100
+"""How many attempts, the last ones, are shown with their task."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -36,34 +40,59 @@ def answer(
 def next_page(
     request: Request[Any, Any, Any], following: Sequence[tuple[str, Any]]
 ) -> dict[str, str]:
-    """Return the header that names the page after this one, by its query parameters.
+    """Return the header that names the page after this one, by its query parameters."""
+    return _next(request, request.url.path, following)
+
+
+async def whole(request: Request[Any, Any, Any], scheduler: Scheduler, task: Task) -> Response[Any]:
+    """Return ``task`` with its last attempts, under the tag of exactly this state."""
+    body, before = await _shown(scheduler, task)
+    headers = {"ETag": _tag(body)}
+    if before is not None:
+        root = request.url.path.partition(str(task.id))[0]
+        headers |= _next(request, f"{root}{task.id}/attempts", [("cursor", before)])
+    return Response(body, media_type=JSON, headers=headers)
+
+
+def _next(
+    request: Request[Any, Any, Any], path: str, parameters: Sequence[tuple[str, Any]]
+) -> dict[str, str]:
+    """Return the header that names the page at ``path``.
 
     It is a whole address only where the service was called by a name that it knows to be its own:
     a stranger's would send the reader, and his key, to the stranger.
     """
-    query = urlencode(following)
+    query = urlencode(parameters)
     if request.scope.get(KNOWN):
-        address = str(request.url.with_replacements(query=query))
+        address = str(request.url.with_replacements(path=path, query=query))
     else:
-        address = f"{request.url.path}?{query}"
+        address = f"{path}?{query}"
     return {"Link": f'<{address}>; rel="next"'}
-
-
-async def whole(scheduler: Scheduler, task: Task) -> Response[Any]:
-    """Return ``task`` with its attempts, under the tag of exactly this state."""
-    body = await _shown(scheduler, task)
-    return Response(body, media_type=JSON, headers={"ETag": _tag(body)})
 
 
 async def tag_of(scheduler: Scheduler, task: Task) -> str:
     """Return the tag under which ``whole`` would answer."""
-    return _tag(await _shown(scheduler, task))
+    return _tag((await _shown(scheduler, task))[0])
 
 
-async def _shown(scheduler: Scheduler, task: Task) -> bytes:
-    attempts = await scheduler.store.board.attempts(task.id)
+def page_of_attempts(newest_first: Sequence[Attempt], limit: int) -> Sequence[Attempt]:
+    """Return the first attempts that make one page: at least one, if there is any."""
+    size = 0
+    for number, attempt in enumerate(newest_first[:limit]):
+        error = attempt.error
+        size += 0 if error is None else len(error.message) + len(error.traceback or "")
+        if number and size > PAGE_BYTES_MAX:
+            return newest_first[:number]
+    return newest_first[:limit]
+
+
+async def _shown(scheduler: Scheduler, task: Task) -> tuple[bytes, int | None]:
+    """Return what is shown of ``task``, and the number before which attempts were left out."""
+    attempts = await scheduler.store.board.attempts(task.id, limit=ATTEMPTS_SHOWN + 1)
+    shown = attempts[-ATTEMPTS_SHOWN:]
+    before = shown[0].number if len(attempts) > len(shown) else None
     notes = await scheduler.store.notes.of(task.id)
-    return encode(TaskWithAttempts.with_attempts(task, attempts, notes))
+    return encode(TaskWithAttempts.with_attempts(task, shown, notes)), before
 
 
 def _tag(body: bytes) -> str:

@@ -22,6 +22,7 @@ from taskscheduler.entrypoints.http.audit import list_audit
 from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
 from taskscheduler.entrypoints.http.errors import HANDLERS, RETRY_AFTER_S
 from taskscheduler.entrypoints.http.events import event_router
+from taskscheduler.entrypoints.http.heads import with_heads
 from taskscheduler.entrypoints.http.hosts import Hosts, Proxies, called
 from taskscheduler.entrypoints.http.messages import (
     Health,
@@ -68,9 +69,10 @@ async def healthz() -> Health:
 @get("/metrics", opt=reached_by("read"), include_in_schema=False)
 async def metrics(metrics: NamedDependency[Any]) -> Response[bytes]:
     """Answer with the metrics of this process and of the store, for Prometheus."""
-    from taskscheduler.entrypoints.metrics import CONTENT_TYPE  # noqa: PLC0415 - when asked for
+    from taskscheduler.entrypoints.metrics import MEDIA_TYPE  # noqa: PLC0415 - when asked for
 
-    return Response(await metrics().exposition(), media_type=CONTENT_TYPE)
+    # The framework adds the charset of what is text.
+    return Response(await metrics().exposition(), media_type=MEDIA_TYPE)
 
 
 @get(
@@ -180,7 +182,7 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
         logging_config=None,
     )
     app.asgi_handler = called(app.asgi_handler, hosts or Hosts(), proxies or Proxies())
-    app.asgi_handler = told(app.asgi_handler, requests, log_lines=access_log)
+    app.asgi_handler = told(with_heads(app.asgi_handler), requests, log_lines=access_log)
     if scheduler.tracing is not None:
         # Outermost, so that the request's own line in the log names its trace, too.
         app.asgi_handler = traced(app.asgi_handler, scheduler.tracing)

@@ -11,14 +11,18 @@ from uuid import UUID
 
 from litestar.params import PathParameter, QueryParameter
 
-from taskscheduler.domain.errors import UnknownKind
-from taskscheduler.domain.query import FILTERS, TaskQuery
-from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.errors import InvalidTask, UnknownKind
+from taskscheduler.domain.moment import parse_moment
+from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
+from taskscheduler.domain.task import AT_ONCE, Idempotency, in_utc
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http.decoding import FAULTS_MAX
 from taskscheduler.entrypoints.http.errors import BadRequest
+from taskscheduler.entrypoints.http.messages import FieldProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
+    from datetime import datetime
 
     from litestar import Request
 
@@ -33,7 +37,7 @@ Filters = Annotated[
     list[str] | None,
     QueryParameter(
         name="filter",
-        description=f"{FILTERS}; repeated, all must hold",
+        description=f"{FILTERS}; repeated, {REPEATED}",
         schema_extra=docs.FILTER_LIST,
     ),
 ]
@@ -41,6 +45,24 @@ Cursor = Annotated[
     str | None,
     QueryParameter(
         description="from the Link header of the page before", schema_extra=docs.ONE_UUID
+    ),
+]
+
+
+RetryAt = Annotated[
+    str | None,
+    QueryParameter(
+        description="when it is due instead: now, or a time in ISO 8601 with an offset",
+        schema_extra={**docs.ONE_TEXT, "pattern": "^now$|^(?!000[01])[0-8]"},
+    ),
+]
+#: Text, because an int would take the word null, too. So many digits always fit the store's ids.
+NUMBER: Final = re.compile("[1-9][0-9]{0,8}")
+Number = Annotated[
+    str | None,
+    QueryParameter(
+        description="from the Link header of the page before",
+        schema_extra={**docs.ONE_TEXT, "pattern": f"^{NUMBER.pattern}$"},
     ),
 ]
 
@@ -60,22 +82,37 @@ def uuid_of(text: str, path: str = "id") -> UUID:
         raise BadRequest(path, f"{text!r} is not a UUID") from None
 
 
-def only_known(request: Request[Any, Any, Any], known: Collection[str]) -> None:
-    """Refuse query parameters other than ``known``. Raises BadRequest."""
-    if unknown := request.query_params.keys() - set(known):
-        told = f"known are {' and '.join(known)}" if known else "there are none here"
-        raise BadRequest(min(unknown), f"unknown parameter; {told}")
+def number_of(cursor: str) -> int:
+    """Return the number that ``cursor`` is. Raises BadRequest."""
+    if NUMBER.fullmatch(cursor) is None:
+        raise BadRequest("cursor", "must be as the Link header of the page before has it")
+    return int(cursor)
 
 
-def query_of(filters: Sequence[str] | None, cursor: str | None, limit: int) -> TaskQuery | None:
-    """Return what the parameters ask for; None if two filters exclude each other.
+def retry_time_of(text: str | None) -> datetime | None:
+    """Return the time that ``at`` asks for. Raises BadRequest."""
+    if text is None or text == "now":
+        return None if text is None else AT_ONCE
+    try:
+        # A plus in a query is a blank, and a time has no other.
+        return in_utc("at", parse_moment(text.replace(" ", "+") if "T" in text else text))
+    except ValueError as error:
+        raise BadRequest("at", f"{error}; or the word now") from None
+    except InvalidTask as error:
+        raise BadRequest("at", error.reason) from None
+
+
+def query_of(
+    filters: Sequence[str] | None, cursor: str | None, limit: int, *, bytes_max: int | None = None
+) -> TaskQuery:
+    """Return what the parameters ask for.
 
     Raises:
         BadRequest: one of them cannot be understood.
     """
     before = None if cursor is None else uuid_of(cursor, "cursor")
     with as_filter():
-        return TaskQuery.parse(filters or (), before=before, limit=limit)
+        return TaskQuery.parse(filters or (), before=before, limit=limit, bytes_max=bytes_max)
 
 
 @contextmanager
@@ -98,7 +135,13 @@ async def require_known(scheduler: Scheduler, rules: TaskRules, places: Mapping[
     try:
         await scheduler.require_known(places)
     except UnknownKind as error:
-        raise BadRequest(places[error.kind], str(error), known_kinds=list(error.known)) from None
+        faults = [
+            FieldProblem(place, f"unknown kind {kind!r}")
+            for kind, place in places.items()
+            if kind not in error.known
+        ]
+        faults[0].reason = str(error)
+        raise BadRequest.of(faults[:FAULTS_MAX], known_kinds=list(error.known)) from None
 
 
 def idempotency_of(request: Request[Any, Any, Any], body: bytes) -> Idempotency | None:

@@ -18,6 +18,7 @@ from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.messages import AuditMessage
+from taskscheduler.entrypoints.http.parameters import check_parameters
 
 TEXT_CHARACTERS_MAX: Final = 256
 
@@ -36,6 +37,7 @@ Number = Annotated[
 @get(
     "/audit",
     opt=reached_by("admin"),
+    before_request=check_parameters,
     operation_class=docs.Documented,
     responses=refusals.LISTING,
     summary="Who did what, newest first",
@@ -62,7 +64,6 @@ async def list_audit(
     cursor: Number = None,
 ) -> Response[list[AuditMessage]]:
     """List what was done. While there is more, the Link header names the next page."""
-    asking.only_known(request, ("task", "target", "actor", "limit", "cursor"))
     for name, text in (("target", target), ("actor", actor)):
         if text is not None and (len(text) > TEXT_CHARACTERS_MAX or "\0" in text):
             raise BadRequest(name, f"must be up to {TEXT_CHARACTERS_MAX} characters, none NUL")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from litestar import Request, Response, post
+from litestar import Response, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 from msgspec import Struct
@@ -18,6 +18,9 @@ from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.errors import BadRequest
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 All = Annotated[
     bool, QueryParameter(name="all", description="change tasks of all sorts; needs no filter")
@@ -58,17 +61,23 @@ CHOOSING: Final = {"choice": Provide(choice_of, sync_to_thread=False)}
 
 
 class BulkMessage(Struct, kw_only=True):
-    """What one call did. While there is a `cursor`, call again with it."""
+    """What one call did. While there is a `cursor`, call again with it.
+
+    `waiting` is how many of those that were retried wait for a time that is still to come.
+    """
 
     looked_at: int
     changed: int
+    waiting: int
     cursor: str | None
 
     @classmethod
     def of(cls, step: BulkStep) -> BulkMessage:
         """Return ``step`` as it is sent."""
         cursor = None if step.cursor is None else str(step.cursor)
-        return cls(looked_at=step.looked_at, changed=step.changed, cursor=cursor)
+        return cls(
+            looked_at=step.looked_at, changed=step.changed, waiting=step.waiting, cursor=cursor
+        )
 
 
 @post(
@@ -81,7 +90,6 @@ class BulkMessage(Struct, kw_only=True):
     summary="Cancel many tasks",
 )
 async def cancel_tasks(
-    request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     rules: NamedDependency[asking.TaskRules],
     choice: NamedDependency[Choice],
@@ -90,7 +98,6 @@ async def cancel_tasks(
 
     At least one filter is needed, or `all=true`.
     """
-    asking.only_known(request, ("filter", "all", "limit", "cursor"))
     return await _step(scheduler, rules, BulkVerb.CANCEL, choice)
 
 
@@ -104,17 +111,19 @@ async def cancel_tasks(
     summary="Retry many tasks",
 )
 async def retry_tasks(
-    request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     rules: NamedDependency[asking.TaskRules],
     choice: NamedDependency[Choice],
+    at: asking.RetryAt = None,
 ) -> Response[BulkMessage]:
-    """Run the Failed and Cancelled tasks that match again, a page at a time.
+    """Let the Failed and Cancelled tasks that match run again, a page at a time.
 
-    At least one filter is needed, or `all=true`.
+    A Failed task is due now. A Cancelled one comes back to its own `execute_at`, or is due now if
+    that has passed; `at` asks for another time. `waiting` counts those of `changed` whose time is
+    still to come. At least one filter is needed, or `all=true`.
     """
-    asking.only_known(request, ("filter", "all", "limit", "cursor"))
-    return await _step(scheduler, rules, BulkVerb.RETRY, choice)
+    moment = asking.retry_time_of(at)
+    return await _step(scheduler, rules, BulkVerb.RETRY, choice, at=moment)
 
 
 @post(
@@ -127,7 +136,6 @@ async def retry_tasks(
     summary="Delete many tasks",
 )
 async def delete_tasks(
-    request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     rules: NamedDependency[asking.TaskRules],
     choice: NamedDependency[Choice],
@@ -139,7 +147,6 @@ async def delete_tasks(
 
     At least one filter is needed, or `all=true`.
     """
-    asking.only_known(request, ("filter", "all", "limit", "cursor", "force"))
     return await _step(scheduler, rules, BulkVerb.DELETE, choice, force=force)
 
 
@@ -150,16 +157,14 @@ async def _step(
     choice: Choice,
     *,
     force: bool = False,
+    at: datetime | None = None,
 ) -> Response[BulkMessage]:
     if not choice.filters and not choice.everything:
         raise BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts")
     query = asking.query_of(choice.filters, None, choice.limit)
-    if query is not None and query.kind is not None:
-        await asking.require_known(scheduler, rules, {query.kind: "filter"})
+    await asking.require_known(scheduler, rules, dict.fromkeys(query.kinds or (), "filter"))
     left = None if choice.cursor is None else _cursor_of(choice.cursor)
-    if query is None:
-        return answer(BulkMessage(looked_at=0, changed=0, cursor=None))
-    step = await scheduler.change_page(verb, query, force=force, cursor=left)
+    step = await scheduler.change_page(verb, query, force=force, cursor=left, at=at)
     return answer(BulkMessage.of(step))
 
 

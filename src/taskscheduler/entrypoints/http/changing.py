@@ -5,19 +5,19 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from litestar import Request, Response, patch, post
 from litestar.di import NamedDependency
 
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import TaskChanged
 from taskscheduler.domain.status import Event, after
+from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
-from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import tag_of, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, tags_of, uuid_of
-from taskscheduler.entrypoints.http.errors import BadRequest, decoded
+from taskscheduler.entrypoints.http.decoding import decoded, decoder
+from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.messages import TaskEditMessage, TaskWithAttempts
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EDITABLE: Final = "execute_at, payload, priority"
 
-decode_edit = msgspec.json.Decoder(TaskEditMessage)
+decode_edit = decoder(TaskEditMessage)
 
 
 @patch(
@@ -58,7 +58,7 @@ async def edit_task(
         if await tag_of(scheduler, expected) not in tags:
             raise TaskChanged(expected.id)
     changed = await scheduler.edit(uuid_of(task_id), expected=expected, **changes)
-    return await whole(scheduler, changed)
+    return await whole(request, scheduler, changed)
 
 
 def changing(
@@ -67,9 +67,9 @@ def changing(
     """Return the call that does ``verb`` to one task and answers with what it is then."""
 
     async def change_task(
-        task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
+        request: Request[Any, Any, Any], task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
     ) -> Response[TaskWithAttempts]:
-        return await whole(scheduler, await verb(scheduler, uuid_of(task_id)))
+        return await whole(request, scheduler, await verb(scheduler, uuid_of(task_id)))
 
     return post(
         f"/tasks/{{task_id:str}}/{name}",
@@ -89,15 +89,32 @@ cancel_task = changing(
     "Cancel a task",
     "Cancel a task that is Pending or InProgress; a running handler is told to stop.",
 )
-retry_task = changing(
-    "retry",
-    lambda scheduler, task_id: scheduler.retry(task_id),
-    "Retry a task",
-    "Run a Failed or Cancelled task again, with at least one more attempt.",
-)
 run_task = changing(
     "run",
     lambda scheduler, task_id: scheduler.run_now(task_id),
     "Run a task now",
     "Make a Pending task due now, whatever its time was.",
 )
+
+
+@post(
+    "/tasks/{task_id:str}/retry",
+    opt=reached_by("write", tenants=True),
+    status_code=HTTPStatus.OK,
+    operation_class=docs.Documented,
+    responses=refusals.RETRYING,
+    summary="Retry a task",
+)
+async def retry_task(
+    request: Request[Any, Any, Any],
+    task_id: TaskIdText,
+    scheduler: NamedDependency[Scheduler],
+    at: asking.RetryAt = None,
+) -> Response[TaskWithAttempts]:
+    """Let a Failed or Cancelled task run again, with at least one more attempt.
+
+    Its `process_at` in the answer tells when. A Failed task is due now. A Cancelled one comes back
+    to its own `execute_at`, or is due now if that has passed; `at` asks for another time.
+    """
+    moment = asking.retry_time_of(at)
+    return await whole(request, scheduler, await scheduler.retry(uuid_of(task_id), at=moment))

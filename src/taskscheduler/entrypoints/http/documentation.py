@@ -29,6 +29,7 @@ from taskscheduler.entrypoints.http import examples
 from taskscheduler.entrypoints.http.examples import Shown
 from taskscheduler.entrypoints.http.messages import (
     BATCH_MAX,
+    YEARS,
     NewTaskMessage,
     TaskEditMessage,
 )
@@ -63,7 +64,9 @@ def _raw(message: type[msgspec.Struct], **more: Any) -> _RawSchema:
 
     It is part of each operation: Litestar drops components that it has not made itself.
     """
-    _, components = msgspec.json.schema_components([message], ref_template="{name}")
+    _, components = msgspec.json.schema_components(
+        [message], schema_hook=lambda _: YEARS, ref_template="{name}"
+    )
     schema = components[message.__name__]
     for name, field in schema["properties"].items():
         if "$ref" in field:

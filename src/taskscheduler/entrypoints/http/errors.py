@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -37,7 +36,7 @@ from taskscheduler.domain.errors import (
 from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from litestar import Request
 
@@ -68,22 +67,37 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-NAMED_FIELD: Final = re.compile(r"(?:missing required|contains unknown) field `([^`]*)`")
-
 log = logging.getLogger("taskscheduler.http")
 
 encode = msgspec.json.Encoder().encode
 
 
 class BadRequest(TaskSchedulerError):
-    """The request cannot be understood: ``path`` says where, ``reason`` what was expected."""
+    """The request cannot be understood: ``path`` says where, ``reason`` what was expected.
+
+    Where there are several ``faults``, those are of the first.
+    """
 
     def __init__(self, path: str, reason: str, *, known_kinds: list[str] | None = None) -> None:
         """Name the place and the fault; ``known_kinds`` if it was a kind."""
         self.path = path
         self.reason = reason
         self.known_kinds = known_kinds
+        self.faults: Sequence[FieldProblem] = [FieldProblem(path, reason)]
         super().__init__(f"{path}: {reason}")
+
+    @classmethod
+    def of(
+        cls, faults: Sequence[FieldProblem], *, known_kinds: list[str] | None = None
+    ) -> BadRequest:
+        """Return the error that names all ``faults``, of which there is one at least."""
+        error = cls(faults[0].path, faults[0].reason, known_kinds=known_kinds)
+        error.faults = faults
+        return error
+
+    def __str__(self) -> str:
+        """Name every place and fault."""
+        return "; ".join(f"{fault.path}: {fault.reason}" for fault in self.faults)
 
 
 class Unauthorized(TaskSchedulerError):
@@ -138,26 +152,6 @@ class TooManyStreams(TooManyRequests):
         self.args = (f"this key has {most} streams of events open already, and may have no more",)
 
 
-def decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """Return ``body`` decoded.
-
-    Raises:
-        BadRequest: it is not JSON, or not what was expected.
-    """
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        reason, found, place = str(error).rpartition(" - at `")
-        path, reason = (place.rstrip("`"), reason) if found else ("$", str(error))
-        if (field := NAMED_FIELD.search(reason)) is not None:
-            path = f"{path}.{field[1]}"
-        raise BadRequest(path, reason) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest("$", f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise BadRequest("$", "the body is nested too deeply") from None
-
-
 def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
     """Return the answer that reports a problem."""
     body = Problem(
@@ -173,9 +167,8 @@ def problem(status: HTTPStatus, detail: str, **more: Any) -> Response[bytes]:
 
 def on_bad_request(_: Request[Any, Any, Any], error: BadRequest) -> Response[bytes]:
     """Report a request that cannot be understood."""
-    fault = FieldProblem(error.path, error.reason)
     return problem(
-        HTTPStatus.BAD_REQUEST, str(error), errors=[fault], known_kinds=error.known_kinds
+        HTTPStatus.BAD_REQUEST, str(error), errors=[*error.faults], known_kinds=error.known_kinds
     )
 
 
@@ -221,13 +214,17 @@ def on_error(_: Request[Any, Any, Any], error: TaskSchedulerError) -> Response[b
     )
     match error:
         case InvalidTask():
-            place = "$" if error.index is None else f"$[{error.index}]"
-            fault = FieldProblem(f"{place}.{error.field}", error.reason)
-            return problem(status, str(error), errors=[fault])
+            return problem(status, str(error), errors=[fault_of(error)])
         case StoreUnavailable():
             return problem(status, "the database cannot be reached at present; try again")
         case _:
             return problem(status, str(error))
+
+
+def fault_of(error: InvalidTask) -> FieldProblem:
+    """Return where in a body ``error`` is, and what it is."""
+    place = "$" if error.index is None else f"$[{error.index}]"
+    return FieldProblem(f"{place}.{error.field}", error.reason)
 
 
 def on_store_unavailable(
@@ -245,8 +242,15 @@ def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Respon
     detail = "; ".join(f"{fault.path}: {fault.reason}" for fault in faults)
     answer = problem(status, detail or error.detail or status.phrase, errors=faults)
     for name, value in (error.headers or {}).items():
+        if name.lower() == "allow":  # the framework knows of no HEAD; see ``heads``
+            value = ", ".join(sorted(with_head(value.split(", "))))  # noqa: PLW2901
         answer.headers.setdefault(name, value)
     return answer
+
+
+def with_head(methods: Iterable[str]) -> set[str]:
+    """Return the methods of a path that has routes for ``methods``."""
+    return {*methods, "HEAD"} if "GET" in methods else {*methods}
 
 
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -20,7 +20,7 @@ from taskscheduler.application.lookout import Lookout
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.application.watching import LOOK_EVERY_S, Watch, Watched
 from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
-from taskscheduler.domain.query import wanted_by
+from taskscheduler.domain.query import REPEATED, wanted_by
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.task import TaskId
 from taskscheduler.entrypoints.http import asking, refusals
@@ -34,6 +34,7 @@ from taskscheduler.entrypoints.http.access import (
 )
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, TooManyStreams
 from taskscheduler.entrypoints.http.messages import ProgressMessage
+from taskscheduler.entrypoints.http.parameters import check_parameters
 from taskscheduler.entrypoints.http.stopping import STOPPING
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ async def watch_tasks(
         list[str] | None,
         QueryParameter(
             name="filter",
-            description="kind:<kind> or queue:<queue>; both must hold",
+            description=f"kind:<kind> or queue:<queue>; repeated, {REPEATED}",
             schema_extra=docs.WATCHED_LIST,
         ),
     ] = None,
@@ -153,10 +154,10 @@ async def watch_tasks(
 
     `progress` tells how far a running task is by its own word, `deleted` that a watched id is gone.
 
-    Looks twice a second, while somebody watches, at the tasks with the given ids, or else at the
-    newest 1,000 of the kind and queue. Of several changes between two looks the last is told.
+    The present state of each watched id comes first, or `deleted` if there is no such task. Looks
+    twice a second, while somebody watches, at the tasks with the given ids, or else at the newest
+    1,000 of the kinds and queues. Of several changes between two looks the last is told.
     """
-    asking.only_known(request, ("filter", "id"))
     watched = watched_of(filters or [], task_ids or [])
     since = since_of(request.headers.get("last-event-id"))
     caller = request.scope.get(CALLER)
@@ -197,7 +198,7 @@ async def streamed(
     quiet_s = 0.0
     try:
         # At once, so that the client knows from when on it hears everything.
-        yield ServerSentEventMessage(comment="watching")
+        yield _comment("watching")
         async with aclosing(watch.looks()) as looks:
             told = first
             while not stopping():
@@ -220,7 +221,7 @@ async def streamed(
                 quiet_s = 0.0 if told.changed or told.gone else quiet_s + LOOK_EVERY_S
                 if quiet_s >= HEARTBEAT_S:
                     quiet_s = 0.0
-                    yield ServerSentEventMessage(comment="still watching")
+                    yield _comment("still watching")
                 told = await anext(looks)
                 # A key that has ended opens nothing any more, what it has opened included.
                 if not await let_in():
@@ -245,6 +246,11 @@ def progress_alone(state: TaskState, shown: dict[TaskId, int]) -> bool:
     return before == state.attempt
 
 
+def _comment(text: str) -> ServerSentEventMessage:
+    # With data, even empty, it would be a message, which every page would have to tell apart.
+    return ServerSentEventMessage(comment=text, data=None)
+
+
 def _end(reason: str) -> ServerSentEventMessage:
     return ServerSentEventMessage(data=encode({"reason": reason}).decode(), event="end")
 
@@ -253,8 +259,6 @@ def watched_of(filters: list[str], task_ids: list[str]) -> Watched:
     """Return which tasks are meant. Raises BadRequest."""
     with asking.as_filter():
         wanted = wanted_by(filters)
-    if wanted is None:
-        raise BadRequest("filter", "two of them exclude each other: nothing would ever be told")
     if "status" in wanted:
         raise BadRequest(
             "filter", "a status cannot be watched; expected kind:<kind>, queue:<queue>"
@@ -292,6 +296,7 @@ def event_router(scheduler: Scheduler) -> Router:
             "lookout": Provide(lambda: lookout, sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
+        before_request=check_parameters,
         route_handlers=[watch_tasks],
         tags=["tasks"],
     )

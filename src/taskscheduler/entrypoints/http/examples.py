@@ -69,6 +69,7 @@ ANSWERS: Final[dict[str, Any]] = {
     "TaskWithAttempts": TASK | {"attempts": [ATTEMPT], "result": None, "progress": None},
     "GoingOnMessage": {"status": "InProgress"},
     "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
+    "AttemptMessage": ATTEMPT,
     "WhyMessage": {
         "id": TASK_ID,
         "status": "Pending",
@@ -83,7 +84,12 @@ ANSWERS: Final[dict[str, Any]] = {
             }
         ],
     },
-    "BulkMessage": {"looked_at": 1000, "changed": 1000, "cursor": f"Pending:{TASK_ID}"},
+    "BulkMessage": {
+        "looked_at": 1000,
+        "changed": 1000,
+        "waiting": 0,
+        "cursor": f"Pending:{TASK_ID}",
+    },
     "QueueMessage": {
         "name": "default",
         "paused": False,

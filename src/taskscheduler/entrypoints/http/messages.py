@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from taskscheduler.domain.audit import Action, AuditEntry
+from taskscheduler.domain.errors import PayloadTooLarge
 from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
+from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import (
     NAME,
     NAME_FORM,
+    PAYLOAD_BYTES_MAX,
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
@@ -37,25 +40,39 @@ BATCH_MAX: Final = 10_000
 Name = Annotated[
     str, Meta(pattern=f"^{NAME.pattern}$", min_length=1, max_length=128, description=NAME_FORM)
 ]
-YEARS: Final = {"pattern": "^(?!000[01])[0-8]"}
-"""What ``check_moment`` lets through, but for the first instant of the year 9000."""
+YEARS: Final = {"type": "string", "format": "date-time", "pattern": "^(?!000[01])[0-8]"}
+"""What ``in_utc`` lets through, but for the first instant of the year 9000."""
+
+
+class Instant(datetime):
+    """A time as a body has it; a type of its own, because ours alone rounds it as it should."""
+
+    @classmethod
+    def of(cls, moment: datetime) -> Instant:
+        """Return ``moment``."""
+        return cls.combine(moment.date(), moment.timetz())
+
+
 Moment = Annotated[
-    datetime,
+    Instant,
     Meta(
-        tz=True,
         description="ISO 8601 with an offset; a time in the past means now",
-        examples=["2024-03-30T23:17:10.790146Z"],
+        examples=[EXAMPLE],
         extra_json_schema=YEARS,
     ),
 ]
 Deadline = Annotated[
-    datetime,
+    Instant,
     Meta(
-        tz=True,
-        description="no attempt begins at or after this time",
+        description="no attempt begins at or after this time; it is after execute_at, and now",
         extra_json_schema=YEARS,
     ),
 ]
+Payload = Annotated[
+    Raw,
+    Meta(description="any JSON value, handed to the handler to the letter"),
+]
+PAYLOAD_LEFT_OUT: Final = {"default": None}
 UniqueKey = Annotated[
     str,
     Meta(
@@ -66,12 +83,27 @@ UniqueKey = Annotated[
 ]
 
 
+def no_payload() -> Raw:
+    """Return what stands for a payload that is left out."""
+    return Raw(b"null")
+
+
+def payload_of(given: Raw) -> bytes:
+    """Return a payload to the letter. Raises InvalidTask, PayloadTooLarge."""
+    # Looked at before it is taken out of the body: the one limit that costs nothing to check.
+    if len(memoryview(given)) > PAYLOAD_BYTES_MAX:
+        raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
+    return bytes(given)
+
+
 class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     """A task to be stored."""
 
     kind: Annotated[Name, Meta(examples=["Foo"])]
     execute_at: Moment | None = None
-    payload: Annotated[Any, Meta(description="any JSON value, handed to the handler")] = None
+    payload: Annotated[Payload, Meta(extra_json_schema=PAYLOAD_LEFT_OUT)] = field(
+        default_factory=no_payload
+    )
     queue: Name = QUEUE_DEFAULT
     priority: Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")] = (
         PRIORITY_DEFAULT
@@ -92,7 +124,7 @@ class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
     """New values for a task that waits; what is left out stays as it is."""
 
     execute_at: Moment | UnsetType = UNSET
-    payload: Annotated[Any, Meta(description="any JSON value, handed to the handler")] = UNSET
+    payload: Payload | UnsetType = UNSET
     priority: (
         Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
         | UnsetType
@@ -100,7 +132,9 @@ class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
 
     def changes(self) -> TaskChanges:
         """Return what is not left out."""
-        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        given: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__}
+        if given["payload"] is not UNSET:
+            given["payload"] = Raw(payload_of(given["payload"]))
         return cast(
             "TaskChanges", {name: value for name, value in given.items() if value is not UNSET}
         )

@@ -17,11 +17,12 @@ from taskscheduler.domain.query import LIMIT_MAX
 from taskscheduler.domain.queue import Count, Queue
 from taskscheduler.domain.task import NAME, NAME_FORM
 from taskscheduler.domain.worker import WorkerLoad
-from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
+from taskscheduler.entrypoints.http.parameters import check_parameters
 
 QueueName = Annotated[str, PathParameter(schema_extra=docs.NAME_TEXT)]
 
@@ -123,7 +124,6 @@ async def list_queues(
     While there are more, the Link header names the next page. Up to 10,000 tasks are counted; of
     more, `exact` is false, and there are at least so many.
     """
-    asking.only_known(request, ("limit", "cursor"))
     after = "" if cursor is None else queue_of(cursor, "cursor")
     found = await scheduler.queues(after=after, limit=limit + 1)
     page = found[:limit]
@@ -191,11 +191,8 @@ async def resume_queue(
     summary="List workers",
     tags=["workers"],
 )
-async def list_workers(
-    request: Request[Any, Any, Any], scheduler: NamedDependency[Scheduler]
-) -> Response[list[WorkerMessage]]:
+async def list_workers(scheduler: NamedDependency[Scheduler]) -> Response[list[WorkerMessage]]:
     """List the workers that are registered, with how many tasks each holds."""
-    asking.only_known(request, ())
     return answer([WorkerMessage.of(load) for load in await scheduler.workers()])
 
 
@@ -215,5 +212,6 @@ def operating_router(scheduler: Scheduler) -> Router:
         path="/",
         dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
         exception_handlers=dict(HANDLERS),
+        before_request=check_parameters,
         route_handlers=[list_queues, get_queue, pause_queue, resume_queue, list_workers],
     )

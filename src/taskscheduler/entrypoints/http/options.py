@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response, route
 
 from taskscheduler.entrypoints.http.access import reached_by
+from taskscheduler.entrypoints.http.errors import with_head
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -22,7 +23,7 @@ def options_of(*paths: str) -> HTTPRouteHandler:
     async def options(request: Request[Any, Any, Any]) -> Response[None]:
         path = request.scope["path_template"]
         same = [one for one in request.app.routes if path in {one.path, one.path_format}]
-        methods = {method for one in same for method in one.methods}
+        methods = with_head({method for one in same for method in one.methods})
         return Response(None, headers={"Allow": ", ".join(sorted(methods))})
 
     return route(

@@ -33,6 +33,7 @@ from taskscheduler.domain.errors import (
     TooManyWatchers,
     TooMuchWaiting,
 )
+from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.query import FILTERS
 from taskscheduler.domain.task import NAME_FORM, PAYLOAD_BYTES_MAX
 from taskscheduler.entrypoints.http.access import NOT_FOR_TENANTS, WITHOUT, WRONG, needed_by
@@ -79,7 +80,9 @@ def _refused(*errors: Exception) -> Refusals:
 _AWAY: Final = StoreUnavailable("away")
 _NO_UUID: Final = BadRequest("id", "'7' is not a UUID")
 _BAD_FILTER: Final = BadRequest("filter", f"'Failed' is no filter; expected {FILTERS}")
-_BAD_TIME: Final = BadRequest("$.execute_at", "Expected `datetime` with a timezone component")
+_BAD_TIME: Final = BadRequest(
+    "$.execute_at", f"must carry an offset from UTC, such as Z: {EXAMPLE}"
+)
 _UNKNOWN_KIND: Final = BadRequest(
     "$.kind", "unknown kind 'Fo'; known kinds: Bar, Baz, Foo", known_kinds=["Bar", "Baz", "Foo"]
 )
@@ -112,6 +115,7 @@ AWAITING: Final = (
     }
 )
 CHANGING: Final = FINDING | _refused(_ENDED)
+RETRYING: Final = FINDING | _refused(IllegalTransition(status="Completed", event="revive"))
 TOO_LARGE: Final = _refused(RequestEntityTooLarge(), PayloadTooLarge(PAYLOAD_BYTES_MAX))
 EDITING: Final = (
     FINDING

@@ -12,8 +12,8 @@ from litestar.params import QueryParameter
 
 from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
+from taskscheduler.entrypoints.http import refusals
 from taskscheduler.entrypoints.http.access import reached_by
 from taskscheduler.entrypoints.http.answering import answer
 from taskscheduler.entrypoints.http.asking import TaskIdText, uuid_of
@@ -47,7 +47,6 @@ async def await_result(
 
     While it has not ended, the answer is 202 with the status alone, after `wait_s` seconds.
     """
-    asking.only_known(request, ("wait_s",))
     wanted = uuid_of(task_id)
     state = request.app.state
     waiting = asyncio.create_task(scheduler.ending(wanted, within_s=wait_s))

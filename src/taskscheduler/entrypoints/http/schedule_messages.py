@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from taskscheduler.application.preparing import encode_payload
 from taskscheduler.application.zones import zone_of
 from taskscheduler.domain.schedule import (
     CRON_CHARACTERS_MAX,
@@ -27,7 +26,15 @@ from taskscheduler.domain.task import (
     QUEUE_DEFAULT,
     TIMEOUT_MAX,
 )
-from taskscheduler.entrypoints.http.messages import YEARS, Name
+from taskscheduler.entrypoints.http.messages import (
+    PAYLOAD_LEFT_OUT,
+    YEARS,
+    Instant,
+    Name,
+    Payload,
+    no_payload,
+    payload_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +65,8 @@ Zone = Annotated[
         examples=["Europe/Berlin"],
     ),
 ]
-Bound = Annotated[
-    datetime, Meta(tz=True, description="ISO 8601 with an offset", extra_json_schema=YEARS)
-]
+Bound = Annotated[Instant, Meta(description="ISO 8601 with an offset", extra_json_schema=YEARS)]
 Priority = Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
-Payload = Annotated[Any, Meta(description="any JSON value, handed to the handler")]
 Attempts = Annotated[int, Meta(ge=1, le=32_767)]
 Timeout = Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())]
 
@@ -74,7 +78,9 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     cron: Cron | UnsetType = UNSET
     every_s: Every | UnsetType = UNSET
     time_zone: Zone = "UTC"
-    payload: Payload = None
+    payload: Annotated[Payload, Meta(extra_json_schema=PAYLOAD_LEFT_OUT)] = field(
+        default_factory=no_payload
+    )
     queue: Name = QUEUE_DEFAULT
     priority: Priority = PRIORITY_DEFAULT
     max_attempts: Attempts | None = None
@@ -108,7 +114,7 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     cron: Cron | UnsetType = UNSET
     every_s: Every | UnsetType = UNSET
     time_zone: Zone | UnsetType = UNSET
-    payload: Payload = UNSET
+    payload: Payload | UnsetType = UNSET
     queue: Name | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
     max_attempts: Attempts | UnsetType | None = UNSET
@@ -204,11 +210,11 @@ def fields_of(message: Struct) -> dict[str, Any]:
     }
     given.pop("name", None)
     if "payload" in given:
-        given["payload_json"] = encode_payload(given.pop("payload"))
-    for wire, field in (("every_s", "every"), ("timeout_s", "timeout")):
+        given["payload_json"] = payload_of(given.pop("payload"))
+    for wire, name in (("every_s", "every"), ("timeout_s", "timeout")):
         if wire in given:
             seconds: float | None = given.pop(wire)
-            given[field] = None if seconds is None else timedelta(seconds=seconds)
+            given[name] = None if seconds is None else timedelta(seconds=seconds)
     return given
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
@@ -21,9 +20,11 @@ from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.answering import answer, next_page
 from taskscheduler.entrypoints.http.asking import TaskRules
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, decoded
+from taskscheduler.entrypoints.http.decoding import decoded, decoder
+from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
 from taskscheduler.entrypoints.http.messages import Stored
 from taskscheduler.entrypoints.http.options import options_of
+from taskscheduler.entrypoints.http.parameters import check_parameters
 from taskscheduler.entrypoints.http.schedule_messages import (
     NewScheduleMessage,
     PreviewMessage,
@@ -47,9 +48,9 @@ MADE: Final = {
     201: ResponseSpec(ScheduleMessage, description="There was none", generate_examples=False)
 }
 
-decode_new = msgspec.json.Decoder(NewScheduleMessage)
-decode_put = msgspec.json.Decoder(PutScheduleMessage)
-decode_edit = msgspec.json.Decoder(ScheduleEditMessage)
+decode_new = decoder(NewScheduleMessage)
+decode_put = decoder(PutScheduleMessage)
+decode_edit = decoder(ScheduleEditMessage)
 
 
 @get(
@@ -71,7 +72,6 @@ async def list_schedules(
     ] = None,
 ) -> Response[list[ScheduleMessage]]:
     """List schedules. While there are more, the Link header names the next page."""
-    asking.only_known(request, ("limit", "cursor"))
     after = "" if cursor is None else name_of(cursor, "cursor")
     found = await scheduler.schedules.list(after=after, limit=limit + 1)
     page = found[:limit]
@@ -210,7 +210,6 @@ async def trigger_schedule(
     summary="When a schedule fires next",
 )
 async def preview_schedule(
-    request: Request[Any, Any, Any],
     name: ScheduleName,
     scheduler: NamedDependency[Scheduler],
     n: Annotated[
@@ -218,7 +217,6 @@ async def preview_schedule(
     ] = PREVIEW_DEFAULT,
 ) -> Response[PreviewMessage]:
     """Return the next fires; of a schedule that is paused, as if it were resumed now."""
-    asking.only_known(request, ("n",))
     schedule = await scheduler.schedules.get(name_of(name))
     fires = await scheduler.schedules.preview(name, n)
     return answer(PreviewMessage.of(schedule.definition, fires))
@@ -282,6 +280,7 @@ def schedule_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Rou
             "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
+        before_request=check_parameters,
         route_handlers=[
             options_of("/schedules", "/schedules/{name:str}"),
             list_schedules,

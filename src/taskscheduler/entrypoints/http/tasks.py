@@ -10,33 +10,38 @@ from litestar import Request, Response, Router, delete, get, post, route
 from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
-from taskscheduler.application.preparing import encode_payload
 from taskscheduler.application.scheduler import Scheduler
-from taskscheduler.domain.errors import InvalidTask
-from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX
+from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
+from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, PAGE_BYTES_MAX, fitting
 from taskscheduler.domain.task import NewTask, TaskId
 from taskscheduler.entrypoints.http import asking, refusals
 from taskscheduler.entrypoints.http import documentation as docs
 from taskscheduler.entrypoints.http.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.answering import answer, next_page, whole
+from taskscheduler.entrypoints.http.answering import answer, next_page, page_of_attempts, whole
 from taskscheduler.entrypoints.http.asking import TaskIdText, TaskRules, uuid_of
 from taskscheduler.entrypoints.http.bulk import cancel_tasks, delete_tasks, retry_tasks
 from taskscheduler.entrypoints.http.changing import cancel_task, edit_task, retry_task, run_task
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, decoded
+from taskscheduler.entrypoints.http.decoding import FAULTS_MAX, decoded, decoder
+from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, fault_of
 from taskscheduler.entrypoints.http.explaining import why_task
 from taskscheduler.entrypoints.http.messages import (
     BATCH_MAX,
+    AttemptMessage,
+    FieldProblem,
     NewTaskMessage,
     Stored,
     StoredMany,
     TaskMessage,
     TaskWithAttempts,
+    payload_of,
 )
 from taskscheduler.entrypoints.http.options import options_of
+from taskscheduler.entrypoints.http.parameters import check_parameters
 from taskscheduler.entrypoints.http.results import await_result
 
-decode_one = msgspec.json.Decoder(NewTaskMessage)
-decode_many = msgspec.json.Decoder(list[NewTaskMessage])
+decode_one = decoder(NewTaskMessage)
+decode_many = decoder(list[NewTaskMessage])
+decode_items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @route(
@@ -86,10 +91,11 @@ async def store_tasks(
 ) -> Response[StoredMany]:
     """Store up to 10,000 tasks in one transaction. The ids come in the order of the tasks."""
     body = await request.body()
+    check_number(body)
     messages: list[NewTaskMessage] = decoded(decode_many, body)
-    if not 1 <= len(messages) <= BATCH_MAX:
-        raise BadRequest("$", f"a batch has 1 to {BATCH_MAX} tasks, not {len(messages)}")
+    require_number(len(messages))
     tasks: list[NewTask] = []
+    faults: list[FieldProblem] = []
     first: dict[str, int] = {}
     for index, message in enumerate(messages):
         first.setdefault(message.kind, index)
@@ -97,7 +103,11 @@ async def store_tasks(
             tasks.append(new_task(scheduler, message))
         except InvalidTask as error:
             error.index = index
-            raise
+            if isinstance(error, PayloadTooLarge):
+                raise
+            faults.append(fault_of(error))
+    if faults:
+        raise BadRequest.of(faults[:FAULTS_MAX])
     places = {kind: f"$[{index}].kind" for kind, index in first.items()}
     await asking.require_known(scheduler, rules, places)
     ids = await scheduler.put_many(tasks, idempotency=asking.idempotency_of(request, body))
@@ -121,18 +131,15 @@ async def list_tasks(
 ) -> Response[list[TaskMessage]]:
     """List tasks. While there are more, the Link header names the next page.
 
-    Pages neither skip nor repeat a task, whatever is stored meanwhile.
+    Pages neither skip nor repeat a task, whatever is stored meanwhile. A page ends early where its
+    payloads come to more than 8 MiB.
     """
-    asking.only_known(request, ("filter", "limit", "cursor"))
-    query = asking.query_of(filters, cursor, limit + 1)
-    if query is None:
-        return answer([])
-    if query.kind is not None:
-        await asking.require_known(scheduler, rules, {query.kind: "filter"})
+    query = asking.query_of(filters, cursor, limit + 1, bytes_max=PAGE_BYTES_MAX)
+    await asking.require_known(scheduler, rules, dict.fromkeys(query.kinds or (), "filter"))
     found = await scheduler.list(query)
-    page = found[:limit]
+    page = fitting(found, limit=limit, bytes_max=PAGE_BYTES_MAX)
     headers: dict[str, str] = {}
-    if len(found) > limit:
+    if len(found) > len(page):
         following = [
             *(("filter", each) for each in filters or []),
             ("limit", limit),
@@ -150,10 +157,40 @@ async def list_tasks(
     summary="Look at one task",
 )
 async def get_task(
-    task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
+    request: Request[Any, Any, Any], task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
 ) -> Response[TaskWithAttempts]:
-    """Return a task as it is now, with its attempts and their errors, the oldest first."""
-    return await whole(scheduler, await scheduler.get(uuid_of(task_id)))
+    """Return a task as it is now, with its attempts and their errors, the oldest first.
+
+    Of more than 100 attempts the last 100 are shown; the Link header names those before them.
+    """
+    return await whole(request, scheduler, await scheduler.get(uuid_of(task_id)))
+
+
+@get(
+    "/tasks/{task_id:str}/attempts",
+    operation_class=docs.Documented,
+    opt=reached_by("read", tenants=True),
+    responses=refusals.FINDING,
+    summary="List the attempts of a task, newest first",
+)
+async def list_attempts(
+    request: Request[Any, Any, Any],
+    task_id: TaskIdText,
+    scheduler: NamedDependency[Scheduler],
+    limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
+    cursor: asking.Number = None,
+) -> Response[list[AttemptMessage]]:
+    """List attempts with their errors. While there are more, the Link header names the next page.
+
+    A page ends early where its errors come to more than 8 MiB.
+    """
+    before = None if cursor is None else asking.number_of(cursor)
+    found = await scheduler.attempts(uuid_of(task_id), before=before, limit=limit + 1)
+    page = page_of_attempts(found[::-1], limit)
+    headers: dict[str, str] = {}
+    if len(found) > len(page):
+        headers = next_page(request, [("limit", limit), ("cursor", page[-1].number)])
+    return answer([AttemptMessage.of(attempt) for attempt in page], headers=headers)
 
 
 @delete(
@@ -187,12 +224,14 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
             "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
+        before_request=check_parameters,
         route_handlers=[
             options_of("/tasks", "/tasks/{task_id:str}"),
             store_task,
             store_tasks,
             list_tasks,
             get_task,
+            list_attempts,
             edit_task,
             delete_task,
             cancel_task,
@@ -208,12 +247,32 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
     )
 
 
+def check_number(body: bytes) -> None:
+    """Refuse a batch of far too many before each of its tasks becomes an object.
+
+    Raises:
+        BadRequest: they are too many.
+    """
+    if body.count(b'"kind"') > BATCH_MAX:
+        try:
+            number = len(decode_items.decode(body))
+        except (msgspec.MsgspecError, RecursionError):
+            return  # what is wrong with it is told by whoever decodes it
+        require_number(number)
+
+
+def require_number(number: int) -> None:
+    """Check how many tasks a batch has. Raises BadRequest."""
+    if not 1 <= number <= BATCH_MAX:
+        raise BadRequest("$", f"a batch has 1 to {BATCH_MAX} tasks, not {number}")
+
+
 def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
     """Return the task that ``message`` asks for. Raises InvalidTask."""
     return NewTask(
         id=scheduler.store.new_task_id() if message.id is None else TaskId(message.id),
         kind=message.kind,
-        payload=encode_payload(message.payload),
+        payload=payload_of(message.payload),
         execute_at=message.execute_at,
         queue=message.queue,
         priority=message.priority,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import timedelta
+from itertools import combinations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,7 +13,7 @@ import pytest
 
 from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.lease import Attempt, AttemptError
-from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.query import TaskQuery, fitting
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import NewTask, TaskId
 from taskscheduler.testing.contracts.steps import (
@@ -31,6 +33,8 @@ from taskscheduler.testing.contracts.steps import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from taskscheduler.application.store import Store
     from taskscheduler.domain.task import Task
     from taskscheduler.testing.clock import ManualClock
@@ -93,6 +97,53 @@ class ListingContract(Contract):
                         and queue in {None, task.queue}
                     ]
                     assert list(await store.board.list(query)) == expected, query
+
+    async def test_values_of_one_field_are_alternatives(self, store: Store) -> None:
+        """In every combination of fields, with and without a prefix of the queue."""
+        tasks = await all_sorts(store)
+        some: Sequence[Sequence[TaskStatus] | None] = [
+            None,
+            *combinations(TaskStatus, 2),
+            [TaskStatus.PENDING, TaskStatus.COMPLETED, TaskStatus.FAILED],
+            list(TaskStatus),
+        ]
+        for statuses in some:
+            for kinds in (None, ("mail", "fax"), ("fax", "pigeon")):
+                for queues, prefix in ((None, None), (("letters", "parcels"), "let")):
+                    query = TaskQuery(
+                        status=statuses, kind=kinds, queue=queues, queue_prefix=prefix
+                    )
+                    expected = [
+                        task
+                        for task in tasks
+                        if (statuses is None or task.status in statuses)
+                        and (kinds is None or task.kind in kinds)
+                        and (queues is None or task.queue in queues)
+                    ]
+                    assert list(await store.board.list(query)) == expected, query
+                    states = await store.board.states(query)
+                    assert [state.id for state in states] == [task.id for task in expected]
+
+    async def test_a_list_ends_where_its_payloads_grow_too_long(self, store: Store) -> None:
+        """With the first that is too much, however a payload is kept; and at its limit."""
+        # Some are kept as they are, some apart from their row, some packed, some both.
+        plain, packed = b'"' + b"x" * 900 + b'"', b"[" + b" " * 9_000 + b"]"
+        mixed = b'"' + bytes(random.Random(7).choices(b"0123456789abcdef", k=9_000)) + b'"'
+        for payload in (plain, packed, mixed, plain, packed, mixed):
+            await put(store, payload=payload)
+        tasks = await store.board.list(TaskQuery())
+        sizes = [len(task.payload) for task in tasks]
+        for limit in (2, 100):
+            for number in range(1, len(tasks)):
+                for room in (sum(sizes[:number]), sum(sizes[:number]) - 1):
+                    found = await store.board.list(TaskQuery(bytes_max=room, limit=limit))
+                    fit = number if room == sum(sizes[:number]) else number - 1
+                    assert list(found) == list(tasks[: len(found)])
+                    # A store may take a payload for some bytes shorter than it is.
+                    assert min(fit + 1, limit) <= len(found) <= min(fit + 2, limit), (limit, number)
+                    page = fitting(found, limit=limit, bytes_max=room)
+                    assert len(page) == min(max(fit, 1), limit)
+        assert list(await store.board.list(TaskQuery(bytes_max=0))) == [tasks[0]]
 
     async def test_queues_by_the_beginning_of_their_names(self, store: Store) -> None:
         """Together with any other filter; letter case and wildcards are plain text."""
@@ -173,7 +224,7 @@ class ListingContract(Contract):
         """By id, or as the list has them; what is not there is left out."""
         ids = [await bring(store, status) for status in reversed(TaskStatus)]
         tasks = await store.board.list(TaskQuery())
-        wanted = [TaskState(*(getattr(t, name) for name in TaskState._fields)) for t in tasks]
+        wanted = [TaskState.of(task) for task in tasks]
         assert len({state.status for state in wanted}) == len(TaskStatus)
         for query, expected in (
             (TaskQuery(), wanted),
@@ -227,6 +278,26 @@ class ListingContract(Contract):
         await end(store, lease)
         second = replace(running, finished_at=clock.now(), outcome=Event.COMPLETE)
         assert list(await store.board.attempts(lease.task_id)) == [first, second]
+
+    @pytest.mark.parametrize("last", [None, Event.COMPLETE, Event.FAIL])
+    async def test_attempts_are_told_a_page_at_a_time(
+        self, store: Store, last: Event | None
+    ) -> None:
+        """The newest that are asked for; the last may still run, or have completed."""
+        lease = await lease_one(store, max_attempts=9)
+        worker_id = await join(store)
+        for _ in range(4):
+            await end(store, lease, Event.RETRY, error=ERROR)
+            lease = await lease_again(store, worker_id)
+        if last is not None:
+            await end(store, lease, last)
+        whole = list(await store.board.attempts(lease.task_id))
+        assert [each.number for each in whole] == [1, 2, 3, 4, 5]
+        for before in (None, 1, 2, 4, 6):
+            wanted = [each for each in whole if before is None or each.number < before]
+            for limit in (None, 1, 3, 99):
+                found = await store.board.attempts(lease.task_id, before=before, limit=limit)
+                assert list(found) == wanted[-(limit or 99) :], (before, limit)
 
     @pytest.mark.parametrize("event", [Event.FAIL, Event.CANCEL, Event.RETRY, Event.COMPLETE])
     async def test_an_attempt_says_how_it_ended(self, store: Store, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,9 @@ from taskscheduler.testing.contracts.steps import (
 
 if TYPE_CHECKING:
     from taskscheduler.application.store import Store
+    from taskscheduler.testing.clock import ManualClock
 
+HOUR = timedelta(hours=1)
 PAIRS = [
     *((verb, status) for verb, statuses in ALLOWED.items() for status in statuses),
     (BulkVerb.DELETE, TaskStatus.IN_PROGRESS),
@@ -89,6 +92,24 @@ class BulkContract(Contract):
         await store.tasks.change_all(BulkVerb.RETRY, TaskStatus.FAILED, [lease.task_id])
         task = await store.tasks.get(lease.task_id)
         assert (task.status, task.attempt, task.max_attempts) == (TaskStatus.PENDING, 1, 2)
+
+    async def test_a_retry_tells_which_tasks_wait(self, store: Store, clock: ManualClock) -> None:
+        """Those that were cancelled before their time come back to it; with a time, all do so."""
+        at = clock.now() + HOUR
+        later, due = await put(store, execute_at=at), await put(store)
+        for moment, waits in ((None, {later: True, due: False}), (at, {later: True, due: True})):
+            for task_id in (later, due):
+                await store.tasks.cancel(task_id)
+            changed = await store.tasks.change_all(
+                BulkVerb.RETRY, TaskStatus.CANCELLED, [later, due], at=moment
+            )
+            assert dict(changed) == waits
+            assert (await store.tasks.get(later)).process_at == at
+        assert (await store.tasks.get(due)).execute_at == at
+        clock.advance(2 * HOUR)
+        assert dict(
+            await store.tasks.change_all(BulkVerb.CANCEL, TaskStatus.PENDING, [later, due])
+        ) == {later: False, due: False}
 
     async def test_deleting_lets_unique_keys_go(self, store: Store) -> None:
         """Those of the deleted tasks."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import IllegalTransition, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
@@ -106,7 +107,7 @@ class ChangingContract(Contract):
     # -- retry -----------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.CANCELLED])
-    async def test_a_retried_task_is_due(
+    async def test_a_retried_task_that_had_begun_is_due(
         self, store: Store, clock: ManualClock, status: TaskStatus
     ) -> None:
         """It is claimed with its next attempt."""
@@ -115,19 +116,74 @@ class ChangingContract(Contract):
         clock.advance(seconds=3)
         retried = await store.tasks.retry(task_id)
         assert retried == before.revive(now=clock.now(), max_attempts=GRANTED)
+        assert retried.process_at == clock.now()
         assert await store.tasks.get(task_id) == retried
         lease = await lease_again(store, await join(store))
         assert (lease.task_id, lease.attempt) == (task_id, 2)
 
-    async def test_a_task_cancelled_before_its_time_is_due_when_retried(
+    async def test_a_task_cancelled_before_its_time_comes_back_to_it(
         self, store: Store, clock: ManualClock
     ) -> None:
-        """The time that was asked for is remembered, and does not count any more."""
-        task_id = await put(store, execute_at=clock.now() + HOUR)
-        before = await store.tasks.cancel(task_id)
+        """It is not due before that, however often it is called off and brought back."""
+        at = clock.now() + HOUR
+        task_id = await put(store, execute_at=at)
+        for _ in range(2):
+            before = await store.tasks.cancel(task_id)
+            retried = await store.tasks.retry(task_id)
+            assert retried == before.revive(now=clock.now(), max_attempts=GRANTED)
+            assert (retried.execute_at, retried.process_at) == (at, at)
+        worker_id = await join(store)
+        assert list(await claim(store, worker_id)) == []
+        clock.advance(HOUR)
+        assert (await lease_again(store, worker_id)).attempt == 1
+
+    async def test_a_cancelled_task_whose_time_has_passed_is_due_when_retried(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """And it remembers what was asked for."""
+        at = clock.now() + HOUR
+        task_id = await put(store, execute_at=at)
+        await store.tasks.cancel(task_id)
+        clock.advance(2 * HOUR)
         retried = await store.tasks.retry(task_id)
-        assert retried == before.revive(now=clock.now(), max_attempts=GRANTED)
-        assert (await lease_again(store, await join(store))).attempt == 1
+        assert (retried.execute_at, retried.process_at) == (at, clock.now())
+
+    async def test_a_time_given_by_an_edit_is_come_back_to(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Although an attempt had begun before it was given."""
+        lease = await lease_one(store)
+        await end(store, lease, Event.RETRY, error=ERROR)
+        at = clock.now() + HOUR
+        await store.tasks.edit(lease.task_id, TaskEdit(execute_at=at))
+        await store.tasks.cancel(lease.task_id)
+        assert (await store.tasks.retry(lease.task_id)).process_at == at
+
+    async def test_a_failed_task_that_was_run_early_is_due_when_retried(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Somebody asked for that already."""
+        task_id = await put(store, execute_at=clock.now() + HOUR)
+        await store.tasks.run_now(task_id)
+        await end(store, await lease_again(store, await join(store)), Event.FAIL, error=ERROR)
+        assert (await store.tasks.retry(task_id)).process_at == clock.now()
+
+    @pytest.mark.parametrize("status", [TaskStatus.FAILED, TaskStatus.CANCELLED])
+    @pytest.mark.parametrize("hours", [-1, 0, 3])
+    async def test_a_task_is_retried_at_the_time_that_is_asked_for(
+        self, store: Store, clock: ManualClock, status: TaskStatus, hours: int
+    ) -> None:
+        """In the past, that is now. It is the time to come back to from then on."""
+        task_id = await bring(store, status)
+        before = await store.tasks.get(task_id)
+        clock.advance(seconds=3)
+        at = clock.now() + hours * HOUR
+        retried = await store.tasks.retry(task_id, at=at)
+        assert retried == before.revive(now=clock.now(), max_attempts=GRANTED, at=at)
+        assert retried.execute_at == retried.process_at == max(at, clock.now())
+        assert await store.tasks.get(task_id) == retried
+        await store.tasks.cancel(task_id)
+        assert (await store.tasks.retry(task_id)).process_at == max(at, clock.now())
 
     @pytest.mark.parametrize(
         ("own", "granted", "tried", "expected"),

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from taskscheduler.testing.clock import ManualClock
 
 EVENTS = sorted(SETTLING)
-RECORDED = [Event.CANCEL, Event.COMPLETE, Event.FAIL, Event.RETRY]
-"""Events that end an attempt which counts; there is a record of each."""
+RECORDED = [Event.CANCEL, Event.COMPLETE, Event.EXPIRE, Event.FAIL, Event.RETRY]
+"""Events of which there is a record: those that end an attempt which counts, or the task."""
 DELAY = timedelta(minutes=5)
 
 
@@ -42,12 +42,14 @@ class Interrupted(Exception):
     """What a handler may raise."""
 
 
-def after(task: Task, event: Event, clock: ManualClock) -> Task:
+def after(task: Task, event: Event, clock: ManualClock) -> Task:  # noqa: PLR0911 - one each
     """Return what the domain makes of ``task``."""
     now = clock.now()
     match event:
         case Event.COMPLETE:
             return task.complete(now=now)
+        case Event.EXPIRE:
+            return task.expire(now=now)
         case Event.FAIL:
             return task.fail(now=now)
         case Event.CANCEL:
