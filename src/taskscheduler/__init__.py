@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt, AttemptError
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.retry import RetryPolicy
+    from taskscheduler.domain.rule import Fold, Gap
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze
+    from taskscheduler.entrypoints.http.plugin import TaskSchedulerPlugin
     from taskscheduler.entrypoints.library import Scheduler, SyncScheduler
 
 __all__ = [
@@ -55,6 +57,8 @@ __all__ = [
     "CatchUp",
     "Context",
     "Discard",
+    "Fold",
+    "Gap",
     "Handlers",
     "IllegalTransition",
     "InvalidConfiguration",
@@ -88,6 +92,7 @@ __all__ = [
     "TaskNotFound",
     "TaskQuery",
     "TaskSchedulerError",
+    "TaskSchedulerPlugin",
     "TaskStatus",
     "UnknownKind",
     "Worker",
@@ -123,10 +128,12 @@ _NAMES_BY_HOME: Final = {
     "domain.lease": ("Attempt", "AttemptError"),
     "domain.query": ("TaskQuery",),
     "domain.retry": ("RetryPolicy",),
+    "domain.rule": ("Fold", "Gap"),
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze"),
+    "entrypoints.http.plugin": ("TaskSchedulerPlugin",),
     "entrypoints.library": ("Scheduler", "SyncScheduler"),
 }
 _HOME: Final = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}

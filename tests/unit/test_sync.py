@@ -25,6 +25,7 @@ from taskscheduler import (
     Scheduler,
     StoreUnavailable,
     SyncScheduler,
+    TaskCancelled,
     TaskNotFound,
     TaskQuery,
     TaskStatus,
@@ -89,6 +90,17 @@ def test_a_task_is_stored_changed_and_looked_at(scheduler: SyncScheduler):
     assert scheduler.resume_queue("default").paused_at is None
     assert len(ids) == 2
     assert scheduler.workers() == []
+
+
+def test_a_result_is_waited_for(scheduler: SyncScheduler):
+    task_id = scheduler.schedule("k")
+    with pytest.raises(TimeoutError):
+        scheduler.result(task_id, timeout=0.01)
+    assert scheduler.ending(task_id) is None
+    scheduler.cancel(task_id)
+    with pytest.raises(TaskCancelled):
+        scheduler.result(task_id)
+    assert scheduler.notes(task_id) is not None
 
 
 def test_schedules_too(scheduler: SyncScheduler):

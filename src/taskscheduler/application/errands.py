@@ -61,6 +61,8 @@ class Errands:
                 coroutine.close()
                 self._waiting.put(None)
 
+        if home.is_closed():
+            coroutine.close()  # and the next line says so
         try:
             home.call_soon_threadsafe(begin)
             self._serve()
@@ -68,6 +70,8 @@ class Errands:
             self._serve()  # the coroutine was told by its errand
             raise errand.by from None
         except BaseException:
+            if home.is_closed():
+                raise
             home.call_soon_threadsafe(cancel)
             self._serve()
             raise

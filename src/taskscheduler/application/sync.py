@@ -24,6 +24,7 @@ from typing import (
     Self,
     TypeVar,
     Unpack,
+    cast,
     overload,
 )
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from types import TracebackType
 
+    from taskscheduler.application.naming import Alone, Payload, Taking
     from taskscheduler.application.preparing import Wish
     from taskscheduler.application.scheduler import TaskOptions
     from taskscheduler.domain.task import Idempotency, NewTask, TaskId
@@ -189,17 +191,54 @@ class BlockingScheduler:
 
     # -- storing ---------------------------------------------------------------------------------
 
-    def prepare(self, kind: str, payload: object = None, **options: Unpack[TaskOptions]) -> NewTask:
+    @overload
+    def prepare(
+        self, kind: str, payload: object = None, **options: Unpack[TaskOptions]
+    ) -> NewTask: ...
+    @overload
+    def prepare(self, kind: Alone, **options: Unpack[TaskOptions]) -> NewTask: ...
+    @overload
+    def prepare(
+        self, kind: Taking[Payload], payload: Payload, **options: Unpack[TaskOptions]
+    ) -> NewTask: ...
+    def prepare(
+        self,
+        kind: str | Callable[..., Any],
+        payload: object = None,
+        **options: Unpack[TaskOptions],
+    ) -> NewTask:
         """Return the task that ``schedule`` would store. See ``Scheduler.prepare``."""
 
         async def prepare(scheduler: Scheduler, _: Errands) -> NewTask:
-            return scheduler.prepare(kind, payload, **options)
+            return scheduler.prepare(cast("str", kind), payload, **options)  # or a function
 
         return self.run(prepare)
 
+    @overload
     def schedule(
         self,
         kind: str,
+        payload: object = None,
+        *,
+        connection: object = OWN,
+        **options: Unpack[TaskOptions],
+    ) -> TaskId: ...
+    @overload
+    def schedule(
+        self, kind: Alone, *, connection: object = OWN, **options: Unpack[TaskOptions]
+    ) -> TaskId: ...
+    @overload
+    def schedule(
+        self,
+        kind: Taking[Payload],
+        payload: Payload,
+        *,
+        connection: object = OWN,
+        **options: Unpack[TaskOptions],
+    ) -> TaskId: ...
+    def schedule(
+        self,
+        kind: str | Callable[..., Any],
         payload: object = None,
         *,
         connection: object = OWN,
@@ -212,7 +251,7 @@ class BlockingScheduler:
         """
         return self.run(
             lambda scheduler, errands: scheduler.schedule(
-                kind, payload, connection=_kept(connection, errands), **options
+                cast("str", kind), payload, connection=_kept(connection, errands), **options
             )
         )
 
@@ -246,7 +285,10 @@ class BlockingScheduler:
     get = Verb(Scheduler.get)
     list = Verb(Scheduler.list)
     attempts = Verb(Scheduler.attempts)
+    notes = Verb(Scheduler.notes)
     why = Verb(Scheduler.why)
+    ending = Verb(Scheduler.ending)
+    result = Verb(Scheduler.result)
 
     # -- changing --------------------------------------------------------------------------------
 

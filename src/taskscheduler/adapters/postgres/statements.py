@@ -26,7 +26,7 @@ WITH given AS MATERIALIZED (
     SELECT g.*, {schema}.clock() AS now
     FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
                 %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
-                %(expires_at)s::timestamptz[], %(payloads)s::json[])
+                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[])
         AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload)
 ), body AS (
     INSERT INTO {schema}.task

@@ -144,7 +144,9 @@ class PostgresTaskRepository:
                     if self._channel is not None:
                         # Told at the caller's commit, which nobody else hears of.
                         hint = hint_of({task.queue for task in tasks}, bytes_max=PAYLOAD_BYTES_MAX)
-                        await connection.execute(NOTIFY, [self._channel, hint])
+                        await connection.execute(
+                            NOTIFY, {"channel": self._channel, "payload": hint}
+                        )
                     return ids
 
         async def work(connection: PooledConnection) -> Sequence[TaskId]:
