@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt, AttemptError
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.retry import RetryPolicy
+    from taskscheduler.domain.rule import Fold, Gap
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
@@ -56,6 +57,8 @@ __all__ = [
     "CatchUp",
     "Context",
     "Discard",
+    "Fold",
+    "Gap",
     "Handlers",
     "IllegalTransition",
     "InvalidConfiguration",
@@ -125,6 +128,7 @@ _NAMES_BY_HOME: Final = {
     "domain.lease": ("Attempt", "AttemptError"),
     "domain.query": ("TaskQuery",),
     "domain.retry": ("RetryPolicy",),
+    "domain.rule": ("Fold", "Gap"),
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),

@@ -36,6 +36,7 @@ def encode(payload: object) -> bytes:
         # What JSON has no number for becomes null, so it can be there only where a null is.
         changed = (
             payload is not None
+            and not isinstance(payload, msgspec.Raw)  # it is JSON text already
             and b"null" in text
             and not _is_finite(msgspec.to_builtins(payload, enc_hook=_dump_other))
         )

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from taskscheduler.domain.notes import Progress  # noqa: TC001 - a field of a tuple
 from taskscheduler.domain.status import TaskStatus  # noqa: TC001 - a field of a tuple
-from taskscheduler.domain.task import TaskId  # noqa: TC001 - a field of a tuple
+from taskscheduler.domain.task import Task, TaskId  # noqa: TC001 - a field of a tuple
 
 WATCHED_MAX: Final = 1_000
 """How many tasks one look takes in: the newest that fit."""
@@ -30,6 +30,12 @@ class TaskState(NamedTuple):
     started_at: datetime | None
     finished_at: datetime | None
     progress: Progress | None = None
+
+    @classmethod
+    def of(cls, task: Task) -> TaskState:
+        """Return the state of ``task``, without its progress."""
+        fields = (name for name in cls._fields if name != "progress")
+        return cls(*(getattr(task, name) for name in fields))
 
     @property
     def changed_at(self) -> datetime | None:

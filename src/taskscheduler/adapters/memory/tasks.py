@@ -371,10 +371,7 @@ class MemoryTaskBoard:
             found = [task for task in known if task is not None]
         else:
             found = await self.list(replace(query, bytes_max=None))
-        return [
-            TaskState(*(getattr(task, name) for name in TaskState._fields if name != "progress"))
-            for task in found
-        ]
+        return [TaskState.of(task) for task in found]
 
     async def attempts(
         self, task_id: TaskId, *, before: int | None = None, limit: int | None = None

@@ -224,7 +224,7 @@ class ListingContract(Contract):
         """By id, or as the list has them; what is not there is left out."""
         ids = [await bring(store, status) for status in reversed(TaskStatus)]
         tasks = await store.board.list(TaskQuery())
-        wanted = [TaskState(*(getattr(t, name) for name in TaskState._fields)) for t in tasks]
+        wanted = [TaskState.of(task) for task in tasks]
         assert len({state.status for state in wanted}) == len(TaskStatus)
         for query, expected in (
             (TaskQuery(), wanted),
