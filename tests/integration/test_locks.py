@@ -27,6 +27,7 @@ from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.lease import Settlement
+from taskscheduler.domain.notes import Report
 from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.task import Idempotency
@@ -36,6 +37,9 @@ from taskscheduler.testing.contracts.steps import ERROR, claim, join, new, subsc
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
     from typing import LiteralString
+
+    from taskscheduler.application.store import Store
+    from taskscheduler.domain.lease import Lease
 
 pytestmark = pytest.mark.anyio
 
@@ -166,7 +170,9 @@ async def round_of_all(scheduler: Scheduler) -> None:
         Settlement(lease.task_id, lease.token, event, timedelta(0), ERROR)
         for lease, event in zip(leases, events, strict=False)
     ]
-    await store.tasks.settle(settlements)
+    await noted(store, leases[7])
+    await store.tasks.settle([*settlements, *ended_with_results(leases[7:])])
+    await store.notes.endings(ids)
     await store.tasks.outcomes_of(settlements)
     async with store.tasks.completing(leases[6]) as connection:
         for change in changes:
@@ -203,6 +209,21 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await scheduler.workers()
     await store.gauge.census(exact_up_to=10)
     await store.gauge.usage("", up_to=Quota(waiting_bytes=10))
+
+
+def ended_with_results(leases: Sequence[Lease]) -> list[Settlement]:
+    """Return outcomes that have something to keep."""
+    return [Settlement(lease.task_id, lease.token, Event.COMPLETE, result=b"1") for lease in leases]
+
+
+async def noted(store: Store, lease: Lease) -> None:
+    """Keep what handlers tell on their way, and look at it."""
+    await store.notes.report([Report(lease.task_id, lease.token, 0.5, "half", None)])
+    await store.notes.keep_step(lease, "first", b"1")
+    await store.notes.steps(lease.task_id)
+    await store.notes.progress([lease.task_id])
+    await store.notes.of(lease.task_id)
+    await store.tasks.begin(lease)
 
 
 async def orphaned(scheduler: Scheduler) -> None:
