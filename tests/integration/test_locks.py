@@ -21,7 +21,7 @@ from taskscheduler import Scheduler, TaskQuery, TaskStatus
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres import partitions, tasks
 from taskscheduler.adapters.postgres.database import Database
-from taskscheduler.adapters.postgres.joining import Joined
+from taskscheduler.adapters.postgres.drivers import PsycopgAwaited
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
 from taskscheduler.domain.access import Caller, Scope
@@ -96,14 +96,14 @@ class Counted:
         def may_prepare(connection: PooledConnection) -> bool:
             return connection.prepare_threshold is not None
 
-        async def join(joined: Joined, query: bytes, *args: Any, **how: Any) -> Any:
+        async def join(joined: PsycopgAwaited, query: bytes, *args: Any, **how: Any) -> Any:
             connection: Any = vars(joined)["_connection"]
             return await counted.watch(
                 connection, query, lambda: joined_execute(joined, query, *args, **how)
             )
 
-        joined_execute = Joined.execute
-        monkeypatch.setattr(Joined, "execute", join)
+        joined_execute = PsycopgAwaited.execute
+        monkeypatch.setattr(PsycopgAwaited, "execute", join)
         monkeypatch.setattr(Database, "sql", sql)
         monkeypatch.setattr(PooledConnection, "execute", execute)
         monkeypatch.setattr(PooledConnection, "_send", send)
