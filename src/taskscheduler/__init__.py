@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ScheduleExists,
         ScheduleNotFound,
         SchemaMismatch,
+        SignalExists,
         StoreUnavailable,
         TaskCancelled,
         TaskExists,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
-    from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze
+    from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Wait
     from taskscheduler.entrypoints.library import Scheduler
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "ScheduleNotFound",
     "Scheduler",
     "SchemaMismatch",
+    "SignalExists",
     "Snooze",
     "StoreUnavailable",
     "Task",
@@ -89,6 +91,7 @@ __all__ = [
     "TaskSchedulerError",
     "TaskStatus",
     "UnknownKind",
+    "Wait",
     "Worker",
 ]
 
@@ -111,6 +114,7 @@ _NAMES_BY_HOME: Final = {
         "NotAConnection",
         "NotInTransaction",
         "SchemaMismatch",
+        "SignalExists",
         "StoreUnavailable",
         "TaskCancelled",
         "TaskExists",
@@ -125,7 +129,7 @@ _NAMES_BY_HOME: Final = {
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),
-    "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze"),
+    "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze", "Wait"),
     "entrypoints.library": ("Scheduler",),
 }
 _HOME: Final = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}

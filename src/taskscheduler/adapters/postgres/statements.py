@@ -154,6 +154,10 @@ COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigin
 COMPLETE_WITH_RESULTS: Final = """
 SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"""
 
+WAIT: Final = """
+SELECT {schema}.wait_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(names)s::text[],
+                       %(delays)s::interval[])"""
+
 EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
 SETTLE: Final = """
