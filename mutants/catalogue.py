@@ -11,7 +11,10 @@ STATUS = "domain/status.py"
 TASK = "domain/task.py"
 RETRY = "domain/retry.py"
 FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
-CLAIM = "adapters/postgres/migrations/0008_idle_claims.sql"
+CLAIM = "adapters/postgres/migrations/0013_suspects.sql"
+CLAIMING = "FUNCTION {schema}.claim_5("
+CLAIMING_SUSPECTS = "FUNCTION {schema}.claim_suspects_1("
+BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/fresh.py"
 PACKING = "adapters/postgres/packing.py"
 SCHEDULES = "adapters/postgres/schedules.py"
@@ -56,7 +59,7 @@ def unit(file: str, tests: str, name: str, find: str, put: str, only: str = "") 
     )
 
 
-def sql(file: str, name: str, find: str, put: str, *only: str) -> Mutant:
+def sql(file: str, name: str, find: str, put: str, *only: str, within: str = "") -> Mutant:
     """Make a mutant that the contract of the PostgreSQL store must notice."""
     return Mutant(
         name=name,
@@ -65,6 +68,7 @@ def sql(file: str, name: str, find: str, put: str, *only: str) -> Mutant:
         put=put,
         tests="tests/integration/test_postgres_contract.py",
         only=f"embedded and ({' or '.join(only)})",
+        within=within,
     )
 
 
@@ -89,7 +93,7 @@ TASKS = [
         TASK,
         "task",
         "claim does not raise attempt",
-        "attempt=self.attempt + 1,",
+        "attempt=min(self.attempt + 1, MAX_ATTEMPTS_LIMIT),",
         "attempt=self.attempt,",
     ),
     unit(
@@ -124,7 +128,7 @@ TASKS = [
         TASK,
         "memory_contract",
         "a crash in company is not excused",
-        "excused=self.excused + 1",
+        "excused=min(self.excused + 1, MAX_ATTEMPTS_LIMIT)",
         "excused=self.excused",
         "crashes_in_company",
     ),
@@ -152,7 +156,20 @@ TASKS = [
         "crashes_in_company",
     ),
     unit(TASK, "task", "run_now delays", "min(self.process_at, now)", "now"),
-    unit(TASK, "task", "the past stays past", "process_at=max(execute_at, now)", "process_at=now"),
+    unit(
+        TASK,
+        "task",
+        "the past stays past",
+        "process_at=max(execute_at, now),",
+        "process_at=execute_at,",
+    ),
+    unit(
+        TASK,
+        "task",
+        "a cancelled task is revived at once",
+        "max(execute_at, now) if waits else now",
+        "now",
+    ),
     *described("id", "kind", "queue", "payload", "unique_key", "execute_at"),
     unit(RETRY, "retry", "the first wait is the second", "** (attempt - 1)", "** attempt"),
     unit(RETRY, "retry", "no cap", "full = min(cap, ", "full = max(0.0, "),
@@ -178,7 +195,8 @@ TASKS = [
         OUTBOX,
         "outbox",
         "the outbox drops a batch",
-        "await self._send(self._sending)\n            self._sending = []",
+        "await self._send(self._sending)\n            self._answer_lost = False\n"
+        "            self._sending = []",
         "batch, self._sending = self._sending, []\n            await self._send(batch)",
     ),
     unit(
@@ -233,23 +251,23 @@ IN_CLAIM: list[tuple[Any, ...]] = [
     ),
     (
         "claim from a paused queue",
-        "JOIN {schema}.lane n ON n.queue = p.name\n        ))\n    ), due",
-        "JOIN {schema}.lane n ON n.queue = p.name AND false\n        ))\n    ), due",
+        "WHERE n.id = ANY (p_lanes)\n        ) ELSE '{{}}'::integer[] END)\n    ), due",
+        "WHERE false\n        ) ELSE '{{}}'::integer[] END)\n    ), due",
         "paused_queue",
     ),
     (
         "claim before its time",
         (
-            "l.process_at >= lane.floor AND l.process_at <= {schema}.clock()\n"
+            "              AND l.process_at <= {schema}.clock()\n"
             "            ORDER BY l.process_at, l.id LIMIT p_limit"
         ),
-        "l.process_at >= lane.floor\n            ORDER BY l.process_at, l.id LIMIT p_limit",
+        "            ORDER BY l.process_at, l.id LIMIT p_limit",
         "never_before_its_time",
     ),
     (
         "claim what is leased",
-        "AND l.worker_id IS NULL\n              AND l.process_at >= lane.floor AND",
-        "AND l.process_at >= lane.floor AND",
+        "AND l.worker_id IS NULL AND l.excused < p_excused_below\n              AND (l",
+        "AND l.excused < p_excused_below\n              AND (l",
         "only_pending_tasks",
     ),
     (
@@ -258,10 +276,16 @@ IN_CLAIM: list[tuple[Any, ...]] = [
         "ORDER BY l.process_at, l.id LIMIT 0",
         "the_earliest_first",
     ),
+    (
+        "claim suspects, too",
+        "AND l.worker_id IS NULL AND l.excused < p_excused_below\n              AND (l",
+        "AND l.worker_id IS NULL\n              AND (l",
+        "suspects_are_passed_over",
+    ),
     ("claim without locking", " FOR UPDATE SKIP LOCKED", "", "no_task_is_leased_twice"),
     (
         "claim does not raise the stored attempt",
-        "attempt = l.attempt + 1",
+        "attempt = least(l.attempt, 32766) + 1",
         "attempt = l.attempt",
         "attempts_are_counted",
     ),
@@ -362,52 +386,68 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
         "WHERE id = %(id)s\nRETURNING true",
         "illegal_change",
     ),
+]
+
+IN_SUSPECTS = [
+    (
+        "claim suspects however suspect",
+        "AND l.excused = p_excused\n",
+        "\n",
+        "suspects_are_claimed_by_how",
+    ),
+]
+
+IN_BURY: list[tuple[Any, ...]] = [
     (
         "strike out one that has beaten",
-        "\nWHERE id = %(worker_id)s AND beats = %(beats)s\n",
-        "\nWHERE id = %(worker_id)s\n",
+        "BEGIN\n    SELECT w.xmax",
+        (
+            "BEGIN\n"
+            "    p_beats := (SELECT w.beats FROM {schema}.worker w WHERE w.id = p_worker);\n"
+            "    SELECT w.xmax"
+        ),
         "has_beaten_since",
     ),
     (
         "strike out one that lives",
-        "  AND (seen_at + lease < {schema}.clock() OR",
-        "  AND (true OR",
+        "AND (w.seen_at + w.lease < {schema}.clock()\n",
+        "AND (true\n",
         "living_worker_is_not_buried",
     ),
     (
         "rescue from every worker",
-        "    WHERE l.worker_id = %(worker_id)s\n    FOR UPDATE OF l",
-        "    WHERE l.worker_id IS NOT NULL\n    FOR UPDATE OF l",
+        "WHERE l.worker_id = p_worker FOR UPDATE SKIP LOCKED",
+        "WHERE l.worker_id IS NOT NULL FOR UPDATE SKIP LOCKED",
         "others_are_left_alone",
     ),
     (
         "rescue for ever",
-        "THEN h.attempt - h.excused >= h.granted OR h.attempt >= 32767",
-        "THEN h.attempt < 0",
+        "(h.attempt >= 32767 OR $2 AND h.attempt - h.excused >= h.granted)",
+        "h.attempt < 0",
         "the_last_attempt_is_final",
     ),
     (
         "rescue overlooks the task's own attempts",
-        "coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS granted",
-        "coalesce(k.max_attempts, %(granted)s) AS granted",
+        "coalesce(t.max_attempts, k.max_attempts, $3)",
+        "coalesce(k.max_attempts, $3)",
         "the_last_attempt_is_final",
     ),
     (
         "rescue counts the excused",
-        "THEN h.attempt - h.excused >= h.granted OR",
-        "THEN h.attempt >= h.granted OR",
+        "$2 AND h.attempt - h.excused >= h.granted",
+        "$2 AND h.attempt >= h.granted",
         "excused_attempt_brings",
     ),
     (
         "rescue excuses nobody",
-        "AND NOT j.alone THEN 1 ELSE 0 END",
-        "AND NOT j.alone THEN 0 ELSE 0 END",
+        "THEN least(l.excused, 32766) + 1 ELSE",
+        "THEN l.excused ELSE",
         "silent_workers_tasks",
     ),
     (
         "rescue takes for begun what had not",
-        "l.excused = 0 OR l.begun IS NOT DISTINCT FROM l.token AS had_begun",
-        "true AS had_begun",
+        "SELECT l.*, l.excused = 0 OR b.id IS NOT NULL AS had_begun",
+        "SELECT l.*, true AS had_begun",
         "had_begun",
     ),
 ]
@@ -415,14 +455,14 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
 IN_FRESH: list[tuple[Any, ...]] = [
     (
         "one task that is due in the past",
-        "VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()), %(lane)s)",
-        "VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()), %(lane)s)",
+        "VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()),",
+        "VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()),",
         "the_past_means_now",
     ),
     (
         "some tasks that are due in the past",
-        "SELECT id, greatest(execute_at, now), lane FROM given",
-        "SELECT id, coalesce(execute_at, now), lane FROM given",
+        "SELECT id, greatest(execute_at, now), CASE",
+        "SELECT id, coalesce(execute_at, now), CASE",
         "what_was_asked_for",
     ),
 ]
@@ -531,7 +571,9 @@ MUTANTS: list[Mutant] = [
     *transitions(),
     *TASKS,
     *(sql(FUNCTIONS, *each) for each in IN_FUNCTIONS),
-    *(sql(CLAIM, *each) for each in IN_CLAIM),
+    *(sql(CLAIM, *each, within=CLAIMING) for each in IN_CLAIM),
+    *(sql(CLAIM, *each, within=CLAIMING_SUSPECTS) for each in IN_SUSPECTS),
+    *(sql(CLAIM, *each, within=BURYING) for each in IN_BURY),
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(sql(FRESH, *each) for each in IN_FRESH),
     *(sql(PACKING, *each) for each in IN_PACKING),
@@ -547,6 +589,7 @@ MUTANTS: list[Mutant] = [
             put=put,
             tests="tests/integration/test_worker_postgres.py",
             only=f"embedded and {only}",
+            within=CLAIMING,
         )
         for name, find, put, only in IN_CLAIMS_AT_ONCE
     ),

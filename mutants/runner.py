@@ -18,10 +18,16 @@ PACKAGE = ROOT / "src" / "taskscheduler"
 PATIENCE_S = 150
 TESTS_FAILED = 1
 
+FUNCTION_END = "\nEND $$;"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """``find`` occurs in ``file`` exactly once, and becomes ``put``; ``tests`` must notice."""
+    """``find`` occurs in ``file`` exactly once, and becomes ``put``; ``tests`` must notice.
+
+    With ``within``, which occurs once too, only what comes after it counts, up to the end of the
+    function that it begins.
+    """
 
     name: str
     file: str
@@ -29,15 +35,24 @@ class Mutant:
     put: str
     tests: str
     only: str = ""
+    within: str = ""
 
     def applied(self) -> str:
         """Return the mutated text of the file."""
         text = (PACKAGE / self.file).read_text()
-        found = text.count(self.find)
-        if found != 1:
+        before = after = ""
+        if self.within:
+            before, _, text = self._split(text, self.within)
+            text, end, after = text.partition(FUNCTION_END)
+            before, after = before + self.within, end + after
+        head, _, tail = self._split(text, self.find)
+        return before + head + self.put + tail + after
+
+    def _split(self, text: str, at: str) -> tuple[str, str, str]:
+        if (found := text.count(at)) != 1:
             message = f"{self.name}: {self.file} has its text {found} times, not once"
             raise ValueError(message)
-        return text.replace(self.find, self.put)
+        return text.partition(at)
 
 
 @dataclass(frozen=True)

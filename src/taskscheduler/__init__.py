@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Attempt, AttemptError
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.retry import RetryPolicy
+    from taskscheduler.domain.rule import Fold, Gap
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Wait
-    from taskscheduler.entrypoints.library import Scheduler
+    from taskscheduler.entrypoints.http.plugin import TaskSchedulerPlugin
+    from taskscheduler.entrypoints.library import Scheduler, SyncScheduler
 
 __all__ = [
     "Attempt",
@@ -56,6 +58,8 @@ __all__ = [
     "CatchUp",
     "Context",
     "Discard",
+    "Fold",
+    "Gap",
     "Handlers",
     "IllegalTransition",
     "InvalidConfiguration",
@@ -81,6 +85,7 @@ __all__ = [
     "SignalExists",
     "Snooze",
     "StoreUnavailable",
+    "SyncScheduler",
     "Task",
     "TaskCancelled",
     "TaskExists",
@@ -89,6 +94,7 @@ __all__ = [
     "TaskNotFound",
     "TaskQuery",
     "TaskSchedulerError",
+    "TaskSchedulerPlugin",
     "TaskStatus",
     "UnknownKind",
     "Wait",
@@ -126,11 +132,13 @@ _NAMES_BY_HOME: Final = {
     "domain.lease": ("Attempt", "AttemptError"),
     "domain.query": ("TaskQuery",),
     "domain.retry": ("RetryPolicy",),
+    "domain.rule": ("Fold", "Gap"),
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze", "Wait"),
-    "entrypoints.library": ("Scheduler",),
+    "entrypoints.http.plugin": ("TaskSchedulerPlugin",),
+    "entrypoints.library": ("Scheduler", "SyncScheduler"),
 }
 _HOME: Final = {name: home for home, names in _NAMES_BY_HOME.items() for name in names}
 

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from datetime import timedelta
-from pathlib import Path
 
 from taskscheduler import Handlers, RetryPolicy
 
@@ -128,7 +127,13 @@ async def interrupt_of_a_child_task(context):
 
 @handlers.register("Dies", retry=RetryPolicy(max_attempts=1))
 async def dies(context):
-    """Brings its process down as soon as it begins, unless a file says otherwise."""
-    if not Path("mended").exists():
-        os._exit(9)
+    """Brings its process down soon after it began."""
+    await asyncio.sleep(0.2)
+    os._exit(9)
+
+
+@handlers.register("Waits", retry=RetryPolicy(max_attempts=1))
+async def waits(context):
+    """Takes longer than what brings its process down."""
+    await asyncio.sleep(0.5)
 '''

@@ -21,19 +21,25 @@ from taskscheduler import Scheduler, TaskQuery, TaskStatus
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres import partitions, tasks
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.drivers import PsycopgAwaited
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.lease import Settlement
+from taskscheduler.domain.notes import Report
+from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.task import Idempotency
 from taskscheduler.domain.tracing import TraceContext
 from taskscheduler.testing.contracts.steps import ERROR, claim, join, new, subscribed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
     from typing import LiteralString
+
+    from taskscheduler.application.store import Store
+    from taskscheduler.domain.lease import Lease
 
 pytestmark = pytest.mark.anyio
 
@@ -45,8 +51,8 @@ LOCKS_MAX: Final = 150
 SCHEMA: Final = "s"
 PARTITIONED: Final = tuple(f'"{SCHEMA}".{name}'.encode() for name in partitions.PARTITIONED)
 LOCKS: Final = "SELECT count(*)::integer FROM pg_locks WHERE pid = pg_backend_pid()"
-ALONE_AT_WORK: Final = (b"f.finished_at <",)
-"""What only retention sends, on one connection in the whole database."""
+ALONE_AT_WORK: Final = (b"f.finished_at <", b"f.lane = g.lane")
+"""What only retention sends, and whoever removes lanes: on one connection in the whole database."""
 SOMEBODY: Final = Caller(name="somebody", scope=Scope.ADMIN)
 
 
@@ -90,6 +96,14 @@ class Counted:
         def may_prepare(connection: PooledConnection) -> bool:
             return connection.prepare_threshold is not None
 
+        async def join(joined: PsycopgAwaited, query: bytes, *args: Any, **how: Any) -> Any:
+            connection: Any = vars(joined)["_connection"]
+            return await counted.watch(
+                connection, query, lambda: joined_execute(joined, query, *args, **how)
+            )
+
+        joined_execute = PsycopgAwaited.execute
+        monkeypatch.setattr(PsycopgAwaited, "execute", join)
         monkeypatch.setattr(Database, "sql", sql)
         monkeypatch.setattr(PooledConnection, "execute", execute)
         monkeypatch.setattr(PooledConnection, "_send", send)
@@ -135,8 +149,14 @@ async def round_of_all(scheduler: Scheduler) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     trace = TraceContext("00-" + "1" * 32 + "-" + "2" * 16 + "-01", None)
     ids = [await scheduler.schedule("mail") for _ in range(8)]
+    changes: Sequence[dict[str, Any]] = (
+        {},
+        {"by": SOMEBODY},
+        {"trace": trace},
+        {"by": SOMEBODY, "trace": trace},
+    )
     for number in (1, 3):
-        for change in ({}, {"by": SOMEBODY}, {"trace": trace}, {"by": SOMEBODY, "trace": trace}):
+        for change in changes:
             plain = [new(store) for _ in range(number)]
             keyed = [new(store, unique_key=uuid4().hex) for _ in range(number)]
             for asked in (plain, keyed, keyed):
@@ -150,9 +170,13 @@ async def round_of_all(scheduler: Scheduler) -> None:
         Settlement(lease.task_id, lease.token, event, timedelta(0), ERROR)
         for lease, event in zip(leases, events, strict=False)
     ]
-    await store.tasks.settle(settlements)
+    await noted(store, leases[7])
+    await store.tasks.settle([*settlements, *ended_with_results(leases[7:])])
+    await store.notes.endings(ids)
     await store.tasks.outcomes_of(settlements)
     async with store.tasks.completing(leases[6]) as connection:
+        for change in changes:
+            await store.tasks.put([new(store).but(**change)], transaction=connection)
         await scheduler.schedule("mail", unique_key=uuid4().hex, connection=connection)
     await store.tasks.traces_of(ids)
     await store.tasks.reconcile(worker_id, [])
@@ -184,6 +208,22 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await scheduler.queues()
     await scheduler.workers()
     await store.gauge.census(exact_up_to=10)
+    await store.gauge.usage("", up_to=Quota(waiting_bytes=10))
+
+
+def ended_with_results(leases: Sequence[Lease]) -> list[Settlement]:
+    """Return outcomes that have something to keep."""
+    return [Settlement(lease.task_id, lease.token, Event.COMPLETE, result=b"1") for lease in leases]
+
+
+async def noted(store: Store, lease: Lease) -> None:
+    """Keep what handlers tell on their way, and look at it."""
+    await store.notes.report([Report(lease.task_id, lease.token, 0.5, "half", None)])
+    await store.notes.keep_step(lease, "first", b"1")
+    await store.notes.steps(lease.task_id)
+    await store.notes.progress([lease.task_id])
+    await store.notes.of(lease.task_id)
+    await store.tasks.begin(lease)
 
 
 async def orphaned(scheduler: Scheduler) -> None:
@@ -201,6 +241,7 @@ async def orphaned(scheduler: Scheduler) -> None:
     assert len(await store.workers.rescue_orphans()) == 2
 
 
+@pytest.mark.timeout(300)
 async def test_no_statement_locks_every_day(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await migrate(url, SCHEMA)
     today = datetime.now(UTC).date()

@@ -70,6 +70,24 @@ async def test_outcomes_are_counted(scheduler_in_memory: Scheduler) -> None:
     assert drained.attempts == len(wishes)
 
 
+@pytest.mark.anyio
+async def test_a_task_that_expired_is_counted_and_had_no_attempt(
+    scheduler_in_memory: Scheduler, manual_clock: ManualClock
+) -> None:
+    handlers = Handlers()
+
+    @handlers.register("job")
+    async def job(_: Context) -> None: ...
+
+    now = await scheduler_in_memory.store.schedules.now()
+    await scheduler_in_memory.schedule("job", expires_at=now + timedelta(minutes=1))
+    manual_clock.advance(hours=1)
+    drained = await drain(scheduler_in_memory, handlers)
+    assert drained == Drained(expired=1)
+    assert drained
+    assert drained.attempts == 0
+
+
 class Odd(Exception):
     """What a handler raises."""
 

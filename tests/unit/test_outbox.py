@@ -124,6 +124,26 @@ async def test_what_cannot_be_stored_does_not_block_the_rest(
     assert statuses == [TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.PENDING]
 
 
+async def test_what_is_refused_once_is_told_of_and_tried_again(store: Store, tasks: Faulty) -> None:
+    """Also where it was alone, and where it had been stored in spite of the error."""
+    faults: list[Exception] = []
+    outbox = Outbox(tasks, on_room=lambda: None, on_fault=faults.append)  # pyright: ignore[reportArgumentType]
+    for lose in (False, True):
+        for count in (1, 3):
+            if lose:
+                tasks.lose_answer("settle", ValueError("odd"))
+            else:
+                tasks.refuse("settle", ValueError("odd"))
+            held = await leases(store, count)
+            for lease in held:
+                outbox.add(outcome(lease))
+            await outbox.flush()
+            statuses = {await status_of(store, lease.task_id) for lease in held}
+            assert statuses == {TaskStatus.COMPLETED}
+    assert [str(fault) for fault in faults] == ["odd"] * 4
+    assert (outbox.refused, outbox.fenced) == (0, 0)
+
+
 async def test_it_goes_on_by_itself_when_the_store_is_back(store: Store, tasks: Faulty) -> None:
     emptied = asyncio.Event()
     outbox = Outbox(tasks, on_room=emptied.set)  # pyright: ignore[reportArgumentType]

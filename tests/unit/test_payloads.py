@@ -200,6 +200,9 @@ BAD: list[Any] = [
     {"a": object()},
     "\ud800",
     {1j},
+    msgspec.Raw(b"{nope"),
+    msgspec.Raw(b""),
+    msgspec.Raw(b"1 2"),
 ]
 
 
@@ -212,6 +215,18 @@ def test_what_json_cannot_say_is_refused(payload: Any) -> None:
 @pytest.mark.parametrize("payload", [None, [None], {"a": None, "b": "null"}, 1e308, -0.0, "nan"])
 def test_what_json_can_say_is_kept(payload: Any) -> None:
     assert decoder_of(Any)(encode(payload)) == payload
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (msgspec.Raw(b'{"a": null, "b": 1.10, "b": 1e999}'), b'{"a": null, "b": 1.10, "b": 1e999}'),
+        ({"a": msgspec.Raw(b"[null]"), "b": None}, b'{"a":[null],"b":null}'),
+        ([msgspec.Raw(b"1e999"), None], b"[1e999,null]"),
+    ],
+)
+def test_json_text_is_kept_to_the_letter_wherever_it_is(payload: Any, text: bytes) -> None:
+    assert encode(payload) == text
 
 
 OPTIONS: list[tuple[dict[str, Any], str]] = [
@@ -248,7 +263,10 @@ def some_function() -> None: ...
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (some_function, "kind: must be a string.* a function; give the name of its kind"),
+        (
+            some_function,
+            "kind: some_function is a function that is registered nowhere; give the name",
+        ),
         (5, "kind: must be a string"),
         (None, "kind: must be a string"),
         (["job"], "kind: must be a string"),

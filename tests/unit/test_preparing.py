@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from taskscheduler import NewTask, Scheduler
+from taskscheduler.application import preparing
 from taskscheduler.application.preparing import IDS_AT_ONCE, Prepared, times_of
 from taskscheduler.domain.errors import InvalidTask
+from taskscheduler.testing import in_memory
 
 if TYPE_CHECKING:
     from taskscheduler.application.preparing import Wish
@@ -113,3 +115,19 @@ def test_a_wish_that_cannot_be_granted_is_named(scheduler_in_memory: Scheduler) 
         with pytest.raises(InvalidTask) as refused:
             list(tasks)
         assert refused.value.index == 1
+
+
+@pytest.mark.anyio
+async def test_a_long_batch_in_memory_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not again for each of its tasks."""
+    made: list[object] = []
+    encode = preparing.encode_payload
+
+    def counted(payload: object) -> bytes:
+        made.append(payload)
+        return encode(payload)
+
+    monkeypatch.setattr(preparing, "encode_payload", counted)
+    async with in_memory() as scheduler:
+        await scheduler.schedule_many([("job", number) for number in range(500)])
+    assert len(made) <= 2 * 500

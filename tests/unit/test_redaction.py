@@ -6,9 +6,11 @@ import io
 import json
 import logging
 
+import psycopg
 import pytest
 
 from taskscheduler.adapters.postgres.database import conninfo
+from taskscheduler.adapters.postgres.refusal import Refusals, told
 from taskscheduler.application.execution import describe, said
 from taskscheduler.domain import redaction
 from taskscheduler.domain.errors import InvalidConfiguration
@@ -196,6 +198,31 @@ def test_a_malformed_database_url_is_not_repeated(url: str):
     with pytest.raises(InvalidConfiguration, match="the database URL is not understood") as caught:
         conninfo(url)
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said_of_it",
+    [
+        f'connection failed: could not translate host name "{CANARY}@h" to address',
+        f'connection is bad: invalid port number: "{CANARY}"',
+        f"failed to resolve host '{CANARY}@h': unknown",
+        f"terminating connection of postgresql://u:{CANARY}@h/db",
+    ],
+)
+def test_a_refused_connection_is_told_without_the_password(said_of_it: str):
+    learn_url(f"postgresql://u:pa@{CANARY}@h/db")
+    error = told(psycopg.OperationalError(said_of_it))
+    assert CANARY not in str(error)
+    assert "[redacted]" in str(error)
+
+
+def test_a_host_that_does_not_answer_is_told_without_the_password():
+    refusals = Refusals(f"host={CANARY}@h password=pa")
+    refusals.trying = 1
+    learn(CANARY)
+    assert str(refusals.told()) == (
+        "the database cannot be reached: [redacted]@h, port 5432, does not answer"
+    )
 
 
 def test_json_for_machines_is_the_same_value(capsys: pytest.CaptureFixture[str]):

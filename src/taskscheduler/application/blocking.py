@@ -12,6 +12,8 @@ import inspect
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from taskscheduler.application.errands import Errands, InCallersThread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -106,15 +108,21 @@ class Blocking:
 
     def _method(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            made = method(*map(_in, arguments), **{key: _in(each) for key, each in options.items()})
+            errands = Errands()
+            given = {key: _in(each) for key, each in options.items()}
+            blocks = _running_loop() is None
+            if blocks and given.get("connection") is options.get("connection") is not None:
+                # One of the thread's own, which is to be used in it.
+                given["connection"] = InCallersThread(given["connection"], errands)
+            made = method(*map(_in, arguments), **given)
             if not inspect.isawaitable(made):
                 return self._out(made)
-            return self._wait(made) if _running_loop() is None else self._hand_over(made)
+            return self._wait(made, errands) if blocks else self._hand_over(made)
 
         return call
 
-    def _wait(self, made: Any) -> Any:
-        return self._out(asyncio.run_coroutine_threadsafe(_awaited(made), self._home).result())
+    def _wait(self, made: Any, errands: Errands | None = None) -> Any:
+        return self._out((errands or Errands()).wait(self._home, _awaited(made)))
 
     async def _hand_over(self, made: Any) -> Any:
         running = asyncio.run_coroutine_threadsafe(_awaited(made), self._home)

@@ -91,6 +91,11 @@ class Bulkhead:
         )
         self._count(part)
 
+    def told(self, part: str, error: Exception) -> None:
+        """Tell of ``error`` and count it. Nothing is put aside: who met it tries again."""
+        log.error("%s fails: %s: %s", part, type(error).__name__, error, exc_info=error)
+        self._count(part)
+
     def complain(self, part: str, complaint: str) -> None:
         """Tell in the log, though not at every turn, what ``part`` could not do, and count it."""
         now = self._clock.monotonic()

@@ -145,7 +145,14 @@ class Firing:
     def _made(self, due: Due, planned: Plan) -> Fire:
         new_task_id = self._store.new_task_id
         tasks = [(new_task_id(), at) for at in planned.fires]
-        return Fire(due, tasks, planned.fired_at, planned.next_fire_at, zone_data_of(due.rule))
+        return Fire(
+            due,
+            tasks,
+            planned.fired_at,
+            planned.next_fire_at,
+            zone_data_of(due.rule),
+            planned.untaken,
+        )
 
     async def _store_all(self, fires: Sequence[Fire], plans: Mapping[str, Plan]) -> dict[str, str]:
         """Store ``fires``, at once or else one by one; return what cannot be stored, and why."""

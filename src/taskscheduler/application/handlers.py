@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import inspect
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from taskscheduler.application.lifespan import Span
+from taskscheduler.application.naming import note
 from taskscheduler.application.payloads import decoder_of
 from taskscheduler.domain.errors import InvalidHandler
 from taskscheduler.domain.retry import RetryPolicy
 from taskscheduler.domain.task import NAME, NAME_FORM, TIMEOUT_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+
+    from taskscheduler.application.lifespan import Lifespan
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -41,14 +46,39 @@ class Handler:
 class Handlers:
     """The handlers that a worker holds, by kind."""
 
-    def __init__(self) -> None:
-        """Start with no handler at all."""
+    def __init__(self, *, lifespan: Lifespan | None = None) -> None:
+        """Start with no handler at all.
+
+        ``lifespan`` takes nothing and returns an asynchronous context manager. A worker enters it
+        before its first task and leaves it after its last, once in each process; what it gives is
+        ``state`` meanwhile.
+
+        Raises:
+            InvalidHandler: ``lifespan`` cannot be called so.
+        """
         self._by_kind: dict[str, Handler] = {}
+        self._span = None if lifespan is None else Span(lifespan)
+        self._spans: list[Span] = [] if self._span is None else [self._span]
+
+    @property
+    def state(self) -> Any:
+        """What ``lifespan`` gives, while a worker of this process works; None otherwise."""
+        return None if self._span is None else self._span.state
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Keep open what the handlers need, those that were included among them."""
+        async with AsyncExitStack() as stack:
+            for span in self._spans:
+                await stack.enter_async_context(span.opened())
+            yield
 
     def register(
         self, kind: str, *, retry: RetryPolicy = RETRY_DEFAULT, timeout: timedelta | None = None
     ) -> Callable[[Function], Function]:
-        """Register the decorated function for ``kind``.
+        """Register the decorated function for ``kind``, and return it as it is.
+
+        It may be given in place of the kind's name wherever a task is stored.
 
         The function takes the ``Context`` and, if it wants one, the payload, which is decoded and
         validated into the type that its parameter is annotated with: by msgspec, or by pydantic
@@ -65,10 +95,12 @@ class Handlers:
             if kind in self._by_kind:
                 message = f"kind {kind!r} is registered already"
                 raise InvalidHandler(message)
+            decode = _payload_decoder(kind, function)
+            note(function, kind, decode)
             self._by_kind[kind] = Handler(
                 kind=kind,
                 function=function,
-                decode=_payload_decoder(kind, function),
+                decode=decode,
                 is_async=inspect.iscoroutinefunction(_body(function)),
                 retry=retry,
                 timeout=timeout,
@@ -79,7 +111,11 @@ class Handlers:
         return decorate
 
     def include(self, other: Handlers) -> None:
-        """Take over the handlers of ``other`` whose kinds are not registered here."""
+        """Take over the handlers of ``other`` whose kinds are not registered here.
+
+        Its ``lifespan`` is entered as well.
+        """
+        self._spans += [span for span in other._spans if span not in self._spans]
         for kind, handler in other._by_kind.items():
             self._by_kind.setdefault(kind, handler)
 

@@ -91,26 +91,38 @@ class Outbox:
             while self._waiting and len(self._sending) < BATCH_MAX:
                 self._sending.append(self._waiting.popleft())
             await self._send(self._sending)
+            self._answer_lost = False
             self._sending = []
             self._on_room()
         self._filled.clear()
 
     async def _send(self, batch: list[Settlement]) -> None:
         try:
-            not_held = await self._tasks.settle(batch)
-        except (StoreUnavailable, SchemaMismatch, asyncio.CancelledError):
-            self._answer_lost = True
+            await self._settle(batch)
+        except (StoreUnavailable, SchemaMismatch):
             raise
         except Exception as error:  # noqa: BLE001 - one of them is not to be stored: which?
-            if len(batch) == 1:
-                await self._replace(batch[0], error)
-                return
+            self._on_fault(error)
             for settlement in batch:
-                await self._send([settlement])
-            return
+                await self._send_alone(settlement)
+
+    async def _send_alone(self, settlement: Settlement) -> None:
+        """Send one of a batch that was refused. What is refused twice is refused for good."""
+        try:
+            await self._settle([settlement])
+        except (StoreUnavailable, SchemaMismatch):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            await self._replace(settlement, error)
+
+    async def _settle(self, batch: list[Settlement]) -> None:
+        try:
+            not_held = await self._tasks.settle(batch)
+        except BaseException:  # whatever it is, the store may have heard
+            self._answer_lost = True
+            raise
         if not_held:
             await self._report(batch, not_held)
-        self._answer_lost = False
 
     async def _replace(self, settlement: Settlement, why: Exception) -> None:
         """Settle a task otherwise whose outcome the store will not take.

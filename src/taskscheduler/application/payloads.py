@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 JSON_TYPES: Final = (dict, list, str, int, float, bool, type(None))
+_any_json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 # -- from an object to JSON text -----------------------------------------------------------------
@@ -33,6 +34,8 @@ def encode(payload: object) -> bytes:
     """
     try:
         text = msgspec.json.encode(payload, enc_hook=_encode_other)
+        if isinstance(payload, msgspec.Raw):
+            _any_json.decode(text)  # copied as it is, so nobody has looked at it yet
         # What JSON has no number for becomes null, so it can be there only where a null is.
         changed = (
             payload is not None
@@ -53,6 +56,8 @@ def _encode_other(value: Any) -> msgspec.Raw:
 
 
 def _dump_other(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return None  # JSON text already: its nulls were never numbers
     if _is_pydantic(value.__class__):
         return value.model_dump(mode="json")
     raise TypeError(_unencodable(value))

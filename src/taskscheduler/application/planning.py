@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from functools import partial
+from itertools import islice, takewhile
+from operator import ge
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.application.timetable import Timetable
 from taskscheduler.application.zones import version_for
+from taskscheduler.domain.ledger import Outcome, Untaken
 from taskscheduler.domain.schedule import GRACE, CatchUp, Overlap
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ class Plan(NamedTuple):
 
     ``missed`` is how many fires are let go because they passed in an outage, ``COUNTED_MAX`` if it
     is that many or more, and ``overlapped`` how many because the one before them has just begun.
+    ``untaken`` are these fires, as the ledger is to have them.
     """
 
     fires: Sequence[datetime]
@@ -34,6 +38,7 @@ class Plan(NamedTuple):
     next_fire_at: datetime | None
     missed: int = 0
     overlapped: int = 0
+    untaken: Sequence[Untaken] = ()
 
 
 def timetable_of(due: Due) -> Timetable:
@@ -43,7 +48,7 @@ def timetable_of(due: Due) -> Timetable:
 
 def zone_data_of(rule: Rule) -> str | None:
     """Return which version of the time zones a time reckoned by ``rule`` depends on."""
-    return None if rule.cron is None else version_for(rule.time_zone)
+    return None if rule.every is not None else version_for(rule.time_zone)
 
 
 def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:
@@ -62,6 +67,7 @@ def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:
     after = max(first, due.ruled_at)
     outage_end = min(now if due.has_problem else watched_since, now)
     fires: list[datetime] = []
+    untaken: list[Untaken] = []
     missed = 0
     fired_at = first
     if due.catch_up is CatchUp.ALL or first > outage_end:
@@ -71,7 +77,13 @@ def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:
         fired_at = first if last is None else last
         if due.catch_up is CatchUp.LATEST or now - fired_at <= GRACE:
             fires.append(fired_at)
-        missed = _count(timetable, first, after, fired_at) - len(fires)
+        passed = _passed(timetable, first, after, fired_at)
+        reason = f"no worker was alive, and catch_up is {due.catch_up.value}"
+        untaken += [Untaken(at, Outcome.MISSED, reason) for at in passed if at not in fires]
+        missed = len(passed) - len(fires)
+        if passed[-1] < fired_at:
+            more = f"{reason}; all that follow until {fired_at:%FT%TZ} were missed too"
+            untaken[-1] = untaken[-1]._replace(reason=more)
         after = max(after, fired_at)
     next_fire_at: datetime | None = None
     for at in timetable.fires(after):
@@ -83,16 +95,22 @@ def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:
     overlapped = 0
     if due.overlap is Overlap.SKIP and len(fires) > 1:
         overlapped = len(fires) - 1
+        reason = f"the fire of {fires[0]:%FT%TZ} was stored at the same moment"
+        untaken += [Untaken(at, Outcome.SKIPPED, reason) for at in fires[1:]]
         fires = fires[:1]
-    return Plan(fires, fired_at, next_fire_at, missed, overlapped)
+    if due.left is not None:
+        fires = fires[: due.left]
+    return Plan(fires, fired_at, next_fire_at, missed, overlapped, untaken)
 
 
-def _count(timetable: Timetable, first: datetime, after: datetime, last: datetime) -> int:
-    """Return how many fires there were from ``first`` to ``last``, up to ``COUNTED_MAX``."""
+def _passed(
+    timetable: Timetable, first: datetime, after: datetime, last: datetime
+) -> list[datetime]:
+    """Return the fires from ``first`` to ``last``, up to ``COUNTED_MAX`` of them."""
     if last == first:
-        return 1
+        return [first]
     between = islice(timetable.fires(after), COUNTED_MAX - 1)
-    return 1 + sum(1 for at in between if at <= last)
+    return [first, *takewhile(partial(ge, last), between)]
 
 
 def rightly_next(due: Due, now: datetime, zone_data: str) -> tuple[bool, datetime | None]:

@@ -6,10 +6,11 @@ import gc
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Final, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 import msgspec
 
+from taskscheduler.application.naming import kind_of
 from taskscheduler.application.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.task import TaskId
 
-Wish: TypeAlias = "NewTask | tuple[str, object] | tuple[str, object, datetime | None]"
-"""A task, or its kind, its payload and perhaps its time."""
+Kind: TypeAlias = "str | Callable[..., Any]"
+Wish: TypeAlias = "NewTask | tuple[Kind, object] | tuple[Kind, object, datetime | None]"
+"""A task, or its kind, its payload and perhaps its time. A kind is its name, or its function."""
 IDS_AT_ONCE: Final = 10_000
 """So many take some milliseconds, in which the event loop waits."""
 
@@ -68,8 +70,8 @@ class Prepared(Sequence[NewTask]):
                     else NewTask(
                         id=ids[index],
                         execute_at=_time_in(wish),  # first: it knows what is no wish
-                        kind=wish[0],
-                        payload=encode_payload(wish[1]),
+                        payload=(encoded := encode_payload(wish[1])),
+                        kind=kind_of(wish[0], encoded),
                     )
                 )
             except InvalidTask as error:
@@ -126,7 +128,7 @@ def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
     return ((task.queue, task.execute_at) for task in tasks)
 
 
-def _time_in(wish: tuple[str, object] | tuple[str, object, datetime | None]) -> datetime | None:
+def _time_in(wish: tuple[Kind, object] | tuple[Kind, object, datetime | None]) -> datetime | None:
     """Return the time that a wish names, if it does. Raises InvalidTask: it is no wish."""
     if not isinstance(wish, (tuple, list)) or not 2 <= len(wish) <= 3:  # pyright: ignore[reportUnnecessaryIsInstance] # noqa: PLR2004 - not every caller is checked
         raise InvalidTask(

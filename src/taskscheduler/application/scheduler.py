@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast, overload
+from uuid import UUID
 
 from taskscheduler.application.bulk import change_page
 from taskscheduler.application.explaining import explain
 from taskscheduler.application.group_commit import GroupCommit
+from taskscheduler.application.naming import kind_of
 from taskscheduler.application.preparing import (
     Prepared,
     encode_payload,
@@ -40,10 +42,11 @@ from taskscheduler.domain.task import (
 from taskscheduler.domain.worker import WorkerLoad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from uuid import UUID
 
+    from taskscheduler.application.naming import Alone, Payload, Taking
     from taskscheduler.application.preparing import Wish
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
@@ -144,15 +147,26 @@ class Scheduler:
 
     # -- storing ---------------------------------------------------------------------------------
 
+    @overload
+    def prepare(
+        self, kind: str, payload: object = None, **options: Unpack[TaskOptions]
+    ) -> NewTask: ...
+    @overload
+    def prepare(self, kind: Alone, **options: Unpack[TaskOptions]) -> NewTask: ...
+    @overload
+    def prepare(
+        self, kind: Taking[Payload], payload: Payload, **options: Unpack[TaskOptions]
+    ) -> NewTask: ...
     def prepare(
         self,
-        kind: str,
+        kind: str | Callable[..., Any],
         payload: object = None,
         **options: Unpack[TaskOptions],
     ) -> NewTask:
         """Return the task that ``schedule`` would store, with its id. Nothing is stored.
 
-        ``payload`` is anything that msgspec can encode as JSON.
+        ``payload`` is anything that msgspec can encode as JSON. ``kind`` is a name, or the function
+        that is registered under it, which must take the payload.
 
         Raises:
             InvalidTask: a field cannot be stored.
@@ -165,10 +179,11 @@ class Scheduler:
                 raise InvalidTask("delay", "give either execute_at or delay")
             execute_at = time_after(delay)
         task_id = options.get("id")
+        encoded = encode_payload(payload)
         return NewTask(
             id=self.store.new_task_id() if task_id is None else TaskId(task_id),
-            kind=kind,
-            payload=encode_payload(payload),
+            kind=kind_of(kind, encoded),
+            payload=encoded,
             execute_at=execute_at,
             queue=options.get("queue", QUEUE_DEFAULT),
             priority=options.get("priority", PRIORITY_DEFAULT),
@@ -178,9 +193,31 @@ class Scheduler:
             expires_at=options.get("expires_at"),
         )
 
+    @overload
     async def schedule(
         self,
         kind: str,
+        payload: object = None,
+        *,
+        connection: object = OWN,
+        **options: Unpack[TaskOptions],
+    ) -> TaskId: ...
+    @overload
+    async def schedule(
+        self, kind: Alone, *, connection: object = OWN, **options: Unpack[TaskOptions]
+    ) -> TaskId: ...
+    @overload
+    async def schedule(
+        self,
+        kind: Taking[Payload],
+        payload: Payload,
+        *,
+        connection: object = OWN,
+        **options: Unpack[TaskOptions],
+    ) -> TaskId: ...
+    async def schedule(
+        self,
+        kind: str | Callable[..., Any],
         payload: object = None,
         *,
         connection: object = OWN,
@@ -189,10 +226,10 @@ class Scheduler:
         """Store one task and return its id once it is committed.
 
         ``options`` are those of ``prepare``. With ``connection``, the caller's own (for PostgreSQL
-        a ``psycopg.AsyncConnection``, or SQLAlchemy's ``AsyncSession`` or ``AsyncConnection`` over
-        one), the task is part of its transaction: it exists when that commits and never if it does
-        not. The transaction is the caller's to end; where the driver begins one with the first
-        statement, this is as good as a statement.
+        a ``psycopg.AsyncConnection``, one of asyncpg's, or SQLAlchemy's ``AsyncSession`` or
+        ``AsyncConnection`` over one of them), the task is part of its transaction: it exists when
+        that commits and never if it does not. The transaction is the caller's to end; where the
+        driver begins one with the first statement, this is as good as a statement.
 
         Raises:
             InvalidTask: a field cannot be stored.
@@ -201,7 +238,7 @@ class Scheduler:
             TaskExists: the id is taken by a task with other contents.
             StoreUnavailable: the store could not be reached; repeating with the same id is safe.
         """
-        task = self.prepare(kind, payload, **options)
+        task = self.prepare(cast("str", kind), payload, **options)  # or a function: it looks
         if connection is not OWN:
             return (await self.put_many([task], connection=connection))[0]
         return await self.put(task)

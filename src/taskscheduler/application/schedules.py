@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from taskscheduler.application.foreseeing import foreseen
 from taskscheduler.application.planning import zone_data_of
 from taskscheduler.application.preparing import encode_payload, only_known, require_json
 from taskscheduler.application.timetable import Timetable
@@ -19,6 +20,8 @@ from taskscheduler.domain.errors import (
     ScheduleNotFound,
     ScheduleUnread,
 )
+from taskscheduler.domain.fire import left_of
+from taskscheduler.domain.ledger import NewEntry, Outcome
 from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields
 from taskscheduler.domain.task import NAME
 
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from taskscheduler.application.foreseeing import Preview
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.ledger import LedgerEntry, Place
+    from taskscheduler.domain.rule import Rule
     from taskscheduler.domain.task import NewTask, TaskId
 
 RACES_MAX: Final = 10
@@ -59,9 +65,8 @@ class Schedules:
         """Make the schedule, or let the one of that name be as ``definition``; tell which.
 
         A schedule that is so already is not changed: an application may put its schedules whenever
-        it starts. What is due stays due. If the rule is another one (``cron``, ``every``,
-        ``time_zone``, ``starts_at``, ``ends_at``), what comes next is reckoned anew, from now;
-        otherwise it stays as it was. A pause stays.
+        it starts. What is due stays due. If the ``Rule`` is another one, what comes next is
+        reckoned anew, from now; otherwise it stays as it was. A pause stays.
 
         Returns:
             The schedule, and whether it was made.
@@ -127,9 +132,10 @@ class Schedules:
             ScheduleNotFound: there is none.
         """
         only_known(changes, FIELDS)
-        for given, other in (("cron", "every"), ("every", "cron")):
-            if changes.get(given) is not None:
-                changes.setdefault(other, None)
+        if changes.get("every") is not None:
+            changes = {"cron": None, "crons": (), "gap": None, "fold": None} | changes
+        elif changes.get("cron") is not None or changes.get("crons"):
+            changes.setdefault("every", None)
 
         def edited(old: Schedule, now: datetime) -> Schedule:
             return _redefined(_with_json(replace(old.definition, **changes)))(old, now)
@@ -161,7 +167,7 @@ class Schedules:
                 return old
             return old.resume(
                 now=now,
-                next_fire_at=_timetable(old, old.definition).after(now),
+                next_fire_at=None if old.is_used_up else _timetable(old, old.definition).after(now),
                 zone_data=zone_data_of(old.definition.rule),
             )
 
@@ -173,10 +179,35 @@ class Schedules:
         Raises ScheduleNotFound.
         """
         schedule = await self.get(name)
-        return await self._put_task(schedule.definition.task(self._store.new_task_id()))
+        now = await self._store.schedules.now()
+        task_id = await self._put_task(schedule.definition.task(self._store.new_task_id()))
+        reason = None if self._by is None else f"by {self._by.name}"
+        entry = NewEntry(now, Outcome.TRIGGERED, reason, task_id)
+        await self._store.schedules.note(schedule, entry)
+        return task_id
+
+    async def fires(
+        self, name: str, *, before: Place | None = None, limit: int = LIST_LIMIT_DEFAULT
+    ) -> Sequence[LedgerEntry]:
+        """Return up to ``limit`` entries of what became of its fires, the latest fires first.
+
+        Raises ScheduleNotFound.
+        """
+        await self.get(name)
+        prefix = None if self._by is None else self._by.queue_prefix
+        return await self._store.schedules.fires(
+            name, queue_prefix=prefix, before=before, limit=limit
+        )
 
     async def preview(self, name: str, count: int = PREVIEW_DEFAULT) -> Sequence[datetime]:
         """Return the next ``count`` fires, in UTC; of one that is paused, if it were resumed now.
+
+        Raises ScheduleNotFound.
+        """
+        return [fire.at for fire in (await self.foresee(name, count)).fires]
+
+    async def foresee(self, name: str, count: int = PREVIEW_DEFAULT) -> Preview:
+        """Return as ``preview``, and what changes of clocks do to these fires.
 
         Raises ScheduleNotFound.
         """
@@ -186,7 +217,11 @@ class Schedules:
         first = schedule.next_fire_at
         # One that is due, and has not fired yet, comes first.
         overdue = [first] if first is not None and first <= now else []
-        return [*overdue, *islice(timetable.fires(now), count)][:count]
+        left = left_of(schedule.definition.max_fires, schedule.fire_count)
+        most = count if left is None else min(left, count)
+        fires = [*overdue, *islice(timetable.fires(now), most)][:most]
+        rule = schedule.definition.rule
+        return foreseen(rule, made_at=schedule.created_at, after=now, fires=fires)
 
     async def _change(
         self, name: str, action: Action, changed: Callable[[Schedule, datetime], Schedule]
@@ -232,7 +267,9 @@ def _redefined(definition: NewSchedule) -> Callable[[Schedule, datetime], Schedu
         return old.redefine(
             definition,
             now=now,
-            next_fire_at=_first(definition, now, made_at=old.created_at),
+            next_fire_at=None
+            if left_of(definition.max_fires, old.fire_count) == 0
+            else _first(definition, now, made_at=old.created_at),
             zone_data=zone_data_of(definition.rule),
         )
 
@@ -241,6 +278,11 @@ def _redefined(definition: NewSchedule) -> Callable[[Schedule, datetime], Schedu
 
 def _timetable(schedule: Schedule, definition: NewSchedule) -> Timetable:
     return Timetable(definition.rule, made_at=schedule.created_at)
+
+
+def _field_of(rule: Rule) -> str:
+    """Return the field that says when it fires."""
+    return "every_s" if rule.every else "cron" if rule.cron is not None else "crons"
 
 
 def _first(definition: NewSchedule, now: datetime, *, made_at: datetime) -> datetime | None:
@@ -253,7 +295,7 @@ def _first(definition: NewSchedule, now: datetime, *, made_at: datetime) -> date
         rule.ends_at is None
         or Timetable(rule._replace(ends_at=None), made_at=made_at).after(now) is None
     ):
-        raise InvalidSchedule("cron" if rule.every is None else "every_s", "would never fire")
+        raise InvalidSchedule(_field_of(rule), "would never fire")
     if rule.ends_at > now:
         raise InvalidSchedule("ends_at", "comes before the first fire: it would never fire")
     return None

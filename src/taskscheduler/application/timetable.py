@@ -9,17 +9,19 @@ rule may say otherwise by ``gap`` and ``fold``. Intervals know no clocks.
 
 from __future__ import annotations
 
+import heapq
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from taskscheduler.application.cron import expression_of
 from taskscheduler.application.wallclock import moments
 from taskscheduler.application.zones import zone_of
+from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap
 from taskscheduler.domain.task import LATEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from taskscheduler.domain.rule import Rule
 
@@ -39,11 +41,20 @@ class Cron:
     """``Beat`` by a cron expression."""
 
     def __init__(
-        self, expression: str, time_zone: str, *, gap: Gap | None = None, fold: Fold | None = None
+        self,
+        expression: str,
+        time_zone: str,
+        *,
+        gap: Gap | None = None,
+        fold: Fold | None = None,
+        field: str = "cron",
     ) -> None:
-        """Read both. Raises InvalidSchedule."""
+        """Read both; ``field`` is where the expression was given. Raises InvalidSchedule."""
         self._zone = zone_of(time_zone)
-        self._walls = expression_of(expression)
+        try:
+            self._walls = expression_of(expression)
+        except InvalidSchedule as error:
+            raise InvalidSchedule(field, error.reason) from None
         elapsed = self._walls.by_elapsed_time
         self._gap = gap or (Gap.SKIP if elapsed else Gap.AFTER)
         self._fold = fold or (Fold.BOTH if elapsed else Fold.FIRST)
@@ -69,6 +80,40 @@ class Interval:
             at += self._every
 
 
+class Several:
+    """``Beat`` by several of them; where they meet it fires once."""
+
+    def __init__(self, beats: Sequence[Beat]) -> None:
+        """Fire whenever one of ``beats`` does."""
+        self._beats = beats
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """See ``Beat.after``."""
+        told = moment
+        for at in heapq.merge(*(beat.after(moment) for beat in self._beats)):
+            if at > told:
+                told = at
+                yield at
+
+
+def beat_of(rule: Rule, made_at: datetime) -> Beat:
+    """Return what ``rule`` fires by. Raises InvalidSchedule."""
+    if rule.every is not None:
+        zone_of(rule.time_zone)
+        return Interval(rule.every, rule.starts_at or made_at)
+    beats = [
+        Cron(
+            text,
+            rule.time_zone,
+            gap=rule.gap,
+            fold=rule.fold,
+            field="cron" if text == rule.cron else "crons",
+        )
+        for text in rule.expressions
+    ]
+    return beats[0] if len(beats) == 1 else Several(beats)
+
+
 class Timetable:
     """The fires of one schedule.
 
@@ -80,12 +125,7 @@ class Timetable:
         """Read ``rule``, of a schedule that was made at ``made_at``."""
         self._first = rule.starts_at or made_at + TICK
         self._last = rule.ends_at
-        if rule.cron is not None:
-            self._beat: Beat = Cron(rule.cron, rule.time_zone, gap=rule.gap, fold=rule.fold)
-        else:
-            assert rule.every is not None  # noqa: S101 - a rule has one of the two
-            zone_of(rule.time_zone)
-            self._beat = Interval(rule.every, rule.starts_at or made_at)
+        self._beat = beat_of(rule, made_at)
 
     def fires(self, moment: datetime) -> Iterator[datetime]:
         """Yield the fires after ``moment``, earliest first, in UTC; at times there are none."""

@@ -99,7 +99,7 @@ class Worker:
         self._outbox = Outbox(
             self._store.tasks,
             on_room=self._on_room,
-            on_fault=partial(self._bulkhead.failed, "outcomes"),
+            on_fault=partial(self._bulkhead.told, "outcomes"),
         )
         self._membership = Membership(
             self._store.workers,
@@ -259,7 +259,8 @@ class Worker:
         """
         with children_are_their_own():
             try:
-                await self._work(until_drained=until_drained)
+                async with self._handlers.opened():
+                    await self._work(until_drained=until_drained)
             except Exception:
                 log.critical("the worker dies; its tasks go to others", exc_info=True)
                 raise

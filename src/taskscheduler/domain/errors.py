@@ -162,12 +162,13 @@ class NotInTransaction(TaskSchedulerError):
 class NotAConnection(NotInTransaction, TypeError):
     """What was given as the caller's connection is nothing that the store could join."""
 
-    def __init__(self, found: type) -> None:
-        """Name the type of what was ``found``."""
+    def __init__(self, found: type, takes: str = "") -> None:
+        """Name the type of what was ``found``, and say what the store ``takes``."""
         self.found = found
         super().__init__(
             f"connection= is a {found.__module__}.{found.__qualname__}, which cannot be joined: "
             "give the connection whose transaction the task is to be part of, or leave it out"
+            + (takes and f". {takes}")
         )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from taskscheduler.domain.schedule import key_of
+from taskscheduler.domain.schedule import due_at, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from taskscheduler.domain.ledger import Untaken
     from taskscheduler.domain.rule import Rule
     from taskscheduler.domain.schedule import CatchUp, Overlap, Schedule
     from taskscheduler.domain.task import TaskId
@@ -25,7 +26,8 @@ class Due(NamedTuple):
     """As much of a schedule as its next fire is reckoned from.
 
     ``zone_data`` is the version of the time zones by which ``next_fire_at`` was reckoned.
-    ``has_problem`` tells that it could not be fired when it was due before.
+    ``has_problem`` tells that it could not be fired when it was due before. ``left`` is how many
+    tasks it may store still, None if that is not limited.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Due(NamedTuple):
     next_fire_at: datetime
     zone_data: str | None = None
     has_problem: bool = False
+    jitter: timedelta | None = None
+    left: int | None = None
 
     @classmethod
     def of(cls, schedule: Schedule) -> Due:
@@ -55,12 +59,15 @@ class Due(NamedTuple):
             next_fire_at=schedule.next_fire_at,
             zone_data=schedule.zone_data,
             has_problem=schedule.problem is not None,
+            jitter=definition.jitter,
+            left=left_of(definition.max_fires, schedule.fire_count),
         )
 
 
 class Fire(NamedTuple):
     """What a schedule that is due comes to: a task for each of ``tasks``, and how it goes on.
 
+    A task is given with the time of its fire. ``untaken`` are fires that come to none.
     It holds while the schedule's rule and its next time are those of ``due``.
     """
 
@@ -69,10 +76,20 @@ class Fire(NamedTuple):
     fired_at: datetime
     next_fire_at: datetime | None
     zone_data: str | None = None
+    untaken: Sequence[Untaken] = ()
+
+    def due_times(self) -> list[datetime]:
+        """Return when each of its tasks is due."""
+        return [due_at(self.due.name, at, self.due.jitter) for _, at in self.tasks]
 
     def unique_keys(self) -> list[str]:
         """Return the unique key of each of its tasks."""
         return [key_of(self.due.name, at) for _, at in self.tasks]
+
+
+def left_of(max_fires: int | None, fire_count: int) -> int | None:
+    """Return how many tasks a schedule may store still, None if that is not limited."""
+    return None if max_fires is None else max(max_fires - fire_count, 0)
 
 
 class Fired(NamedTuple):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.fire import Due, Fire, Fired, Outlook, Taken, Waiting
     from taskscheduler.domain.hints import Hints
     from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
+    from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
     from taskscheduler.domain.notes import Awaited, Ending, Progress, Report, TaskNotes
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
@@ -569,6 +570,24 @@ class ScheduleRepository(Protocol):
         it goes on. A task whose unique key is held is not stored, as in ``TaskRepository.put``.
 
         It is one transaction, which waits for nobody else's for long: any error is that of all.
+        """
+        ...
+
+    async def fires(
+        self, name: str, *, queue_prefix: str | None = None, before: Place | None = None, limit: int
+    ) -> Sequence[LedgerEntry]:
+        """Return up to ``limit`` entries of a schedule's ledger, the latest fires first.
+
+        They are those behind ``before``; with ``queue_prefix`` those that were written while its
+        tasks went into such queues. The ledger outlives its schedule: who makes another of the
+        name goes on with it.
+        """
+        ...
+
+    async def note(self, schedule: Schedule, entry: NewEntry) -> None:
+        """Write into the ledger of ``schedule`` what was done beside its fires.
+
+        A repeat after a lost answer writes it twice.
         """
         ...
 

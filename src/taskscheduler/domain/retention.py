@@ -81,6 +81,11 @@ class RetentionPolicy:
         ]
         return max(fitting, key=lambda rule: rule.weight).keep if fitting else None
 
+    @property
+    def fires(self) -> timedelta | None:
+        """How long it is kept what became of fires: as Completed tasks of no special kind are."""
+        return self.keep(TaskStatus.COMPLETED, "")
+
 
 def audit_span(text: str) -> timedelta | None:
     """Return how long the audit trail is kept; None for ever. Raises InvalidConfiguration."""

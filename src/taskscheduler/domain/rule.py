@@ -29,7 +29,7 @@ class Fold(StrEnum):
 class Rule(NamedTuple):
     """When a schedule fires; the fields are those of ``NewSchedule``.
 
-    ``gap`` and ``fold`` are None where the expression itself decides: see ``timetable``.
+    ``gap`` and ``fold`` are None where each expression itself decides: see ``timetable``.
     """
 
     cron: str | None = None
@@ -39,3 +39,11 @@ class Rule(NamedTuple):
     ends_at: datetime | None = None
     gap: Gap | None = None
     fold: Fold | None = None
+    crons: tuple[str, ...] = ()
+    max_fires: int | None = None
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """All cron expressions, each once."""
+        given = self.crons if self.cron is None else (self.cron, *self.crons)
+        return tuple(dict.fromkeys(given))

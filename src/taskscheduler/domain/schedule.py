@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Required, TypedDict, Unpack
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
-from taskscheduler.domain.rule import Rule
+from taskscheduler.domain.rule import Fold, Gap, Rule
 from taskscheduler.domain.task import (
     NAME,
     NAME_FORM,
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 EVERY_MIN: Final = timedelta(seconds=1)
 EVERY_MAX: Final = timedelta(days=366)
 CRON_CHARACTERS_MAX: Final = 256
+CRONS_MAX: Final = 20
+JITTER_MIN: Final = timedelta(milliseconds=1)
+JITTER_MAX: Final = timedelta(days=1)
+FIRES_MAX: Final = 1_000_000_000
 TIME_ZONE_CHARACTERS_MAX: Final = 64
 GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
@@ -73,6 +78,11 @@ class ScheduleFields(TypedDict, total=False):
     ends_at: datetime | None
     catch_up: CatchUp
     overlap: Overlap
+    crons: tuple[str, ...]
+    gap: Gap | None
+    fold: Fold | None
+    jitter: timedelta | None
+    max_fires: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,22 +103,44 @@ class _Definition:
     ends_at: datetime | None = None
     catch_up: CatchUp = CatchUp.LATEST
     overlap: Overlap = Overlap.ALLOW
+    crons: tuple[str, ...] = ()
+    gap: Gap | None = None
+    fold: Fold | None = None
+    jitter: timedelta | None = None
+    max_fires: int | None = None
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
+        object.__setattr__(self, "crons", tuple(self.crons))
         if NAME.fullmatch(self.name) is None or not self.name.strip("."):
             raise InvalidSchedule("name", f"must be {NAME_FORM}, and not only dots")
+        self._check_crons()
         self._check_times()
+        self._check_bounds()
         if self.catch_up is CatchUp.ALL and self.overlap is Overlap.SKIP:
             reason = "cannot be all where overlap is skip: of many at once one would be stored"
             raise InvalidSchedule("catch_up", reason)
         self.task(NOBODY)
 
+    def _check_crons(self) -> None:
+        if (self.cron is None and not self.crons) == (self.every is None):
+            raise InvalidSchedule("cron", "give either every_s, or cron or crons or both")
+        if len(self.crons) > CRONS_MAX:
+            raise InvalidSchedule("crons", f"must be at most {CRONS_MAX} expressions")
+        for field, given in (("cron", self.cron), *(("crons", each) for each in self.crons)):
+            if given is not None and not 1 <= len(given) <= CRON_CHARACTERS_MAX:
+                raise InvalidSchedule(field, f"must be 1 to {CRON_CHARACTERS_MAX} characters")
+        for field, policy in (("gap", self.gap), ("fold", self.fold)):
+            if policy is not None and self.every is not None:
+                raise InvalidSchedule(field, "is for cron: every_s knows no clocks")
+
+    def _check_bounds(self) -> None:
+        if self.jitter is not None and not JITTER_MIN <= self.jitter <= JITTER_MAX:
+            raise InvalidSchedule("jitter_s", "must be 0.001 seconds to 1 day")
+        if self.max_fires is not None and not 1 <= self.max_fires <= FIRES_MAX:
+            raise InvalidSchedule("max_fires", f"must be 1 to {FIRES_MAX}")
+
     def _check_times(self) -> None:
-        if (self.cron is None) == (self.every is None):
-            raise InvalidSchedule("cron", "give either cron or every_s")
-        if self.cron is not None and not 1 <= len(self.cron) <= CRON_CHARACTERS_MAX:
-            raise InvalidSchedule("cron", f"must be 1 to {CRON_CHARACTERS_MAX} characters")
         if self.every is not None and not EVERY_MIN <= self.every <= EVERY_MAX:
             raise InvalidSchedule("every_s", "must be 1 second to 366 days")
         if not 1 <= len(self.time_zone) <= TIME_ZONE_CHARACTERS_MAX:
@@ -124,10 +156,22 @@ class _Definition:
     @property
     def rule(self) -> Rule:
         """All that decides when it fires."""
-        return Rule(self.cron, self.every, self.time_zone, self.starts_at, self.ends_at)
+        return Rule(
+            cron=self.cron,
+            every=self.every,
+            time_zone=self.time_zone,
+            starts_at=self.starts_at,
+            ends_at=self.ends_at,
+            gap=self.gap,
+            fold=self.fold,
+            crons=self.crons,
+            max_fires=self.max_fires,
+        )
 
     def task(self, task_id: TaskId, fire_at: datetime | None = None) -> NewTask:
-        """Return the task of the fire at ``fire_at``; without one, a task for now.
+        """Return the task of the fire at ``fire_at``, due then or a little later by ``jitter``.
+
+        Without a time it is a task for now.
 
         The fire's time is a part of the task's unique key, so no fire makes a second task while
         unique keys live, even if the schedule was deleted and made again.
@@ -136,7 +180,7 @@ class _Definition:
             id=task_id,
             kind=self.kind,
             payload=self.payload_json,
-            execute_at=fire_at,
+            execute_at=None if fire_at is None else due_at(self.name, fire_at, self.jitter),
             queue=self.queue,
             priority=self.priority,
             max_attempts=self.max_attempts,
@@ -149,8 +193,11 @@ class NewSchedule(_Definition):
     """A schedule as its author asks for it.
 
     It fires by ``cron``, five fields or six with the seconds first, on the clocks of
-    ``time_zone``, an IANA name; or ``every`` so often, counted from ``starts_at``, or else from
-    when the schedule was made. ``starts_at`` and ``ends_at`` are aware, and the times between
+    ``time_zone``, an IANA name, and by each of ``crons``, once where they meet; or ``every`` so
+    often, counted from ``starts_at``, or else from when the schedule was made. ``gap`` and ``fold``
+    say what becomes of times that the clocks leave out or show twice. It ends after ``max_fires``
+    tasks. Each task is due up to ``jitter`` later than its fire, by the same span at each look.
+    ``starts_at`` and ``ends_at`` are aware, and the times between
     which it fires, both included. ``payload`` is anything that has a JSON form; who has that form
     already gives it as ``payload_json`` instead, and it is kept to the letter. The rest is as in
     ``NewTask``.
@@ -195,7 +242,8 @@ class Schedule:
     ``last_fire_at`` is the time that was last due, and ``last_task_id`` the task that was last
     stored. ``revision`` grows with every change, a fire included. ``zone_data`` is the version of
     the time zones by which ``next_fire_at`` was reckoned, None where it depends on none.
-    ``problem`` says why a worker could not fire it when it was due last.
+    ``problem`` says why a worker could not fire it when it was due last. ``fire_count`` is how many
+    tasks it has stored by itself.
     """
 
     definition: NewSchedule
@@ -209,6 +257,7 @@ class Schedule:
     last_task_id: TaskId | None = None
     zone_data: str | None = None
     problem: str | None = None
+    fire_count: int = 0
 
     @classmethod
     def make(
@@ -283,17 +332,35 @@ class Schedule:
             zone_data=zone_data,
         )
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it has stored all the tasks that it may."""
+        most = self.definition.max_fires
+        return most is not None and self.fire_count >= most
+
     def fire(self, fire: Fire, task_ids: Sequence[TaskId]) -> Schedule:
         """Go on after ``fire``, for which the last of ``task_ids`` was stored."""
+        count = self.fire_count + len(task_ids)
+        most = self.definition.max_fires
         return replace(
             self,
             revision=self.revision + 1,
-            next_fire_at=fire.next_fire_at,
+            fire_count=count,
+            next_fire_at=None if most is not None and count >= most else fire.next_fire_at,
             last_fire_at=fire.fired_at,
             last_task_id=task_ids[-1] if task_ids else self.last_task_id,
             zone_data=fire.zone_data,
             problem=None,
         )
+
+
+def due_at(name: str, fire_at: datetime, jitter: timedelta | None) -> datetime:
+    """Return when the task of the fire at ``fire_at`` is due: always the same for one fire."""
+    if jitter is None:
+        return fire_at
+    drawn = hashlib.blake2b(key_of(name, fire_at).encode(), digest_size=8).digest()
+    share = int.from_bytes(drawn) / 2**64
+    return fire_at + timedelta(microseconds=int(share * (jitter / timedelta(microseconds=1))))
 
 
 def key_of(name: str, fire_at: datetime) -> str:

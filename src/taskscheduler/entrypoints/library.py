@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
 from taskscheduler.application.scheduler import Scheduler as StoreScheduler
+from taskscheduler.application.sync import BlockingScheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
     from taskscheduler.domain.tracing import Tracing
+
+
+Parameters = ParamSpec("Parameters")
 
 
 class Scheduler(StoreScheduler):
@@ -71,6 +77,28 @@ class Scheduler(StoreScheduler):
         from taskscheduler.container import MemoryContainer  # noqa: PLC0415 - see above
 
         return cls(MemoryContainer().store(), _global_tracing() if tracing else None)
+
+
+def _blocking(
+    make: Callable[Parameters, StoreScheduler],
+) -> Callable[Parameters, SyncScheduler]:
+    """Return what takes the same as ``make`` and returns a scheduler that blocks."""
+
+    def made(*arguments: Parameters.args, **options: Parameters.kwargs) -> SyncScheduler:
+        return SyncScheduler(lambda: make(*arguments, **options))
+
+    return update_wrapper(made, make)
+
+
+class SyncScheduler(BlockingScheduler):
+    """``Scheduler`` without ``await``; see ``taskscheduler.application.sync``.
+
+    ``postgres`` and ``in_memory`` take what those of ``Scheduler`` take. Of what lives in memory
+    each process has its own.
+    """
+
+    postgres = staticmethod(_blocking(Scheduler.postgres))
+    in_memory = staticmethod(_blocking(Scheduler.in_memory))
 
 
 def _global_tracing() -> Tracing:

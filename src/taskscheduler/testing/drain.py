@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Drained(NamedTuple):
-    """How many attempts ended in which way. It is false if there was none."""
+    """How many attempts ended in which way, and how many tasks expired. It is false if none did."""
 
     completed: int = 0
     retried: int = 0
@@ -30,12 +30,12 @@ class Drained(NamedTuple):
 
     @property
     def attempts(self) -> int:
-        """How many there were in all."""
-        return sum(self)
+        """How many attempts there were in all: a task that expired had none."""
+        return sum(self) - self.expired
 
     def __bool__(self) -> bool:
-        """Whether there was any."""
-        return self.attempts > 0
+        """Whether anything ended."""
+        return any(self)
 
 
 FIELD: dict[Event | None, str] = {
@@ -46,6 +46,7 @@ FIELD: dict[Event | None, str] = {
     Event.CANCEL: "cancelled",
     Event.EXPIRE: "expired",
     Event.RELEASE: "released",
+    Event.EXPIRE: "expired",
     None: "lost",
 }
 
@@ -66,8 +67,9 @@ async def drain(
     worker = Worker(scheduler, handlers, queues=[queue], random=lambda: 0.0, observer=counted)
     worker.tell_of_errors(raised.append)
     try:
-        while await worker.turn() and not (raises and raised):
-            pass
+        async with handlers.opened():
+            while await worker.turn() and not (raises and raised):
+                pass
     finally:
         await worker.leave()
     if raises and raised:

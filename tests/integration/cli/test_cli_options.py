@@ -76,7 +76,9 @@ def test_every_command_explains_itself(call: Call, command: str):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_has_a_twin_in_the_environment(call: Call, command: str):
-    blocks = re.split(r"\n  (?:-n, )?--", call(f"{command} --help").out.partition("Commands:")[0])
+    options = call(f"{command} --help").out.partition("\nOptions:")[2].partition("Commands:")[0]
+    blocks = re.split(r"\n  (?:-n, )?--", options)
+    assert blocks[-1].startswith("help")
     if command in {"dev", "api", "worker"}:
         assert len(blocks) > 10
     for block in blocks[1:]:

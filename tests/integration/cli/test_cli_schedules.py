@@ -234,3 +234,30 @@ def test_a_kind_that_nobody_has_is_refused_unless_that_is_wanted(call: Call, pro
     assert "--accept-unknown-kinds" in called.err
     assert programs.good("schedules", "list") == ""
     assert "made" in programs.good(*put, "--accept-unknown-kinds")
+
+
+def test_policies_and_bounds(operator: Operator):
+    options = "--also '0 5 * * *' --gap skip --fold both --jitter 1.5 --max-fires 3"
+    made = operator.asks(f"{NIGHTLY} {options}")
+    assert (made["crons"], made["gap"], made["fold"]) == (["0 5 * * *"], "skip", "both")
+    assert (made["jitter_s"], made["max_fires"]) == (1.5, 3)
+    shown = operator.good("show nightly")
+    assert "0 3 * * * | 0 5 * * *" in shown
+    assert "gap skip  fold both  jitter 1.5 s" in shown
+    assert "tasks so far 0  at most 3" in shown
+    starts = "--starts-at 2093-03-28T12:00:00Z"
+    operator.good(f"put gap --kind Baz --cron '30 2 * * *' --time-zone Europe/Berlin {starts}")
+    (line,) = operator.good("preview gap -n 1").splitlines()
+    assert "gap: the clocks leave its time out; gap skip would leave the fire out" in line
+    operator.refused("put a --kind Baz --cron '0 3 * * *' --gap before", code=2)
+
+
+def test_what_became_of_fires(operator: Operator):
+    operator.good(NIGHTLY)
+    assert operator.good("fires nightly") == ""
+    ids = [operator.good("trigger nightly").strip() for _ in range(3)]
+    lines = operator.good("fires nightly").splitlines()
+    assert [line.split()[1:3] for line in lines] == [["triggered", each] for each in reversed(ids)]
+    (entry,) = operator.asks("fires nightly --limit 1")
+    assert (entry["outcome"], entry["task_id"]) == ("triggered", ids[-1])
+    assert "'weekly'" in operator.refused("fires weekly")

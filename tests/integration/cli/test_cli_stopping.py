@@ -118,3 +118,26 @@ def test_no_exception_of_a_handler_ends_the_worker(stubborn: Programs) -> None:
             assert [attempt.outcome for attempt in attempts] == ["retry", "fail"], task.kind
     worker.process.terminate()
     assert worker.process.wait(30) == 0
+
+
+def test_a_task_that_brings_workers_down_is_found_out(stubborn: Programs) -> None:
+    """It alone pays, and the others, which were there, are done; so is what comes meanwhile."""
+    put(stubborn, "Dies", *["Waits"] * 7)
+    worker = stubborn.start(
+        *("worker", "--app", "stubborn:handlers", "--no-http-targets", "--lease", "2"),
+        *("--processes", "2", "--concurrency", "8"),
+    )
+    eventually(
+        lambda: statuses(stubborn) == {"Completed": 7, "Failed": 1} or not worker.runs,
+        "all end",
+        90,
+    )
+    assert worker.runs, worker.story()
+    for task, attempts in look(stubborn):
+        if task.kind == "Dies":
+            assert attempts[-1].outcome == "fail"
+            assert attempts[-1].error is not None
+            assert attempts[-1].error.type == "WorkerLost"
+        else:
+            assert task.attempt - task.excused == 1, task
+    worker.stop()

@@ -40,6 +40,12 @@ FIELDS: Final = {
     "ends_at",
     "catch_up",
     "overlap",
+    "crons",
+    "gap",
+    "fold",
+    "jitter_s",
+    "max_fires",
+    "fire_count",
     "max_attempts",
     "timeout_s",
     "paused",
@@ -58,6 +64,7 @@ CALLS: Final = (
     ("POST", "/resume"),
     ("POST", "/trigger"),
     ("GET", "/preview"),
+    ("GET", "/fires"),
 )
 """On one schedule; PUT makes it."""
 
@@ -654,7 +661,7 @@ def test_a_preview_has_ten_fires_unless_others_are_asked_for(client: httpx.Clien
     ]
     assert fires(client, name, n=100)[:10] == fires(client, name)
     answer = client.get(f"/schedules/{name}/preview").json()
-    assert set(answer) == {"name", "time_zone", "fires"}
+    assert set(answer) == {"name", "time_zone", "fires", "left_out"}
     assert answer["time_zone"] == "Europe/Berlin"
 
 
@@ -698,3 +705,102 @@ def test_the_methods_of_a_path_are_named(client: httpx.Client):
     assert client.options("/schedules").headers["allow"] == "GET, HEAD, OPTIONS, POST"
     allowed = client.options("/schedules/x").headers["allow"]
     assert allowed == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
+
+
+def seen(client: httpx.Client, path: str) -> Any:
+    """Return what is answered at ``path``."""
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_policies_for_changes_of_clocks(client: httpx.Client, name: str):
+    made = good(client.put(f"/schedules/{name}", json=BERLIN | {"gap": "skip"}), 201)
+    assert (made["gap"], made["fold"]) == ("skip", None)
+    preview = seen(client, f"/schedules/{name}/preview?n=3")
+    assert [fire["at"][:16] for fire in preview["fires"]] == [
+        "2093-03-27T01:30",
+        "2093-03-28T01:30",
+        "2093-03-30T00:30",
+    ]
+    (left_out,) = preview["left_out"]
+    assert (left_out["at"], left_out["clocks"]) == ("2093-03-29T01:00:00Z", "gap")
+    good(client.patch(f"/schedules/{name}", json={"gap": "after"}))
+    preview = seen(client, f"/schedules/{name}/preview?n=3")
+    assert [fire["clocks"] for fire in preview["fires"]] == [None, None, "gap"]
+    assert preview["left_out"] == []
+    fold = {"gap": None, "fold": "second", "starts_at": "2093-10-25T00:00:00Z"}
+    good(client.patch(f"/schedules/{name}", json=fold))
+    preview = seen(client, f"/schedules/{name}/preview?n=1")
+    assert preview["fires"][0]["at"] == "2093-10-25T01:30:00Z"
+    for field, value in (("gap", "before"), ("fold", "third"), ("gap", 1)):
+        answer = client.patch(f"/schedules/{name}", json={field: value})
+        fault(answer, f"$.{field}")
+    every = {"kind": "Baz", "every_s": 60, "fold": "both"}
+    answer = client.put(f"/schedules/{name}", json=every)
+    fault(answer, "$.fold")
+
+
+def test_several_expressions_bounds_and_jitter(client: httpx.Client, name: str):
+    given = BERLIN | {"crons": ["0 3 * * *", "0 4 * * *"], "jitter_s": 1.5, "max_fires": 4}
+    made = good(client.put(f"/schedules/{name}", json=given), 201)
+    assert (made["crons"], made["jitter_s"]) == (["0 3 * * *", "0 4 * * *"], 1.5)
+    assert (made["max_fires"], made["fire_count"]) == (4, 0)
+    preview = seen(client, f"/schedules/{name}/preview?n=9")
+    assert [fire["local"][11:16] for fire in preview["fires"]] == [
+        "02:30",
+        "03:00",
+        "04:00",
+        "02:30",
+    ]
+    same = good(client.put(f"/schedules/{name}", json=given))
+    assert same == made
+    every = good(client.patch(f"/schedules/{name}", json={"every_s": 60}))
+    assert (every["cron"], every["crons"], every["every_s"]) == (None, [], 60.0)
+    only = good(client.patch(f"/schedules/{name}", json={"crons": ["0 5 * * *"]}))
+    assert (only["cron"], only["crons"], only["every_s"]) == (None, ["0 5 * * *"], None)
+    for field, value in (
+        ("crons", ["0 5 * * *", "0 5 * *"]),
+        ("crons", []),
+        ("crons", ["0 5 * * *"] * 21),
+        ("jitter_s", 0),
+        ("jitter_s", 86_401),
+        ("max_fires", 0),
+    ):
+        answer = client.patch(f"/schedules/{name}", json={field: value})
+        fault(answer, "$.cron" if value == [] else f"$.{field}")
+
+
+def test_what_became_of_fires(client: httpx.Client, name: str):
+    good(client.put(f"/schedules/{name}", json={"kind": "Baz", "every_s": 1, "max_fires": 2}), 201)
+    triggered = client.post(f"/schedules/{name}/trigger").json()["id"]
+    eventually(lambda: len(seen(client, f"/schedules/{name}/fires")) == 3, "three fires")
+    entries = seen(client, f"/schedules/{name}/fires")
+    assert [entry["at"] for entry in entries] == sorted(
+        (entry["at"] for entry in entries), reverse=True
+    )
+    kinds = [entry["outcome"] for entry in entries]
+    assert sorted(kinds) == ["stored", "stored", "triggered"]
+    for entry in entries:
+        assert set(entry) == {"at", "outcome", "reason", "task_id", "late_s", "recorded_at"}
+        assert entry["late_s"] >= 0
+        assert seen(client, f"/tasks/{entry['task_id']}")["kind"] == "Baz"
+    assert entries[kinds.index("triggered")]["task_id"] == triggered
+    paged: list[Any] = []
+    link: str | None = f"/schedules/{name}/fires?limit=1"
+    while link is not None:
+        answer = client.get(link)
+        paged += answer.json()
+        link = answer.links.get("next", {}).get("url")
+    assert paged == entries
+    for query in (
+        "limit=0",
+        "limit=1001",
+        "cursor=",
+        "cursor=1",
+        "cursor=999999999999999999.1",
+        "n=1",
+    ):
+        path = f"/schedules/{name}/fires?{query}"
+        fault(client.get(path), query.partition("=")[0])
+    assert problem(client.get("/schedules/nobody/fires"), 404)

@@ -36,6 +36,11 @@ class MemoryArchive:
             export(expired)
         for task in expired:
             self._state.remove(task)
+        if (keep := policy.fires) is not None:
+            now = self._state.now()
+            self._state.ledger[:] = [
+                each for each in self._state.ledger if each[2].recorded_at + keep >= now
+            ]
         return Expiry(deleted=len(expired))
 
     def _is_over(self, task: Task, policy: RetentionPolicy) -> bool:

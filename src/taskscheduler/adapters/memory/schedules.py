@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import ScheduleChanged, ScheduleExists, ScheduleNotFound
 from taskscheduler.domain.fire import TAKE, Due, Fired, Outlook, Taken, Waiting
+from taskscheduler.domain.ledger import Outcome
 from taskscheduler.domain.schedule import GRACE, Overlap
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.fire import Fire
+    from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
     from taskscheduler.domain.ports import TaskRepository
     from taskscheduler.domain.schedule import Schedule
+    from taskscheduler.domain.task import TaskId
 
 
 class MemoryScheduleRepository:
@@ -120,11 +123,41 @@ class MemoryScheduleRepository:
             overlaps = skips and last is not None and not last.status.is_final
             tasks = [] if overlaps else [kept.definition.task(*task) for task in fire.tasks]
             ids = await self._tasks.put(tasks)
+            self._note(kept, fire, None if overlaps else ids)
             self._state.schedules[kept.name] = kept.fire(fire, ids)
             self._taken.pop(kept.name, None)
             fresh = sum(1 for task, task_id in zip(tasks, ids, strict=True) if task.id == task_id)
             answers.append(Fired(ids, fresh, overlaps))
         return answers
+
+    def _note(self, kept: Schedule, fire: Fire, ids: Sequence[TaskId] | None) -> None:
+        """Write into the ledger what became of ``fire``; no ids: its schedule's task lasts."""
+        for place, (task_id, at) in enumerate(fire.tasks):
+            if ids is None:
+                reason = f"the task of the last fire had not ended: {kept.last_task_id}"
+                self._state.note(kept, at, Outcome.SKIPPED, reason)
+            else:
+                reason = None if ids[place] == task_id else "its task was there already"
+                self._state.note(kept, at, Outcome.STORED, reason, ids[place])
+        for untaken in fire.untaken:
+            self._state.note(kept, *untaken)
+
+    async def fires(
+        self, name: str, *, queue_prefix: str | None = None, before: Place | None = None, limit: int
+    ) -> Sequence[LedgerEntry]:
+        """See ``ScheduleRepository.fires``."""
+        found = [
+            entry
+            for of, queue, entry in self._state.ledger
+            if of == name
+            and queue.startswith(queue_prefix or "")
+            and (before is None or (entry.at, entry.number) < before)
+        ]
+        return sorted(found, key=lambda entry: (entry.at, entry.number), reverse=True)[:limit]
+
+    async def note(self, schedule: Schedule, entry: NewEntry) -> None:
+        """See ``ScheduleRepository.note``."""
+        self._state.note(schedule, *entry)
 
     async def put_aside(self, problems: Mapping[str, str]) -> None:
         """See ``ScheduleRepository.put_aside``."""

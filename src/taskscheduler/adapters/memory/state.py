@@ -5,21 +5,24 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from taskscheduler.domain.audit import AuditEntry
 from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.domain.lease import SUSPECT_AFTER, Attempt, AttemptError
+from taskscheduler.domain.ledger import LedgerEntry
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from taskscheduler.domain.access import ApiKey, Caller
     from taskscheduler.domain.audit import Action
+    from taskscheduler.domain.ledger import Outcome
     from taskscheduler.domain.notes import Awaited, Progress
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.status import Event
@@ -63,9 +66,11 @@ class State:
     kinds: dict[str, int] = field(default_factory=dict)
     paused: dict[str, datetime] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    ledger: list[tuple[str, str, LedgerEntry]] = field(default_factory=list)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     audit_ids: Iterator[int] = field(default_factory=lambda: count(1))
+    ledger_ids: Iterator[int] = field(default_factory=lambda: count(1))
     results: dict[TaskId, bytes] = field(default_factory=dict)
     progress: dict[TaskId, Progress] = field(default_factory=dict)
     steps: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
@@ -194,6 +199,20 @@ class State:
             self.audit.append(
                 AuditEntry.of(number, self.now(), action, by, task_id=task_id, target=target)
             )
+
+    def note(
+        self,
+        schedule: Schedule,
+        at: datetime,
+        outcome: Outcome,
+        reason: str | None = None,
+        task_id: TaskId | None = None,
+    ) -> None:
+        """Write into the ledger what became of the fire of ``schedule`` at ``at``."""
+        now = self.now()
+        late = None if task_id is None else max(now - at, timedelta(0))
+        entry = LedgerEntry(at, next(self.ledger_ids), now, outcome, reason, task_id, late)
+        self.ledger.append((schedule.name, schedule.definition.queue, entry))
 
     def attempts_granted(self, kind: str) -> int:
         """Return the attempts of a task that does not bring its own number."""

@@ -73,6 +73,7 @@ class MemoryTaskRepository:
 
     def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
         now = self._state.now()
+        tasks = list(tasks)  # to look at one may be what makes all
         ids: list[TaskId] = []
         fresh: dict[TaskId, Task] = {}
         unique: dict[tuple[str, str], TaskId] = {}
@@ -306,27 +307,34 @@ class MemoryTaskRepository:
         task = self._state.tasks.get(settlement.task_id)
         if task is None or task.token != settlement.token:
             return False
+        after = self._after(task, settlement)
+        if settlement.result is not None:
+            self._state.results[task.id] = settlement.result
+        if settlement.event in RECORDED:
+            self._state.record(task, settlement.event, settlement.error)
+        self._state.settled[settlement.token] = settlement.event
+        self._state.save(after)
+        return True
+
+    def _after(self, task: Task, settlement: Settlement) -> Task:  # noqa: PLR0911 - one an event
         now = self._state.now()
         match settlement.event:
             case Event.COMPLETE:
-                after = task.complete(now=now)
+                return task.complete(now=now)
             case Event.RETRY:
-                after = task.retry(now=now, delay=settlement.delay)
+                return task.retry(now=now, delay=settlement.delay)
             case Event.SNOOZE:
-                after = self._snoozed(task, settlement)
+                return self._snoozed(task, settlement)
             case Event.RELEASE:
-                after = task.release(now=self._state.now())
+                return task.release(now=now)
             case Event.EXPIRE:
-                after = task.expire(now=now)
+                return task.expire(now=now)
             case Event.FAIL:
-                after = task.fail(now=now)
+                return task.fail(now=now)
             case Event.CANCEL:
-                after = task.cancel(now=now)
+                return task.cancel(now=now)
             case _:
                 raise IllegalTransition(status=task.status.value, event=settlement.event.value)
-        self._keep(task, settlement)
-        self._state.save(after)
-        return True
 
     def _snoozed(self, task: Task, settlement: Settlement) -> Task:
         now, name = self._state.now(), settlement.waits_for
@@ -335,13 +343,6 @@ class MemoryTaskRepository:
         self._state.awaited[task.id] = Awaited(name, now + settlement.delay)
         has_come = name in self._state.signals.get(task.id, {})
         return task.snooze(now=now, delay=timedelta(0) if has_come else settlement.delay)
-
-    def _keep(self, task: Task, settlement: Settlement) -> None:
-        if settlement.event in RECORDED:
-            self._state.record(task, settlement.event, settlement.error)
-        if settlement.result is not None:
-            self._state.results[task.id] = settlement.result
-        self._state.settled[settlement.token] = settlement.event
 
 
 class MemoryTaskBoard:

@@ -18,6 +18,7 @@ from psycopg import sql
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.bulk import DELETE_ALL
 from taskscheduler.adapters.postgres.database import translated
+from taskscheduler.adapters.postgres.ledger import PRUNE
 from taskscheduler.adapters.postgres.partitions import (
     DAYS_BEHIND,
     EXISTING,
@@ -165,6 +166,7 @@ class _Turn:
             if (count := await self._drop(day)) is not None:
                 dropped[day] = count
         deleted, more = await self._delete_rows(longest)
+        more = await self._prune_ledger(policy.fires) or more
         more = more or (len(dropped) == DAYS_A_TURN < len(over))
         return Expiry(tuple(dropped), sum(dropped.values()), deleted, more and not self._dry_run)
 
@@ -230,6 +232,17 @@ class _Turn:
 
     def _of_day(self, text: LiteralString, day: date) -> sql.Composed:
         return sql.SQL(text).format(finished=self._table("finished", day))
+
+    async def _prune_ledger(self, keep: timedelta | None) -> bool:
+        """Delete what became of fires so long ago; tell whether there is more."""
+        if keep is None or self._dry_run:
+            return False
+        values = {"limit": self._now - keep, "batch": BATCH}
+        for _ in range(BATCHES_A_TURN):
+            done = await self._connection.execute(self._sql(PRUNE), values, prepare=False)
+            if done.rowcount < BATCH:
+                return False
+        return True
 
     # -- single tasks ----------------------------------------------------------------------------
 

@@ -13,8 +13,18 @@ import psycopg
 
 from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.adapters.postgres.rows import bigints, text_of, texts, utc, uuids
+from taskscheduler.adapters.postgres.schedule_options import options_of
 from taskscheduler.domain.errors import ScheduleBusy
-from taskscheduler.domain.fire import TAKE, WATCH_EVERY, Due, Fired, Outlook, Taken, Waiting
+from taskscheduler.domain.fire import (
+    TAKE,
+    WATCH_EVERY,
+    Due,
+    Fired,
+    Outlook,
+    Taken,
+    Waiting,
+    left_of,
+)
 from taskscheduler.domain.rule import Rule
 from taskscheduler.domain.schedule import GRACE, CatchUp, Overlap
 
@@ -67,7 +77,8 @@ COLUMNS: Final = """
 name, queue, cron, CASE WHEN fits THEN every END, time_zone,
 CASE WHEN fits THEN starts_at END, CASE WHEN fits THEN ends_at END, catch_up, overlap,
 CASE WHEN fits THEN created_at END, CASE WHEN fits THEN ruled_at END,
-CASE WHEN fits THEN next_fire_at END, zone_data, problem IS NOT NULL"""
+CASE WHEN fits THEN next_fire_at END, zone_data, problem IS NOT NULL,
+options::text, max_fires, fire_count"""
 TAKE_SOME: Final = (
     """
 WITH longest AS MATERIALIZED (
@@ -106,11 +117,12 @@ SELECT """  # noqa: S608 - constants only
     + " ORDER BY name"
 )
 FIRE: Final = """
-SELECT * FROM {schema}.fire_1(
+SELECT * FROM {schema}.fire_2(
     %(names)s::text[], %(next)s::timestamptz[], %(ruled)s::timestamptz[],
     %(fired)s::timestamptz[], %(following)s::timestamptz[], %(zone_data)s::text[],
-    %(of)s::bigint[], %(ids)s::uuid[], %(at)s::timestamptz[], %(keys)s::text[],
-    %(unique_for)s::interval)"""
+    %(of)s::bigint[], %(ids)s::uuid[], %(at)s::timestamptz[],
+    %(due)s::timestamptz[], %(keys)s::text[], %(told)s::bigint[], %(told_at)s::timestamptz[],
+    %(outcomes)s::text[], %(reasons)s::text[], %(unique_for)s::interval)"""
 PUT_ASIDE: Final = """
 UPDATE {schema}.schedule s SET taken_until = NULL, problem = g.problem
 FROM unnest(%(names)s::text[], %(problems)s::text[]) AS g (name, problem)
@@ -172,6 +184,7 @@ class PostgresFires:
     async def fire(self, fires: Sequence[Fire]) -> Sequence[Fired | None]:
         """See ``ScheduleRepository.fire``."""
         tasks = [(place, *task) for place, fire in enumerate(fires, 1) for task in fire.tasks]
+        told = [(place, each) for place, fire in enumerate(fires, 1) for each in fire.untaken]
         values = {
             "names": texts(fire.due.name for fire in fires),
             "next": texts(text_of(fire.due.next_fire_at) for fire in fires),
@@ -182,6 +195,11 @@ class PostgresFires:
             "of": bigints(place for place, _, _ in tasks),
             "ids": uuids(task_id for _, task_id, _ in tasks),
             "at": texts(text_of(at) for _, _, at in tasks),
+            "due": texts(text_of(at) for fire in fires for at in fire.due_times()),
+            "told": bigints(place for place, _ in told),
+            "told_at": texts(text_of(each.at) for _, each in told),
+            "outcomes": texts(each.outcome.value for _, each in told),
+            "reasons": texts(each.reason for _, each in told),
             "keys": texts(key for fire in fires for key in fire.unique_keys()),
             "unique_for": text_of(self._unique_for),
         }
@@ -250,10 +268,21 @@ def due_of(row: tuple[Any, ...]) -> Due:
     if row[9] is None:
         message = "it has a time that is out of range"
         raise ValueError(message)
+    options = options_of(row[14])
     return Due(
         name=row[0],
         queue=row[1],
-        rule=Rule(row[2], row[3], row[4], utc(row[5]), utc(row[6])),
+        rule=Rule(
+            cron=row[2],
+            every=row[3],
+            time_zone=row[4],
+            starts_at=utc(row[5]),
+            ends_at=utc(row[6]),
+            gap=options.gap,
+            fold=options.fold,
+            crons=options.crons,
+            max_fires=row[15],
+        ),
         catch_up=CatchUp(row[7]),
         overlap=Overlap(row[8]),
         created_at=row[9].astimezone(UTC),
@@ -261,4 +290,6 @@ def due_of(row: tuple[Any, ...]) -> Due:
         next_fire_at=row[11].astimezone(UTC),
         zone_data=row[12],
         has_problem=row[13],
+        jitter=options.jitter,
+        left=left_of(row[15], row[16]),
     )

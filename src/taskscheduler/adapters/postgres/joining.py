@@ -2,109 +2,136 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
-from psycopg.types.array import ListBinaryDumper
 
-from taskscheduler.domain.errors import InvalidTask, NotAConnection, NotInTransaction
+from taskscheduler.adapters.postgres.drivers import (
+    BEGIN,
+    FAILED,
+    Asyncpg,
+    Joinable,
+    PsycopgAwaited,
+    PsycopgBlocking,
+    State,
+)
+from taskscheduler.application.errands import InCallersThread
+from taskscheduler.domain.errors import NotAConnection, NotInTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from psycopg.abc import Params
+NONE_OPEN: Final = (
+    "the connection is in autocommit mode and no transaction is open on it: "
+    "use `with connection.transaction():`, after `async` where it is awaited, or what your "
+    "library has for it: `session.begin()`, `transaction.atomic()`"
+)
+TO_AWAIT: Final = (
+    "Scheduler joins psycopg's AsyncConnection, asyncpg's Connection, and SQLAlchemy's "
+    "AsyncSession or AsyncConnection over one of them; SyncScheduler takes those that block"
+)
+TO_BLOCK: Final = (
+    "SyncScheduler joins psycopg's Connection, and over it SQLAlchemy's Session or Connection, or "
+    "Django's; Scheduler takes those that are awaited"
+)
+ASK: Final = "SELECT 1"
+"""By which SQLAlchemy begins a transaction on a driver that does not begin one by itself."""
 
-    Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
+class Found(NamedTuple):
+    """A driver's connection, and how the caller's library begins its transaction."""
 
-class Executing(Protocol):
-    """What statements can be executed on: a connection of ours, or a caller's that was joined."""
-
-    async def execute(
-        self, query: bytes, params: Params | None = None, *, prepare: bool | None = None
-    ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
-        """Execute ``query``. See ``psycopg.AsyncConnection.execute``."""
-        ...
-
-
-class Joined:
-    """A caller's connection as our statements need it, whatever the caller's choices on it.
-
-    Rows are tuples, parameters are named, and values go and come in binary where their text would
-    depend on the session's settings, which are the caller's: the style of dates, what NULL means.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        """Execute on ``connection``, whose transaction is open."""
-        self._connection = connection
-
-    async def execute(
-        self, query: bytes, params: Params | None = None, *, prepare: bool | None = None
-    ) -> psycopg.AsyncCursor[tuple[Any, ...]]:
-        """Execute ``query``, unprepared: the caller's session is not ours to leave plans in."""
-        del prepare
-        cursor = psycopg.AsyncCursor(self._connection, row_factory=tuple_row)
-        cursor.adapters.register_dumper(list, ListBinaryDumper)
-        try:
-            return await cursor.execute(query, params, prepare=False, binary=True)
-        except UnicodeEncodeError as error:
-            reason = (
-                f"its client_encoding cannot carry the task's text ({error.encoding}); use UTF8"
-            )
-            raise InvalidTask("connection", reason) from None
+    connection: Joinable
+    begin: Callable[[], Awaitable[object]]
 
 
 @asynccontextmanager
-async def joined(given: object) -> AsyncGenerator[Joined]:
+async def joined(given: object) -> AsyncGenerator[Joinable]:
     """Join the transaction of ``given``; what the block raises undoes the block alone.
 
-    Where none is open and the driver begins one with the first statement, it does so now, and the
-    caller ends it.
+    Where none is open and the driver, or the caller's library, begins one with the first statement,
+    it does so now, and the caller ends it.
 
     Raises:
         NotAConnection: ``given`` is nothing that can be joined.
         NotInTransaction: it has no transaction that could be joined.
     """
-    connection = await driver_connection(given)
-    status = connection.pgconn.transaction_status
-    if status == TransactionStatus.INERROR:
-        message = "the connection's transaction has failed: roll it back before anything else"
-        raise NotInTransaction(message)
-    if status == TransactionStatus.IDLE:
-        if connection.autocommit:
-            message = (
-                "the connection is in autocommit mode and no transaction is open on it: "
-                "use `async with connection.transaction():`"
-            )
-            raise NotInTransaction(message)
-        # The driver's own way into a transaction. Its context manager would commit at the end of
-        # a block that finds none open.
-        await Joined(connection).execute(b"SELECT")
-    async with connection.transaction():  # a savepoint
-        yield Joined(connection)
+    if isinstance(given, InCallersThread):
+        held: InCallersThread[Any] = given  # pyright: ignore[reportUnknownVariableType] - of anything
+        connection, begin = await held.call(_blocking, held)
+    else:
+        connection, begin = await _awaited(given)
+    if connection.state is State.NONE:
+        await begin()
+        if connection.state is State.NONE:
+            raise NotInTransaction(NONE_OPEN)
+    if connection.state is State.FAILED:
+        raise NotInTransaction(FAILED)
+    async with connection.savepoint():
+        yield connection
 
 
-async def driver_connection(given: object) -> Connection:
-    """Return the psycopg connection that ``given`` is, or that SQLAlchemy holds in it.
-
-    Raises:
-        NotAConnection: there is none.
-    """
+async def _awaited(given: object) -> Found:
+    """Return what is within ``given``, which belongs to the running loop. Raises NotAConnection."""
     found: Any = given
-    if hasattr(found, "get_bind") and hasattr(found, "connection"):
-        found = await awaited(found.connection())  # of an AsyncSession its AsyncConnection
-    if hasattr(found, "get_raw_connection"):
-        found = (await awaited(found.get_raw_connection())).driver_connection
-    if not isinstance(found, psycopg.AsyncConnection):
-        raise NotAConnection(type(given))
-    connection: Connection = found  # pyright: ignore[reportUnknownVariableType] - rows are ours
-    return connection
+    if _is(found, "sqlalchemy.ext.asyncio", "AsyncSession", "async_scoped_session"):
+        found = await found.connection()
+    asking: Any = None
+    if _is(found, "sqlalchemy.ext.asyncio", "AsyncConnection"):
+        asking = found
+        found = (await found.get_raw_connection()).driver_connection
+    connection: Joinable
+    if isinstance(found, psycopg.AsyncConnection):
+        connection = PsycopgAwaited(found)  # pyright: ignore[reportUnknownArgumentType] - rows are ours
+    elif _is(found, "asyncpg", "Connection") or _is(found, "asyncpg.pool", "PoolConnectionProxy"):
+        connection = Asyncpg(found)
+    else:
+        raise NotAConnection(type(given), TO_AWAIT)
+
+    async def begin() -> None:
+        if asking is not None:
+            await asking.exec_driver_sql(ASK)
+        elif not connection.autocommits:
+            await connection.execute(BEGIN)
+
+    return Found(connection, begin)
 
 
-async def awaited(answer: Any) -> Any:
-    """Return what ``answer`` comes to, where it is to be waited for."""
-    return await answer if inspect.isawaitable(answer) else answer
+def _blocking(held: InCallersThread[Any]) -> Found:
+    """Return what is within ``held``; called in its own thread. Raises NotAConnection."""
+    found: Any = held.thing
+    if _is(found, "django.utils.connection", "ConnectionProxy"):
+        found = found._connections[found._alias]  # noqa: SLF001 - it has no other name
+    asking: Any = None
+    if _is(found, "django.db.backends.base.base", "BaseDatabaseWrapper"):
+        if found.needs_rollback:
+            raise NotInTransaction(FAILED)
+        found.ensure_connection()
+        found = found.connection
+    elif _is(found, "sqlalchemy.orm", "Session", "scoped_session"):
+        found = found.connection()
+    if _is(found, "sqlalchemy.engine", "Connection"):
+        asking = found
+        found = found.connection.driver_connection
+    if not isinstance(found, psycopg.Connection):
+        raise NotAConnection(held.thing.__class__, TO_BLOCK)
+    connection = PsycopgBlocking(found, held)  # pyright: ignore[reportUnknownArgumentType] - rows are ours
+
+    async def begin() -> None:
+        if asking is not None:
+            await held.call(asking.exec_driver_sql, ASK)
+        elif not connection.autocommits:
+            await connection.execute(BEGIN)
+
+    return Found(connection, begin)
+
+
+def _is(found: object, module: str, *names: str) -> bool:
+    """Tell whether ``found`` is of a class of a library that need not be there.
+
+    Who has such a thing has imported the library.
+    """
+    home = sys.modules.get(module)
+    return home is not None and isinstance(found, tuple(getattr(home, name) for name in names))

@@ -37,6 +37,10 @@ KNOWN_MAX: Final = 100_000
 Answer = TypeVar("Answer")
 
 
+class LaneGone(psycopg.errors.NotNullViolation):
+    """As it is raised where the driver does not tell of which column: of the lane's."""
+
+
 class Lane(NamedTuple):
     """One queue, one kind, one priority."""
 
@@ -113,7 +117,7 @@ class Lanes:
             try:
                 return await store(await self.numbers(wanted))
             except psycopg.errors.NotNullViolation as error:
-                if error.diag.column_name != "lane":
+                if error.diag.column_name != "lane" and not isinstance(error, LaneGone):
                     raise
                 self.forget(wanted)
         raise StoreUnavailable(_VANISHING)

@@ -239,7 +239,7 @@ async def version_of(connection: Connection, schema: str) -> int:
 
 def _formatted(text: str, schema: str) -> sql.Composed:
     # The text is this package's own, constant or file; only the schema's name comes from outside.
-    token = sql.Identifier(schema, "lease_token").as_string()
+    token, task = (sql.Identifier(schema, name).as_string() for name in ("lease_token", "task"))
     return sql.SQL(cast("LiteralString", text)).format(
-        schema=sql.Identifier(schema), token=sql.Literal(token)
+        schema=sql.Identifier(schema), token=sql.Literal(token), task=sql.Literal(task)
     )

@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from taskscheduler.adapters.postgres.prepared import PooledConnection
 from taskscheduler.domain.errors import StoreRefused, StoreUnavailable
+from taskscheduler.domain.redaction import redacted
 
 BEGINNINGS: Final = (
     "connection failed: ",
@@ -39,7 +40,11 @@ LISTED: Final = re.compile(r"\n- host: .*?hostaddr: [^:]*: ", re.DOTALL)
 
 
 def told(error: psycopg.Error) -> StoreUnavailable:
-    """Return ``error`` as one of ours, in one line that names no query and no password."""
+    """Return ``error`` as one of ours, in one line that names no query and no password.
+
+    The driver quotes the part of a malformed address that it takes for a host or a port, and that
+    can be a part of the password.
+    """
     text = str(error).strip()
     if not text.startswith(BEGINNINGS):
         return StoreUnavailable(_line(text) or type(error).__name__)
@@ -57,7 +62,7 @@ def _attempts(text: str) -> list[str]:
 
 
 def _line(text: str) -> str:
-    return SEVERITY.sub("", text.partition("\n")[0])
+    return redacted(SEVERITY.sub("", text.partition("\n")[0]))
 
 
 class Refusals:
@@ -76,7 +81,8 @@ class Refusals:
         if self.trying:
             given = conninfo_to_dict(self._conninfo)
             where = f"{given.get('host', 'this machine')}, port {given.get('port', 5432)},"
-            return StoreUnavailable(f"the database cannot be reached: {where} does not answer")
+            message = f"the database cannot be reached: {where} does not answer"
+            return StoreUnavailable(redacted(message))
         return StoreUnavailable("no connection to the database can be had")
 
 

@@ -11,7 +11,7 @@ from taskscheduler.domain.task import Task
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from taskscheduler.adapters.postgres.joining import Executing
+    from taskscheduler.adapters.postgres.drivers import Executing
     from taskscheduler.domain.task import TaskId
 
 Value = TypeVar("Value")

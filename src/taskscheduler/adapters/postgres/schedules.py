@@ -11,7 +11,9 @@ import psycopg
 
 from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.fires import FITTING, PostgresFires
+from taskscheduler.adapters.postgres.ledger import Ledger
 from taskscheduler.adapters.postgres.rows import utc
+from taskscheduler.adapters.postgres.schedule_options import options_of, text_of_options
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
     InvalidTask,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
 
 COLUMNS: Final = """
     name, revision, kind, cron, CASE WHEN fits THEN every END, time_zone, payload::text, queue,
@@ -35,17 +38,19 @@ COLUMNS: Final = """
     CASE WHEN fits THEN ends_at END, catch_up, overlap, CASE WHEN fits THEN created_at END,
     CASE WHEN fits THEN changed_at END, CASE WHEN fits THEN ruled_at END,
     CASE WHEN fits THEN paused_at END, CASE WHEN fits THEN next_fire_at END,
-    CASE WHEN fits THEN last_fire_at END, last_task_id, zone_data, problem"""
+    CASE WHEN fits THEN last_fire_at END, last_task_id, zone_data, problem,
+    options::text, max_fires, fire_count"""
 NOW: Final = "SELECT {schema}.clock()"
 ADD: Final = """
 INSERT INTO {schema}.schedule
     (name, revision, kind, cron, every, time_zone, payload, queue, priority, max_attempts, timeout,
      starts_at, ends_at, catch_up, overlap, created_at, changed_at, ruled_at, paused_at,
-     next_fire_at, last_fire_at, last_task_id, zone_data, problem)
+     next_fire_at, last_fire_at, last_task_id, zone_data, problem, options, max_fires, fire_count)
 VALUES (%(name)s, %(revision)s, %(kind)s, %(cron)s, %(every)s, %(time_zone)s, %(payload)s,
         %(queue)s, %(priority)s, %(max_attempts)s, %(timeout)s, %(starts_at)s, %(ends_at)s,
         %(catch_up)s, %(overlap)s, %(created_at)s, %(changed_at)s, %(ruled_at)s, %(paused_at)s,
-        %(next_fire_at)s, %(last_fire_at)s, %(last_task_id)s, %(zone_data)s, %(problem)s)"""
+        %(next_fire_at)s, %(last_fire_at)s, %(last_task_id)s, %(zone_data)s, %(problem)s,
+        %(options)s, %(max_fires)s, %(fire_count)s)"""
 REPLACE: Final = """
 UPDATE {schema}.schedule
 SET revision = %(revision)s, kind = %(kind)s, cron = %(cron)s, every = %(every)s,
@@ -55,6 +60,7 @@ SET revision = %(revision)s, kind = %(kind)s, cron = %(cron)s, every = %(every)s
     changed_at = %(changed_at)s, ruled_at = %(ruled_at)s, paused_at = %(paused_at)s,
     next_fire_at = %(next_fire_at)s, last_fire_at = %(last_fire_at)s,
     last_task_id = %(last_task_id)s, zone_data = %(zone_data)s, problem = %(problem)s,
+    options = %(options)s, max_fires = %(max_fires)s, fire_count = %(fire_count)s,
     taken_until = NULL
 WHERE name = %(name)s AND revision = %(expected)s"""
 GET: Final = (
@@ -83,6 +89,7 @@ class PostgresScheduleRepository(PostgresFires):
         """Work through ``database``; ``unique_for`` is how long the unique keys of fires live."""
         super().__init__(database, unique_for)
         self._trail = Trail(database)
+        self._ledger = Ledger(database)
         sql = database.sql
         self._now = sql(NOW)
         self._add = sql(ADD)
@@ -160,6 +167,16 @@ class PostgresScheduleRepository(PostgresFires):
         if not await self._database.run(work):
             raise ScheduleNotFound(name)
 
+    async def fires(
+        self, name: str, *, queue_prefix: str | None = None, before: Place | None = None, limit: int
+    ) -> Sequence[LedgerEntry]:
+        """See ``ScheduleRepository.fires``."""
+        return await self._ledger.fires(name, queue_prefix=queue_prefix, before=before, limit=limit)
+
+    async def note(self, schedule: Schedule, entry: NewEntry) -> None:
+        """See ``ScheduleRepository.note``."""
+        await self._ledger.note(schedule, entry)
+
     async def _rows(self, statement: bytes, **values: Any) -> list[tuple[Any, ...]]:
         async def work(connection: Connection) -> list[tuple[Any, ...]]:
             return await (await connection.execute(statement, values)).fetchall()
@@ -201,6 +218,9 @@ def values_of(schedule: Schedule) -> dict[str, Any]:
         "last_task_id": schedule.last_task_id,
         "zone_data": schedule.zone_data,
         "problem": schedule.problem,
+        "options": text_of_options(definition),
+        "max_fires": definition.max_fires,
+        "fire_count": schedule.fire_count,
     }
 
 
@@ -222,6 +242,8 @@ def schedule_of(row: tuple[Any, ...]) -> Schedule:
             ends_at=utc(row[12]),
             catch_up=CatchUp(row[13]),
             overlap=Overlap(row[14]),
+            **options_of(row[24]).fields(),
+            max_fires=row[25],
         )
         if row[15] is None:
             raise ScheduleUnread(row[0], "it has a time that is out of range")
@@ -239,4 +261,5 @@ def schedule_of(row: tuple[Any, ...]) -> Schedule:
         last_task_id=row[21],
         zone_data=row[22],
         problem=row[23],
+        fire_count=row[26],
     )

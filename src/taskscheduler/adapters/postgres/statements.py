@@ -26,7 +26,7 @@ WITH given AS MATERIALIZED (
     SELECT g.*, {schema}.clock() AS now
     FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
                 %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
-                %(expires_at)s::timestamptz[], %(payloads)s::json[])
+                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[])
         AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload)
 ), body AS (
     INSERT INTO {schema}.task
@@ -151,14 +151,14 @@ WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = b.id)"""
 
 COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
+EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
+
 COMPLETE_WITH_RESULTS: Final = """
 SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"""
 
 WAIT: Final = """
 SELECT {schema}.wait_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(names)s::text[],
                        %(delays)s::interval[])"""
-
-EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
 
 SETTLE: Final = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from taskscheduler.adapters.postgres.database import Database
-    from taskscheduler.adapters.postgres.joining import Executing
+    from taskscheduler.adapters.postgres.drivers import Executing
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.task import Idempotency, NewTask, TaskId
 

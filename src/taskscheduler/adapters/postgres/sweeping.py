@@ -64,7 +64,10 @@ STORING: Final = """
 SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = to_regclass(%(live)s)
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-# One snapshot: a task that is moved from one table to the other is in one of them.
+# One snapshot: a task that is moved from one table to the other is in one of them. So all days
+# are opened at once, by one process at a time.
+ALONE: Final = """
+SELECT pg_try_advisory_xact_lock(hashtextextended('taskscheduler sweep ' || %(schema)s, 0))"""
 EMPTY: Final = """
 SELECT g.lane FROM unnest(%(lanes)s::integer[]) AS g (lane)
 WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.lane = g.lane AND l.worker_id IS NULL)
@@ -133,13 +136,22 @@ class Sweep:
         by, numbers = retired[0][1], {number for number, _ in retired}
         empty: set[int] = set()
         if await self._have_ended(connection, await self._storing(connection)):
-            rows = await self._rows(connection, self._empty, {"lanes": sorted(numbers)})
-            empty = {number for (number,) in rows}
+            empty = await self._still_empty(connection, numbers)
         dropped = await connection.execute(self._drop, {"lanes": sorted(empty), "by": by})
         if numbers - empty:
             asked = {"lanes": sorted(numbers - empty), "by": by}
             await connection.execute(self._stand, asked)
         return dropped.rowcount
+
+    async def _still_empty(self, connection: Connection, lanes: Collection[int]) -> set[int]:
+        """Look a last time; of none is it said while somebody else does so."""
+        async with connection.transaction():
+            schema = {"schema": self._schema}
+            ((alone,),) = await self._rows(connection, ALONE.encode(), schema)
+            if not alone:
+                return set()
+            rows = await self._rows(connection, self._empty, {"lanes": sorted(lanes)})
+            return {number for (number,) in rows}
 
     async def _have_ended(self, connection: Connection, transactions: Collection[str]) -> bool:
         """Wait for ``transactions`` for a moment; tell whether all of them have ended."""

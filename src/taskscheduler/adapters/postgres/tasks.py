@@ -93,9 +93,9 @@ class PostgresTaskRepository:
         self._get = sql(s.GET)
         self._traces = sql(TRACES)
         self._complete = Statement.of(sql(s.COMPLETE))
-        self._complete_with_results = sql(s.COMPLETE_WITH_RESULTS)
         self._wait = sql(s.WAIT)
         self._expire = sql(s.EXPIRE)
+        self._complete_with_results = sql(s.COMPLETE_WITH_RESULTS)
         self._settle = sql(s.SETTLE)
         self._begin = sql(s.BEGIN)
         self._outcomes = sql(s.OUTCOMES)
@@ -145,7 +145,9 @@ class PostgresTaskRepository:
                     if self._channel is not None:
                         # Told at the caller's commit, which nobody else hears of.
                         hint = hint_of({task.queue for task in tasks}, bytes_max=PAYLOAD_BYTES_MAX)
-                        await connection.execute(NOTIFY, [self._channel, hint])
+                        await connection.execute(
+                            NOTIFY, {"channel": self._channel, "payload": hint}
+                        )
                     return ids
 
         async def work(connection: PooledConnection) -> Sequence[TaskId]:

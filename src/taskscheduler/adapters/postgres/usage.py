@@ -39,16 +39,18 @@ SELECT count(*) FROM (
     ) AS head
     WHERE n.queue >= %(prefix)s AND starts_with(n.queue, %(prefix)s) LIMIT %(limit)s
 ) AS few"""
-SIZES: Final = """
-SELECT count(*), coalesce(sum(pg_column_size(t.payload)), 0) FROM (
+SOME: Final = """
+SELECT coalesce(array_agg(few.id), '{{}}') FROM (
     SELECT head.id FROM {schema}.lane n CROSS JOIN LATERAL (
         SELECT l.id FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
         ORDER BY l.process_at DESC, l.id DESC LIMIT %(limit)s
     ) AS head
     WHERE n.queue >= %(prefix)s AND starts_with(n.queue, %(prefix)s) LIMIT %(limit)s
-) AS few CROSS JOIN LATERAL (
-    SELECT b.payload FROM {schema}.task b WHERE b.id = few.id OFFSET 0
-) AS t"""
+) AS few"""
+# Apart, so that the plan is made for these ids, and opens the days alone in which they lie.
+SIZES: Final = """
+SELECT count(*), coalesce(sum(pg_column_size(t.payload)), 0) FROM {schema}.task t
+WHERE t.id = ANY (%(ids)s::uuid[])"""
 SCHEDULES: Final = """
 SELECT count(*) FROM (
     SELECT FROM {schema}.schedule WHERE starts_with(queue, %(prefix)s) LIMIT %(limit)s
@@ -63,6 +65,7 @@ class UsageOf:
         self._database = database
         self._queues = database.sql(QUEUES)
         self._waiting = database.sql(WAITING)
+        self._some = database.sql(SOME)
         self._sizes = database.sql(SIZES)
         self._schedules = database.sql(SCHEDULES)
 
@@ -70,10 +73,12 @@ class UsageOf:
         """See ``Gauge.usage``."""
 
         async def work(connection: Connection) -> Usage:
-            async def rows(statement: bytes, limit: int) -> Sequence[tuple[Any, ...]]:
-                values = {"prefix": prefix, "limit": limit}
-                # Unprepared, so that the plan is made for this very limit.
+            async def fetch(statement: bytes, values: dict[str, Any]) -> Sequence[tuple[Any, ...]]:
+                # Unprepared, so that the plan is made for these very values.
                 return await (await connection.execute(statement, values, prepare=False)).fetchall()
+
+            async def rows(statement: bytes, limit: int) -> Sequence[tuple[Any, ...]]:
+                return await fetch(statement, {"prefix": prefix, "limit": limit})
 
             queues: Sequence[tuple[str]] = ()
             waiting = schedules = size = 0
@@ -83,7 +88,8 @@ class UsageOf:
                 most = BIGGEST if up_to.waiting is None else up_to.waiting
                 ((waiting,),) = await rows(self._waiting, most + 1)
             if up_to.waiting_bytes is not None and waiting:
-                ((number, size),) = await rows(self._sizes, SIZED_MAX)
+                ((ids,),) = await rows(self._some, SIZED_MAX)
+                ((number, size),) = await fetch(self._sizes, {"ids": ids})
                 size = int(size) * max(waiting, number) // max(number, 1)
             if up_to.schedules is not None:
                 ((schedules,),) = await rows(self._schedules, up_to.schedules + 1)

@@ -34,7 +34,7 @@ PROBE_ANSWER_S: Final = 5.0
 LISTENING_FAILURES: Final = (StoreUnavailable, psycopg.Error, TimeoutError, OSError)
 RING: Final = b"""
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, %(payload)s)"""
-NOTIFY: Final = b"SELECT pg_notify(%s, %s)"
+NOTIFY: Final = b"SELECT pg_notify(%(channel)s, %(payload)s)"
 
 
 def channel_of(schema: str) -> str:
@@ -106,7 +106,7 @@ class PostgresWakeUps:
                     ear.hear_text(notice.payload)
 
     async def _talk_to_itself(self, connection: Connection, probe: str, ear: Ear) -> None:
-        await connection.execute(NOTIFY, [self._channel, probe])
+        await connection.execute(NOTIFY, {"channel": self._channel, "payload": probe})
         async with aclosing(connection.notifies()) as notices:
             async for notice in notices:
                 if notice.payload == probe:

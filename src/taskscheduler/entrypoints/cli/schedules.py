@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.domain.rule import Fold, Gap
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli.kinds import require_known_unless
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.scheduler import Scheduler
     from taskscheduler.application.schedules import Schedules
+    from taskscheduler.domain.ledger import LedgerEntry
     from taskscheduler.domain.schedule import Schedule
 
 PAGE = 1_000
@@ -117,6 +119,26 @@ def put(
     overlap: Annotated[
         Overlap, typer.Option(help="skip: not while the task of the last fire has not ended.")
     ] = Overlap.ALLOW,
+    crons: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="Another expression beside --cron; may be repeated."),
+    ] = None,
+    gap: Annotated[
+        Gap | None, typer.Option(help="Times that clocks leave out: by default by --cron.")
+    ] = None,
+    fold: Annotated[
+        Fold | None, typer.Option(help="Times that clocks show twice: by default by --cron.")
+    ] = None,
+    jitter: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=86_400,
+            metavar="SECONDS",
+            help="Each task is due up to so much after its fire.",
+        ),
+    ] = None,
+    max_fires: Annotated[int | None, typer.Option(min=1, help="End with so many tasks.")] = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -125,7 +147,7 @@ def put(
     """Make a schedule, or put it in the place of the one of that name; a pause stays."""
     from taskscheduler.application.preparing import encode_payload
 
-    if (cron is None) == (every is None):
+    if (cron is None and not crons) == (every is None):
         message = "give either --cron or --every"
         raise InvalidConfiguration(message)
     definition = NewSchedule(
@@ -143,6 +165,11 @@ def put(
         ends_at=_moment_of("--ends-at", ends_at),
         catch_up=catch_up,
         overlap=overlap,
+        crons=tuple(crons or ()),
+        gap=gap,
+        fold=fold,
+        jitter=None if jitter is None else o.span("--jitter", jitter),
+        max_fires=max_fires,
     )
 
     async def work(scheduler: Scheduler) -> None:
@@ -228,22 +255,60 @@ def preview(
         from taskscheduler.entrypoints.http.schedule_messages import PreviewMessage
 
         schedule = await scheduler.schedules.get(name)
-        fires = await scheduler.schedules.preview(name, count)
-        found = PreviewMessage.of(schedule.definition, fires)
+        found = PreviewMessage.of(
+            schedule.definition, await scheduler.schedules.foresee(name, count)
+        )
         if json:
             say(found, as_json=True, text="")
             return
-        for fire in found.fires:
+        left_out = {fire.at for fire in found.left_out}
+        for fire in sorted([*found.fires, *found.left_out], key=lambda fire: fire.at):
             local = f"{fire.local:%a} {fire.local.isoformat()}"
-            tell(f"{at_text(fire.at)}  {local}  {found.time_zone}")
+            note = "" if fire.note is None else f"  {fire.clocks}: {fire.note}"
+            mark = "  does not fire" if fire.at in left_out else ""
+            tell(f"{at_text(fire.at)}  {local}  {found.time_zone}{mark}{note}")
 
     with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def fires(
+    name: Name,
+    limit: Annotated[int, typer.Option(min=1, help="How many, the latest first.")] = 100,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Tell what became of a schedule's fires, the latest first."""
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.schedule_fires import LedgerMessage
+
+        entries = await scheduler.schedules.fires(name, limit=limit)
+        if json:
+            say([LedgerMessage.of(entry) for entry in entries], as_json=True, text="")
+            return
+        for entry in entries:
+            tell(entry_of(entry))
+
+    with_scheduler(database_url, schema, work)
+
+
+def entry_of(entry: LedgerEntry) -> str:
+    """Return ``entry`` in one line."""
+    late = "" if entry.late is None else f"  late {_seconds(entry.late)}"
+    reason = "" if entry.reason is None else f"  {entry.reason}"
+    outcome = f"{entry.outcome.value:<10}"
+    return f"{at_text(entry.at)}  {outcome}  {entry.task_id or '-'}{late}{reason}"
 
 
 def line_of(schedule: Schedule) -> str:
     """Return ``schedule`` in one line."""
     definition = schedule.definition
-    times = definition.cron if definition.every is None else f"every {_seconds(definition.every)}"
+    if definition.every is not None:
+        times = f"every {_seconds(definition.every)}"
+    else:
+        times = " | ".join(definition.rule.expressions)
     if schedule.is_paused:
         state = f"paused since {at_text(schedule.paused_at)}"
     elif schedule.next_fire_at is None:
@@ -261,6 +326,7 @@ def details_of(schedule: Schedule) -> list[str]:
     definition = schedule.definition
     attempts = "as its handler" if definition.max_attempts is None else definition.max_attempts
     timeout = "as its handler" if definition.timeout is None else _seconds(definition.timeout)
+    jitter = "-" if definition.jitter is None else _seconds(definition.jitter)
     start, end = at_text(definition.starts_at), at_text(definition.ends_at)
     made, changed = at_text(schedule.created_at), at_text(schedule.changed_at)
     return [
@@ -270,7 +336,13 @@ def details_of(schedule: Schedule) -> list[str]:
         f"catch-up {definition.catch_up.value}  overlap {definition.overlap.value}",
         f"last due {at_text(schedule.last_fire_at)}  last task {schedule.last_task_id or '-'}",
         f"made {made}  changed {changed}  revision {schedule.revision}",
+        f"gap {_policy(definition.gap)}  fold {_policy(definition.fold)}  jitter {jitter}",
+        f"tasks so far {schedule.fire_count}  at most {definition.max_fires or '-'}",
     ]
+
+
+def _policy(policy: Gap | Fold | None) -> str:
+    return "by the expression" if policy is None else policy.value
 
 
 def _seconds(span: timedelta) -> str:

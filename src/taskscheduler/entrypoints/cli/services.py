@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,7 @@ from taskscheduler.entrypoints.settings import (
     WorkerSettings,
 )
 
+log = logging.getLogger("taskscheduler.worker")
 RATE_MAX: Final = 1_000_000
 
 if TYPE_CHECKING:
@@ -237,10 +239,13 @@ def worker(
 
         raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes, metrics_port))
     from taskscheduler.entrypoints.loop import run
+    from taskscheduler.entrypoints.worker.banner import banner
     from taskscheduler.entrypoints.worker.main import run_worker
 
     with _traced(tracing, "taskscheduler-worker", log_level, log_format) as spans:
-        run(run_worker(store.scheduler(spans), handlers, settings))
+        scheduler = store.scheduler(spans)
+        log.info("%s", banner(settings, handlers, store))
+        run(run_worker(scheduler, handlers, settings))
 
 
 def _reach(store: StoreSettings, *, patient: bool) -> None:

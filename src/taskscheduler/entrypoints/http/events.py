@@ -236,6 +236,11 @@ async def streamed(
         joined.close()
 
 
+def _comment(text: str) -> ServerSentEventMessage:
+    # With data, even empty, it would be a message, which every page would have to tell apart.
+    return ServerSentEventMessage(comment=text, data=None)
+
+
 def progress_alone(state: TaskState, shown: dict[TaskId, int]) -> bool:
     """Tell whether nothing of ``state`` is new but its progress; ``shown`` remembers attempts."""
     if state.progress is None:
@@ -244,11 +249,6 @@ def progress_alone(state: TaskState, shown: dict[TaskId, int]) -> bool:
     before = shown.get(state.id)
     shown[state.id] = state.attempt
     return before == state.attempt
-
-
-def _comment(text: str) -> ServerSentEventMessage:
-    # With data, even empty, it would be a message, which every page would have to tell apart.
-    return ServerSentEventMessage(comment=text, data=None)
 
 
 def _end(reason: str) -> ServerSentEventMessage:

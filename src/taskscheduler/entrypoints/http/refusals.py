@@ -153,6 +153,9 @@ CHANGING_SCHEDULES: Final = FINDING_SCHEDULES | _refused(ScheduleChanged(_NIGHTL
 PREVIEWING: Final = FINDING_SCHEDULES | _refused(
     _NO_SCHEDULE, BadRequest("n", "Expected `int` <= 100")
 )
+LISTING_FIRES: Final = FINDING_SCHEDULES | _refused(
+    _NO_SCHEDULE, BadRequest("cursor", "must be as the Link header of the page before has it")
+)
 MAKING_SCHEDULES: Final = (
     _refused(_BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND)
     | _refused(ScheduleExists(_NIGHTLY))

@@ -10,10 +10,15 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from taskscheduler.application.zones import zone_of
+from taskscheduler.domain.rule import Fold, Gap
 from taskscheduler.domain.schedule import (
     CRON_CHARACTERS_MAX,
+    CRONS_MAX,
     EVERY_MAX,
     EVERY_MIN,
+    FIRES_MAX,
+    JITTER_MAX,
+    JITTER_MIN,
     TIME_ZONE_CHARACTERS_MAX,
     CatchUp,
     NewSchedule,
@@ -38,6 +43,8 @@ from taskscheduler.entrypoints.http.messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from taskscheduler.application.foreseeing import Foreseen, Preview
 
 Cron = Annotated[
     str,
@@ -66,13 +73,40 @@ Zone = Annotated[
     ),
 ]
 Bound = Annotated[Instant, Meta(description="ISO 8601 with an offset", extra_json_schema=YEARS)]
+Crons = Annotated[
+    list[Cron],
+    Meta(max_length=CRONS_MAX, description="more expressions; it fires by each, beside cron"),
+]
+GapPolicy = Annotated[
+    Gap | None,
+    Meta(
+        description="what becomes of times that are left out when clocks are put forward; null: "
+        "after, but skip where the minute or hour begins with a star or there are seconds"
+    ),
+]
+FoldPolicy = Annotated[
+    Fold | None,
+    Meta(
+        description="what becomes of times that come twice when clocks are put back; null: first, "
+        "but both where the minute or hour begins with a star or there are seconds"
+    ),
+]
+Jitter = Annotated[
+    float,
+    Meta(
+        ge=JITTER_MIN.total_seconds(),
+        le=JITTER_MAX.total_seconds(),
+        description="each task is due up to so many seconds after its fire, always as many",
+    ),
+]
+FiresMax = Annotated[int, Meta(ge=1, le=FIRES_MAX, description="it ends with so many tasks")]
 Priority = Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
 Attempts = Annotated[int, Meta(ge=1, le=32_767)]
 Timeout = Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())]
 
 
 class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
-    """All of a schedule but its name. Exactly one of cron and every_s is given."""
+    """All of a schedule but its name. It fires by cron, crons or both, or else by every_s."""
 
     kind: Annotated[Name, Meta(examples=["Foo"])]
     cron: Cron | UnsetType = UNSET
@@ -89,6 +123,11 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     ends_at: Bound | None = None
     catch_up: CatchUp = CatchUp.LATEST
     overlap: Overlap = Overlap.ALLOW
+    crons: Crons = []
+    gap: GapPolicy = None
+    fold: FoldPolicy = None
+    jitter_s: Jitter | None = None
+    max_fires: FiresMax | None = None
 
     def schedule(self, name: str) -> NewSchedule:
         """Return what is asked for, under ``name``. Raises InvalidSchedule."""
@@ -96,13 +135,13 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class PutScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
-    """A schedule whose name is in the path. Exactly one of cron and every_s is given."""
+    """A schedule whose name is in the path. It fires by cron, crons or both, or else by every_s."""
 
     name: Name | UnsetType = UNSET
 
 
 class NewScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
-    """A schedule to be made. Exactly one of cron and every_s is given."""
+    """A schedule to be made. It fires by cron, crons or both, or else by every_s."""
 
     name: Annotated[Name, Meta(examples=["nightly-report"])]
 
@@ -123,6 +162,11 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     ends_at: Bound | UnsetType | None = UNSET
     catch_up: CatchUp | UnsetType = UNSET
     overlap: Overlap | UnsetType = UNSET
+    crons: Crons | UnsetType = UNSET
+    gap: GapPolicy | UnsetType = UNSET
+    fold: FoldPolicy | UnsetType = UNSET
+    jitter_s: Jitter | UnsetType | None = UNSET
+    max_fires: FiresMax | UnsetType | None = UNSET
 
 
 class ScheduleMessage(Struct, kw_only=True):
@@ -140,6 +184,12 @@ class ScheduleMessage(Struct, kw_only=True):
     ends_at: datetime | None
     catch_up: CatchUp
     overlap: Overlap
+    crons: list[str]
+    gap: Gap | None
+    fold: Fold | None
+    jitter_s: float | None
+    max_fires: int | None
+    fire_count: int
     max_attempts: int | None
     timeout_s: float | None
     paused: bool
@@ -167,6 +217,12 @@ class ScheduleMessage(Struct, kw_only=True):
             ends_at=definition.ends_at,
             catch_up=definition.catch_up,
             overlap=definition.overlap,
+            crons=list(definition.crons),
+            gap=definition.gap,
+            fold=definition.fold,
+            jitter_s=_seconds(definition.jitter),
+            max_fires=definition.max_fires,
+            fire_count=schedule.fire_count,
             max_attempts=definition.max_attempts,
             timeout_s=_seconds(definition.timeout),
             paused=schedule.is_paused,
@@ -180,25 +236,43 @@ class ScheduleMessage(Struct, kw_only=True):
 
 
 class FireMessage(Struct):
-    """When a schedule fires; `local` is what the clocks of its zone show then."""
+    """When a schedule fires; `local` is what the clocks of its zone show then.
+
+    `clocks` is `gap` or `fold` where a change of clocks moves or doubles the fire, and `note` says
+    what another policy would do.
+    """
 
     at: datetime
     local: datetime
+    clocks: str | None
+    note: str | None
 
 
 class PreviewMessage(Struct):
-    """The next fires of a schedule, the earliest first; fewer than asked for if it ends."""
+    """The next fires of a schedule, the earliest first; fewer than asked for if it ends.
+
+    `left_out` are times in between at which it does not fire because of `gap` or `fold`.
+    """
 
     name: str
     time_zone: str
     fires: list[FireMessage]
+    left_out: list[FireMessage]
 
     @classmethod
-    def of(cls, definition: NewSchedule, fires: Sequence[datetime]) -> PreviewMessage:
-        """Return ``fires`` as they are sent."""
+    def of(cls, definition: NewSchedule, preview: Preview) -> PreviewMessage:
+        """Return ``preview`` as it is sent."""
         zone = zone_of(definition.time_zone)
-        shown = [FireMessage(at, at.astimezone(zone)) for at in fires]
-        return cls(definition.name, definition.time_zone, shown)
+
+        def shown(fires: Sequence[Foreseen]) -> list[FireMessage]:
+            return [
+                FireMessage(fire.at, fire.at.astimezone(zone), fire.clocks, fire.note)
+                for fire in fires
+            ]
+
+        return cls(
+            definition.name, definition.time_zone, shown(preview.fires), shown(preview.left_out)
+        )
 
 
 def fields_of(message: Struct) -> dict[str, Any]:
@@ -211,7 +285,9 @@ def fields_of(message: Struct) -> dict[str, Any]:
     given.pop("name", None)
     if "payload" in given:
         given["payload_json"] = payload_of(given.pop("payload"))
-    for wire, name in (("every_s", "every"), ("timeout_s", "timeout")):
+    if "crons" in given:
+        given["crons"] = tuple(given["crons"])
+    for wire, name in (("every_s", "every"), ("timeout_s", "timeout"), ("jitter_s", "jitter")):
         if wire in given:
             seconds: float | None = given.pop(wire)
             given[name] = None if seconds is None else timedelta(seconds=seconds)

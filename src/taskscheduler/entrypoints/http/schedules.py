@@ -25,6 +25,7 @@ from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
 from taskscheduler.entrypoints.http.messages import Stored
 from taskscheduler.entrypoints.http.options import options_of
 from taskscheduler.entrypoints.http.parameters import check_parameters
+from taskscheduler.entrypoints.http.schedule_fires import fires_call
 from taskscheduler.entrypoints.http.schedule_messages import (
     NewScheduleMessage,
     PreviewMessage,
@@ -162,7 +163,8 @@ async def edit_schedule(
 ) -> Response[ScheduleMessage]:
     """Change what is given and leave the rest; null takes an optional value away.
 
-    Giving one of `cron` and `every_s` takes the other away. The next fire is reckoned anew.
+    Giving `every_s` takes `cron`, `crons`, `gap` and `fold` away, giving `cron` or `crons` takes
+    `every_s` away. If the times are others, the next fire is reckoned anew.
     """
     changes = fields_of(decoded(decode_edit, await request.body()))
     if not changes:
@@ -216,10 +218,13 @@ async def preview_schedule(
         int, QueryParameter(ge=1, le=PREVIEW_MAX, description="how many fires")
     ] = PREVIEW_DEFAULT,
 ) -> Response[PreviewMessage]:
-    """Return the next fires; of a schedule that is paused, as if it were resumed now."""
+    """Return the next fires; of a schedule that is paused, as if it were resumed now.
+
+    Fires that a change of clocks moves, doubles or leaves out are told of as such.
+    """
     schedule = await scheduler.schedules.get(name_of(name))
-    fires = await scheduler.schedules.preview(name, n)
-    return answer(PreviewMessage.of(schedule.definition, fires))
+    found = await scheduler.schedules.foresee(name, n)
+    return answer(PreviewMessage.of(schedule.definition, found))
 
 
 def switching(
@@ -293,6 +298,7 @@ def schedule_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Rou
             resume_schedule,
             trigger_schedule,
             preview_schedule,
+            fires_call(name_of),
         ],
         tags=["schedules"],
     )

@@ -12,7 +12,7 @@ import pytest
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.fire import Due, Fire, Fired
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.schedule import NewSchedule, Overlap, Schedule
+from taskscheduler.domain.schedule import NewSchedule, Overlap, Schedule, due_at, key_of
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.testing.contracts.steps import TICK, Contract, claim, end, join
 
@@ -215,6 +215,39 @@ class FiringContract(Contract):
         anew = await fire(store, third)
         assert anew is not None
         assert anew.fresh == 1
+
+    async def test_a_task_is_due_later_by_its_jitter(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Its key keeps the time of the fire."""
+        schedule = await add(store, clock, jitter=MINUTE)
+        at = clock.now() + MINUTE
+        due = due_at("nightly", at, MINUTE)
+        assert at < due < at + MINUTE
+        clock.advance(MINUTE)
+        fired = await fire(store, schedule)
+        assert fired is not None
+        task = await store.tasks.get(fired.task_ids[0])
+        assert (task.execute_at, task.process_at) == (due, due)
+        assert task.unique_key == key_of("nightly", at)
+
+    async def test_a_schedule_ends_with_its_last_task(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Tasks are counted, and fires that come to none are not."""
+        worker_id = await join(store)
+        await add(store, clock, max_fires=2, overlap=Overlap.SKIP)
+        first = clock.now() + MINUTE
+        for count, is_left in ((1, True), (1, True), (2, False)):
+            before = await store.schedules.get("nightly")
+            assert await fire(store, before) is not None
+            after = await store.schedules.get("nightly")
+            assert (after.fire_count, after.next_fire_at is not None) == (count, is_left)
+            if before.fire_count == after.fire_count:
+                clock.advance(hours=1)
+                (lease,) = await claim(store, worker_id)
+                await end(store, lease, Event.COMPLETE)
+        assert {at for _, at in await stored(store)} == {first, first + 2 * MINUTE}
 
     async def test_what_is_fired_is_no_problem_any_more(
         self, store: Store, clock: ManualClock

@@ -12,8 +12,11 @@ import pytest
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import Action, AuditQuery
 from taskscheduler.domain.errors import ScheduleChanged, ScheduleExists, ScheduleNotFound
+from taskscheduler.domain.fire import Due
+from taskscheduler.domain.rule import Fold, Gap
 from taskscheduler.domain.schedule import CatchUp, Overlap
-from taskscheduler.testing.contracts.fires import MINUTE, FiringContract, add, made
+from taskscheduler.testing.contracts.fires import MINUTE, ZONES, FiringContract, add, made
+from taskscheduler.testing.contracts.ledger import LedgerContract
 from taskscheduler.testing.contracts.steps import TICK, Contract
 from taskscheduler.testing.contracts.taking import TakingContract
 
@@ -53,6 +56,24 @@ class KeepingContract(Contract):
         assert await store.schedules.get(full.name) == full
         other = await add(store, clock, "other", overlap=Overlap.SKIP, catch_up=CatchUp.NONE)
         assert await store.schedules.get("other") == other
+        several = await add(
+            store,
+            clock,
+            "several",
+            crons=("0 3 * * *", "*/5 9-17 * * MON-FRI"),
+            gap=Gap.SKIP,
+            fold=Fold.BOTH,
+            jitter=timedelta(seconds=90, microseconds=1),
+            max_fires=7,
+        )
+        assert await store.schedules.get("several") == several
+        fired = replace(several, fire_count=3, revision=2)
+        await store.schedules.replace(several, fired, action=Action.SCHEDULE_CHANGED)
+        assert await store.schedules.get("several") == fired
+        clock.advance(MINUTE)
+        taken = await store.schedules.take(10, zone_data=ZONES)
+        assert taken is not None
+        assert Due.of(fired) in taken.due
 
     async def test_a_name_is_taken_once(self, store: Store, clock: ManualClock) -> None:
         """By whoever comes first, of any number at once."""
@@ -139,5 +160,5 @@ class KeepingContract(Contract):
         ]
 
 
-class ScheduleRepositoryContract(KeepingContract, TakingContract, FiringContract):
+class ScheduleRepositoryContract(KeepingContract, TakingContract, FiringContract, LedgerContract):
     """Proves a ``ScheduleRepository``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -28,6 +29,34 @@ def test_a_queue_is_called_open_where_somebody_takes_it(
     expect(row.filter(has=page.get_by_role("link", name=queue))).to_contain_text("No worker")
     taken = row.filter(has=page.get_by_role("link", name="default", exact=True))
     expect(taken.get_by_text("Open", exact=True)).to_have_class("pill good")
+
+
+def test_more_queues_than_a_page_are_not_cut_in_silence(
+    page: Page, service: str, client: httpx.Client, queue: str
+):
+    for number in range(3):
+        stored(client, queue=f"{queue}-{number}")
+
+    def one_at_a_time(route: Route) -> None:
+        route.continue_(url=route.request.url.replace("limit=1000", "limit=1"))
+
+    page.route(re.compile(rf"^{re.escape(service)}/queues\?"), one_at_a_time)
+    names = [each["name"] for each in client.get("/queues", params={"limit": 1000}).json()]
+    last = client.get("/queues", params={"limit": 1, "cursor": names[-2]})
+    assert "Link" not in last.headers
+    page.goto(service)
+    panel = page.locator(".panel").filter(has_text="These are the first 1 by name")
+    expect(panel.get_by_role("link", name=names[0], exact=True)).to_be_visible()
+    paused = page.locator(".tile").filter(has_text="queues paused")
+    expect(paused.get_by_text(re.compile(r"^\d\+$"))).to_be_visible()
+    panel.get_by_role("link", name="The queues after them").click()
+    table = page.get_by_role("table", name="Queues")
+    expect(table.get_by_role("link", name=names[1], exact=True)).to_be_visible()
+    page.get_by_role("link", name="Next page").click()
+    expect(table.get_by_role("link", name=names[2], exact=True)).to_be_visible()
+    page.goto(f"{service}/#/queues?cursor={names[-2]}")
+    expect(table.get_by_role("link", name=names[-1], exact=True)).to_be_visible()
+    expect(page.get_by_text("This is the last page.")).to_be_visible()
 
 
 def test_what_has_ended_has_no_next_attempt(page: Page, service: str, client: httpx.Client):

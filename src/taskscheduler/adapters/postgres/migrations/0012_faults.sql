@@ -7,8 +7,8 @@
 -- dump, a snapshot or a standby that had not heard everything, and the sequence with it. The upper
 -- bits are the milliseconds since 2020, which are later then; the lower ones are the sequence's.
 CREATE FUNCTION {schema}.new_token_1() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-    SELECT (((date_part('epoch', clock_timestamp()) - 1577836800) * 1000)::bigint << 22)
-           | (nextval({token}) & 4194303)
+    SELECT (((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) - 1577836800) * 1000)::bigint
+            << 22) | (pg_catalog.nextval({token}) & 4194303)
 $$;
 
 -- As before, but for the tokens, and for the count of attempts, which stands still where it would

@@ -7,7 +7,8 @@ BEGIN
     FOR v_function IN
         SELECT p.oid FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_class c ON c.relnamespace = p.pronamespace
-        WHERE c.oid = {token}::regclass AND p.proname <> 'clock' AND NOT EXISTS (
+        WHERE c.oid = {token}::regclass AND p.proname NOT IN ('clock', 'new_token_1')
+          AND NOT EXISTS (
             SELECT FROM unnest(p.proconfig) AS setting WHERE setting LIKE 'search\_path=%'
         )
     LOOP
@@ -15,6 +16,6 @@ BEGIN
     END LOOP;
 END $do$;
 
--- This one becomes a part of the statements that call it, which a setting of its own would prevent.
+-- Those two become a part of the statements that call them, which a setting of their own would prevent.
 CREATE OR REPLACE FUNCTION {schema}.clock() RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT pg_catalog.statement_timestamp()';

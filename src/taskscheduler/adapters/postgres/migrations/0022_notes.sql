@@ -41,7 +41,8 @@ BEGIN
     FROM held h RETURNING {schema}.finished.id;
 END $$;
 
--- Of some tasks, those that have ended and those that are not there, whose status is NULL.
+-- Of some tasks, those that have ended and those that are not there, whose status is NULL. The plan is
+-- made for these very ids: it opens the days alone in which they lie.
 CREATE FUNCTION {schema}.endings_1(p_ids uuid[])
 RETURNS TABLE (
     o_id uuid, o_status smallint, o_result text, o_type text, o_message text, o_traceback text
@@ -49,17 +50,18 @@ RETURNS TABLE (
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off
-    SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+    SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 BEGIN
     RETURN QUERY
     SELECT g.id, f.status, n.value::text, a.error_type, a.error_message, a.error_traceback
     FROM unnest(p_ids) AS g (id)
-    LEFT JOIN {schema}.finished f ON f.id = g.id
+    LEFT JOIN {schema}.finished f ON f.id = g.id AND f.id = ANY (p_ids)
     LEFT JOIN {schema}.note n
-        ON f.status = 2 AND n.id = g.id AND n.kind = 'result' AND n.name = ''
+        ON f.status = 2 AND n.id = g.id AND n.id = ANY (p_ids)
+        AND n.kind = 'result' AND n.name = ''
     LEFT JOIN LATERAL (
         SELECT t.error_type, t.error_message, t.error_traceback FROM {schema}.attempt t
-        WHERE f.status <> 2 AND t.id = g.id AND t.error_type IS NOT NULL
+        WHERE f.status <> 2 AND t.id = g.id AND t.id = ANY (p_ids) AND t.error_type IS NOT NULL
         ORDER BY t.finished_at DESC, t.token DESC LIMIT 1
     ) AS a ON true
     WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = g.id);

@@ -7,7 +7,7 @@ import { to } from "../router.js";
 import { span, time } from "../time.js";
 import { number, panel, pill, sum, table, taskLink, tasksLink, within } from "../widgets.js";
 import { faultOf } from "./attempts.js";
-import { queueColumns, takersOf } from "./queues.js";
+import { queueColumns, queuesFrom, takersOf } from "./queues.js";
 import { notServed, served } from "./schedules.js";
 
 const EVERY_MS = 5_000;
@@ -48,10 +48,14 @@ export function overviewView(_place, refresh) {
 
   /** @param {AbortSignal} signal */
   async function loadQueues(signal) {
-    const [{ data }, takers] = await Promise.all([get("queues", [["limit", "1000"]], signal), takersOf(signal)]);
-    draws.numbers(data, () => numbersOf(data));
-    draws.queues([data, takers && [...takers]], () =>
-      table("Queues", queueColumns(refresh, takers, true), data, "No queue is in use."));
+    const [{ data, next }, takers] = await Promise.all([queuesFrom(signal), takersOf(signal)]);
+    draws.numbers([data, next], () => numbersOf(data, next === null));
+    draws.queues([data, next, takers && [...takers]], () => [
+      table("Queues", queueColumns(refresh, takers, true), data, "No queue is in use."),
+      next === null ? null : el("p", { class: "line" },
+        `These are the first ${data.length.toLocaleString("en")} by name, and the numbers above are theirs. `,
+        el("a", { href: to(["queues"], { cursor: next }) }, "The queues after them")),
+    ]);
   }
 
   /** @param {AbortSignal} signal */
@@ -127,15 +131,22 @@ function healthOf(status, data) {
   ];
 }
 
-/** @param {any[]} queues */
-function numbersOf(queues) {
+/**
+ * @param {any[]} queues
+ * @param {boolean} all whether there are no others
+ */
+function numbersOf(queues, all) {
   const oldest = queues.map((each) => each.oldest_due_at).filter(Boolean).sort()[0] ?? null;
   /** @param {"due" | "later" | "in_progress"} name */
-  const total = (name) => number(sum(queues.map((each) => each[name])));
+  const total = (name) => {
+    const { count, exact } = sum(queues.map((each) => each[name]));
+    return number({ count, exact: exact && all });
+  };
+  const paused = { count: queues.filter((each) => each.paused).length, exact: all };
   return [
     tile(total("due"), "due"), tile(total("in_progress"), "in progress"),
     tile(total("later"), "for later"), tile(time(oldest), "oldest due"),
-    tile(String(queues.filter((each) => each.paused).length), "queues paused"),
+    tile(number(paused), "queues paused"),
   ];
 }
 

@@ -5,12 +5,26 @@ import { ApiError, get, part, post } from "../api.js";
 import { el, filler } from "../dom.js";
 import { tried } from "../messages.js";
 import { time } from "../time.js";
-import { doing, number, pill, table, tasksLink } from "../widgets.js";
+import { doing, number, pager, pill, table, tasksLink } from "../widgets.js";
 
 const EVERY_MS = 5_000;
+const PAGE = "1000";
+
+/**
+ * Ask for a page of the queues, by name.
+ * @param {AbortSignal} signal
+ * @param {string | null} [cursor]
+ */
+export function queuesFrom(signal, cursor = null) {
+  const query = /** @type {[string, string][]} */ ([
+    ["limit", PAGE], ...(cursor ? [["cursor", cursor]] : []),
+  ]);
+  return get("queues", query, signal);
+}
 
 /** @type {import("../main.js").Make} */
-export function queuesView(_place, refresh) {
+export function queuesView({ query }, refresh) {
+  const cursor = query.get("cursor");
   const body = el("div", { class: "panel body" });
   const draw = filler(body);
   return {
@@ -18,9 +32,11 @@ export function queuesView(_place, refresh) {
     root: body,
     every: () => EVERY_MS,
     load: async (signal) => {
-      const [{ data }, takers] = await Promise.all([get("queues", [["limit", "1000"]], signal), takersOf(signal)]);
-      draw([data, takers && [...takers]], () =>
-        table("Queues", queueColumns(refresh, takers), data, "No queue is in use."));
+      const [{ data, next }, takers] = await Promise.all([queuesFrom(signal, cursor), takersOf(signal)]);
+      draw([data, next, takers && [...takers]], () => [
+        table("Queues", queueColumns(refresh, takers), data, "No queue is in use."),
+        pager(next, ["queues"], {}, cursor === null),
+      ]);
     },
   };
 }

@@ -6,6 +6,8 @@ import { dialog } from "../dialogs.js";
 import { Fields } from "../form.js";
 import { say } from "../messages.js";
 
+const KEPT = ["crons"];
+
 /**
  * @param {any | null} schedule the one to change; null for a new one
  * @returns {Promise<true | null>} null if nothing was changed
@@ -14,7 +16,8 @@ export async function editSchedule(schedule) {
   const fields = new Fields(fieldsOf(schedule ?? {}, schedule === null));
 
   async function submit() {
-    const body = fields.body({ without: ["name"] });
+    const given = fields.body({ without: ["name"] });
+    const body = given && withKept(given, schedule ?? {});
     const name = schedule === null ? fields.value("name") : schedule.name;
     if (!name) fields.wrong("name", "this is required");
     if (!name || body === null) return undefined;
@@ -35,6 +38,17 @@ export async function editSchedule(schedule) {
 
   const title = schedule === null ? "New schedule" : `Edit the schedule ${schedule.name}`;
   return dialog(title, fields.root, { action: "Save", submit });
+}
+
+/**
+ * Return the body with what the form does not show and the schedule has.
+ * @param {string} body
+ * @param {any} schedule
+ */
+function withKept(body, schedule) {
+  const kept = KEPT.filter((name) => schedule[name] !== null && schedule[name] !== undefined)
+    .map((name) => `${JSON.stringify(name)}:${JSON.stringify(schedule[name])}`);
+  return `{${[body.slice(1, -1), ...kept].filter(Boolean).join(",")}}`;
 }
 
 /** @param {string} name */
@@ -74,6 +88,17 @@ function fieldsOf(given, isNew) {
       name: "overlap", label: "While the last task runs", sort: "choice",
       choices: [["allow", "store the next all the same"], ["skip", "store nothing"]],
     },
+    {
+      name: "gap", label: "Times that clocks leave out", sort: "choice",
+      choices: [["", "as the expression says"], ["after", "fire right after"], ["skip", "do not fire"]],
+    },
+    {
+      name: "fold", label: "Times that clocks show twice", sort: "choice",
+      choices: [["", "as the expression says"], ["first", "the first time"],
+        ["second", "the second time"], ["both", "both times"]],
+    },
+    { name: "jitter_s", label: "Later by up to … seconds", sort: "number" },
+    { name: "max_fires", label: "Ends with so many tasks", sort: "number" },
     { name: "max_attempts", label: "Attempts at most", sort: "number" },
     { name: "timeout_s", label: "Time-out in seconds", sort: "number" },
     { name: "payload", label: "Payload", sort: "json", hint: "any JSON; empty: null" },

@@ -99,10 +99,11 @@ function columns(refresh) {
 }
 
 /** @param {any} schedule */
-function whenOf({ cron, every_s: seconds, time_zone: zone }) {
-  return cron === null || cron === undefined
+function whenOf({ cron, crons, every_s: seconds, time_zone: zone }) {
+  const times = [cron, ...(crons ?? [])].filter((each) => each);
+  return times.length === 0
     ? `every ${span(seconds)}`
-    : [el("code", {}, cron), " ", el("span", { class: "hint" }, zone)];
+    : [el("code", {}, times.join(" | ")), " ", el("span", { class: "hint" }, zone)];
 }
 
 /**
@@ -158,6 +159,10 @@ async function preview(address, name) {
     const fires = table(`Fires of ${name}`, [
       { head: "Fires", cell: ({ at }) => time(at, { exact: true }) },
       { head: data.time_zone, cell: ({ local }) => local },
+      {
+        head: "Clocks",
+        cell: ({ clocks, note }) => (clocks ? el("span", { title: note }, pill(clocks, "warn")) : ""),
+      },
     ], data.fires, "It fires no more.");
     await dialog(`${name} fires`, fires, { action: "Back", submit: () => true, only: true });
   } catch (error) {
