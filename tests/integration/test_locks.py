@@ -24,6 +24,7 @@ from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.drivers import PsycopgAwaited
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
+from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.lease import Settlement
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.lease import Lease
+    from taskscheduler.domain.task import TaskId
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +52,7 @@ LOCKS_MAX: Final = 150
 """A window of days with their indexes, and some; 400 days would be 800 locks at least."""
 SCHEMA: Final = "s"
 PARTITIONED: Final = tuple(f'"{SCHEMA}".{name}'.encode() for name in partitions.PARTITIONED)
+IN_SQL: Final = f"""SELECT "{SCHEMA}".schedule('mail', id => %(id)s)""".encode()
 LOCKS: Final = "SELECT count(*)::integer FROM pg_locks WHERE pid = pg_backend_pid()"
 ALONE_AT_WORK: Final = (b"f.finished_at <", b"f.lane = g.lane")
 """What only retention sends, and whoever removes lanes: on one connection in the whole database."""
@@ -193,22 +196,29 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await scheduler.why(later)
     await scheduler.run_now(later)
     await scheduler.delete(cancelled)
-    for status in (None, *TaskStatus):
-        for kind in (None, "mail"):
-            query = TaskQuery(status=status, kind=kind, limit=5)
-            await scheduler.list(query)
-            await store.board.states(query)
-    await store.board.states(TaskQuery(), ids)
-    await scheduler.change_page(BulkVerb.CANCEL, TaskQuery(status=TaskStatus.PENDING, limit=2))
-    await scheduler.change_page(BulkVerb.RETRY, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
-    await scheduler.change_page(BulkVerb.DELETE, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
+    await pages(scheduler, ids)
     await store.tasks.next_due(subscribed())
+    await scheduled_in_sql(store)
     await store.workers.leave(worker_id)
     await orphaned(scheduler)
     await scheduler.queues()
     await scheduler.workers()
     await store.gauge.census(exact_up_to=10)
     await store.gauge.usage("", up_to=Quota(waiting_bytes=10))
+
+
+async def pages(scheduler: Scheduler, ids: Sequence[TaskId]) -> None:
+    """List tasks, watch them, and change them page by page."""
+    board = scheduler.store.board
+    for status in (None, *TaskStatus):
+        for kind in (None, "mail"):
+            query = TaskQuery(status=status, kind=kind, limit=5)
+            await scheduler.list(query)
+            await board.states(query)
+    await board.states(TaskQuery(), ids)
+    await scheduler.change_page(BulkVerb.CANCEL, TaskQuery(status=TaskStatus.PENDING, limit=2))
+    await scheduler.change_page(BulkVerb.RETRY, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
+    await scheduler.change_page(BulkVerb.DELETE, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
 
 
 def ended_with_results(leases: Sequence[Lease]) -> list[Settlement]:
@@ -224,6 +234,15 @@ async def noted(store: Store, lease: Lease) -> None:
     await store.notes.progress([lease.task_id])
     await store.notes.of(lease.task_id)
     await store.tasks.begin(lease)
+
+
+async def scheduled_in_sql(store: Store) -> None:
+    """Store a task as other languages do, and again, under an id of their own."""
+    database: Database = vars(store.workers)["_database"]
+    values = {"id": new_task_id()}
+    async with database.connection() as connection:
+        for _ in range(2):
+            await connection.execute(IN_SQL, values)
 
 
 async def orphaned(scheduler: Scheduler) -> None:
