@@ -47,7 +47,7 @@ class SilentRegistry:
         yield self  # pyright: ignore[reportReturnType]
         self.is_open = False
 
-    async def beat(self, _: int) -> Sequence[Cancellation]:
+    async def beat(self, _: int, *, abandoned: int = 0) -> Sequence[Cancellation]:
         self.asked.set()
         try:
             await asyncio.Event().wait()
