@@ -110,8 +110,8 @@ async def test_the_lease_counts_from_before_the_call(bench: Bench) -> None:
     await bench.membership.join()
     beat = bench.store.workers.beat
 
-    async def slow(worker_id: int) -> object:
-        answer = await beat(worker_id)  # pyright: ignore[reportArgumentType]
+    async def slow(worker_id: int, **how: int) -> object:
+        answer = await beat(worker_id, **how)  # pyright: ignore[reportArgumentType]
         bench.clock.advance(LEASE * 2 / 3)
         return answer
 
