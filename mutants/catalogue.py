@@ -266,8 +266,8 @@ IN_CLAIM: list[tuple[Any, ...]] = [
     ),
     (
         "claim what is leased",
-        "AND l.worker_id IS NULL AND l.excused < p_excused_below\n              AND (l",
-        "AND l.excused < p_excused_below\n              AND (l",
+        "AND l.worker_id IS NULL AND l.excused <= p_excused_max\n              AND (l",
+        "AND l.excused <= p_excused_max\n              AND (l",
         "only_pending_tasks",
     ),
     (
@@ -278,7 +278,7 @@ IN_CLAIM: list[tuple[Any, ...]] = [
     ),
     (
         "claim suspects, too",
-        "AND l.worker_id IS NULL AND l.excused < p_excused_below\n              AND (l",
+        "AND l.worker_id IS NULL AND l.excused <= p_excused_max\n              AND (l",
         "AND l.worker_id IS NULL\n              AND (l",
         "suspects_are_passed_over",
     ),

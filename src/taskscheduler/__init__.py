@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ScheduleExists,
         ScheduleNotFound,
         SchemaMismatch,
+        SignalExists,
         StoreUnavailable,
         TaskCancelled,
         TaskExists,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.task import NewTask, Task, TaskId
-    from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze
+    from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Wait
     from taskscheduler.entrypoints.http.plugin import TaskSchedulerPlugin
     from taskscheduler.entrypoints.library import Scheduler, SyncScheduler
 
@@ -81,6 +82,7 @@ __all__ = [
     "ScheduleNotFound",
     "Scheduler",
     "SchemaMismatch",
+    "SignalExists",
     "Snooze",
     "StoreUnavailable",
     "SyncScheduler",
@@ -95,6 +97,7 @@ __all__ = [
     "TaskSchedulerPlugin",
     "TaskStatus",
     "UnknownKind",
+    "Wait",
     "Worker",
 ]
 
@@ -117,6 +120,7 @@ _NAMES_BY_HOME: Final = {
         "NotAConnection",
         "NotInTransaction",
         "SchemaMismatch",
+        "SignalExists",
         "StoreUnavailable",
         "TaskCancelled",
         "TaskExists",
@@ -132,7 +136,7 @@ _NAMES_BY_HOME: Final = {
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
     "domain.task": ("NewTask", "Task", "TaskId"),
-    "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze"),
+    "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze", "Wait"),
     "entrypoints.http.plugin": ("TaskSchedulerPlugin",),
     "entrypoints.library": ("Scheduler", "SyncScheduler"),
 }

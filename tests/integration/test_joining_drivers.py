@@ -135,11 +135,9 @@ async def by_asyncpgs_pool(url: str) -> AsyncGenerator[object]:
             "json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
         )
 
-    async with (
-        asyncpg.create_pool(url, min_size=1, max_size=1, init=init, statement_cache_size=0) as pool,
-        pool.acquire() as connection,
-        connection.transaction(),
-    ):
+    make_pool = cast("Any", asyncpg).create_pool
+    made = make_pool(url, min_size=1, max_size=1, init=init, statement_cache_size=0)
+    async with made as pool, pool.acquire() as connection, connection.transaction():
         yield connection
 
 

@@ -21,12 +21,14 @@ from taskscheduler import Scheduler, TaskQuery, TaskStatus
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres import partitions, tasks
 from taskscheduler.adapters.postgres.database import Database
-from taskscheduler.adapters.postgres.joining import Joined
+from taskscheduler.adapters.postgres.drivers import PsycopgAwaited
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
+from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.lease import Settlement
+from taskscheduler.domain.notes import Report
 from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.task import Idempotency
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
     from typing import LiteralString
 
+    from taskscheduler.application.store import Store
+    from taskscheduler.domain.lease import Lease
+    from taskscheduler.domain.task import TaskId
+
 pytestmark = pytest.mark.anyio
 
 DAYS: Final = 390
@@ -46,6 +52,7 @@ LOCKS_MAX: Final = 150
 """A window of days with their indexes, and some; 400 days would be 800 locks at least."""
 SCHEMA: Final = "s"
 PARTITIONED: Final = tuple(f'"{SCHEMA}".{name}'.encode() for name in partitions.PARTITIONED)
+IN_SQL: Final = f"""SELECT "{SCHEMA}".schedule('mail', id => %(id)s)""".encode()
 LOCKS: Final = "SELECT count(*)::integer FROM pg_locks WHERE pid = pg_backend_pid()"
 ALONE_AT_WORK: Final = (b"f.finished_at <", b"f.lane = g.lane")
 """What only retention sends, and whoever removes lanes: on one connection in the whole database."""
@@ -92,14 +99,14 @@ class Counted:
         def may_prepare(connection: PooledConnection) -> bool:
             return connection.prepare_threshold is not None
 
-        async def join(joined: Joined, query: bytes, *args: Any, **how: Any) -> Any:
+        async def join(joined: PsycopgAwaited, query: bytes, *args: Any, **how: Any) -> Any:
             connection: Any = vars(joined)["_connection"]
             return await counted.watch(
                 connection, query, lambda: joined_execute(joined, query, *args, **how)
             )
 
-        joined_execute = Joined.execute
-        monkeypatch.setattr(Joined, "execute", join)
+        joined_execute = PsycopgAwaited.execute
+        monkeypatch.setattr(PsycopgAwaited, "execute", join)
         monkeypatch.setattr(Database, "sql", sql)
         monkeypatch.setattr(PooledConnection, "execute", execute)
         monkeypatch.setattr(PooledConnection, "_send", send)
@@ -166,7 +173,9 @@ async def round_of_all(scheduler: Scheduler) -> None:
         Settlement(lease.task_id, lease.token, event, timedelta(0), ERROR)
         for lease, event in zip(leases, events, strict=False)
     ]
-    await store.tasks.settle(settlements)
+    await noted(store, leases[7])
+    await store.tasks.settle([*settlements, *ended_with_results(leases[7:])])
+    await store.notes.endings(ids)
     await store.tasks.outcomes_of(settlements)
     async with store.tasks.completing(leases[6]) as connection:
         for change in changes:
@@ -187,22 +196,53 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await scheduler.why(later)
     await scheduler.run_now(later)
     await scheduler.delete(cancelled)
-    for status in (None, *TaskStatus):
-        for kind in (None, "mail"):
-            query = TaskQuery(status=status, kind=kind, limit=5)
-            await scheduler.list(query)
-            await store.board.states(query)
-    await store.board.states(TaskQuery(), ids)
-    await scheduler.change_page(BulkVerb.CANCEL, TaskQuery(status=TaskStatus.PENDING, limit=2))
-    await scheduler.change_page(BulkVerb.RETRY, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
-    await scheduler.change_page(BulkVerb.DELETE, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
+    await pages(scheduler, ids)
     await store.tasks.next_due(subscribed())
+    await scheduled_in_sql(store)
     await store.workers.leave(worker_id)
     await orphaned(scheduler)
     await scheduler.queues()
     await scheduler.workers()
     await store.gauge.census(exact_up_to=10)
     await store.gauge.usage("", up_to=Quota(waiting_bytes=10))
+
+
+async def pages(scheduler: Scheduler, ids: Sequence[TaskId]) -> None:
+    """List tasks, watch them, and change them page by page."""
+    board = scheduler.store.board
+    for status in (None, *TaskStatus):
+        for kind in (None, "mail"):
+            query = TaskQuery(status=status, kind=kind, limit=5)
+            await scheduler.list(query)
+            await board.states(query)
+    await board.states(TaskQuery(), ids)
+    await scheduler.change_page(BulkVerb.CANCEL, TaskQuery(status=TaskStatus.PENDING, limit=2))
+    await scheduler.change_page(BulkVerb.RETRY, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
+    await scheduler.change_page(BulkVerb.DELETE, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
+
+
+def ended_with_results(leases: Sequence[Lease]) -> list[Settlement]:
+    """Return outcomes that have something to keep."""
+    return [Settlement(lease.task_id, lease.token, Event.COMPLETE, result=b"1") for lease in leases]
+
+
+async def noted(store: Store, lease: Lease) -> None:
+    """Keep what handlers tell on their way, and look at it."""
+    await store.notes.report([Report(lease.task_id, lease.token, 0.5, "half", None)])
+    await store.notes.keep_step(lease, "first", b"1")
+    await store.notes.steps(lease.task_id)
+    await store.notes.progress([lease.task_id])
+    await store.notes.of(lease.task_id)
+    await store.tasks.begin(lease)
+
+
+async def scheduled_in_sql(store: Store) -> None:
+    """Store a task as other languages do, and again, under an id of their own."""
+    database: Database = vars(store.workers)["_database"]
+    values = {"id": new_task_id()}
+    async with database.connection() as connection:
+        for _ in range(2):
+            await connection.execute(IN_SQL, values)
 
 
 async def orphaned(scheduler: Scheduler) -> None:

@@ -193,7 +193,10 @@ async def conflicting(service: Service, call: str) -> Ask | None:
             return path, {"json": [other] if verb == "batch" else other}
         case ["DELETE", _]:
             return at(call, str((await lease_one(service.store)).task_id)), {}
-        case ["PATCH", _] | [_, "/tasks/{task_id}/cancel" | "/tasks/{task_id}/run"]:
+        case ["PATCH", _] | [
+            _,
+            "/tasks/{task_id}/cancel" | "/tasks/{task_id}/run" | "/tasks/{task_id}/signals/{name}",
+        ]:
             return at(call, await service.task(cancelled=True)), sent(call)
         case [_, "/tasks/{task_id}/retry"]:
             return at(call, await service.task()), {}

@@ -134,6 +134,11 @@ class ActingScheduler(Scheduler):
         await self._require_reach(task_id)
         return self._outward(await super().retry(task_id, at=at))
 
+    async def signal(self, task_id: UUID, name: str, payload: object = None) -> Task:
+        """As ``Scheduler.signal``."""
+        await self._require_reach(task_id)
+        return self._outward(await super().signal(task_id, name, payload))
+
     async def run_now(self, task_id: UUID) -> Task:
         """As ``Scheduler.run_now``."""
         await self._require_reach(task_id)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import inspect
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from taskscheduler.application.blocking import done_here, for_this_thread, is_at_home
 from taskscheduler.application.progress import Reporter, report_of
@@ -15,10 +18,11 @@ from taskscheduler.application.steps import Steps
 from taskscheduler.domain.errors import LeaseLost
 from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
+from taskscheduler.domain.verdicts import Snooze
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -38,6 +42,7 @@ class Context:
         "_reporter",
         "_result_bytes_max",
         "_scheduler",
+        "_signals",
         "_steps",
         "_worker_id",
         "cancelled",
@@ -67,6 +72,7 @@ class Context:
         self._result_bytes_max = result_bytes_max
         self._reporter = reporter
         self._steps: Steps | None = None
+        self._signals: Mapping[str, bytes] | None = None
         self.reported = False
         """Whether ``progress`` was called."""
         self.cancelled = False
@@ -204,6 +210,26 @@ class Context:
             self._reporter = Reporter(self._scheduler.store.notes)
         self._reporter.add(report)
 
+    def signal(self, name: str) -> Any:
+        """Return what came with the signal of this name, as from JSON; None if none has come.
+
+        Those count that had come when the attempt began. To wait for one, return or raise ``Wait``.
+        """
+        if self._signals is None and not is_at_home(self._loop):
+            self._signals = done_here(self._scheduler.store.notes.signals(self.id), self._loop)
+        if self._signals is None:
+            raise SignalsNotAskedFor
+        value = self._signals.get(name)
+        return None if value is None else msgspec.json.decode(value)
+
+    async def ask_for_signals(self) -> None:
+        """Ask which signals have come. The worker does it before a handler that wants to know."""
+        self._signals = await self._scheduler.store.notes.signals(self.id)
+
+    def has_signal(self, name: str) -> bool:
+        """Tell whether the attempt has begun with a signal of this name."""
+        return self._signals is not None and name in self._signals
+
     def step(
         self, name: str, function: Callable[..., Any], /, *arguments: Any, **options: Any
     ) -> Any:
@@ -248,6 +274,14 @@ class Context:
 
     def _kept(self) -> bytes | None:
         return encode_result(self.result, self._result_bytes_max)
+
+
+class SignalsNotAskedFor(Snooze):
+    """Nobody saw that the handler would ask for signals. It is called again, with them."""
+
+    def __init__(self) -> None:
+        """At once."""
+        super().__init__(timedelta(0))
 
 
 CURRENT: Final[ContextVar[Context | None]] = ContextVar("taskscheduler_context", default=None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from taskscheduler.application.context import Context
+from taskscheduler.application.context import Context, SignalsNotAskedFor
 from taskscheduler.application.describing import describe, said
 from taskscheduler.application.patience import counted
 from taskscheduler.application.progress import Reporter
@@ -23,7 +23,7 @@ from taskscheduler.domain.lease import AttemptError, Settlement
 from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retry import RetryPolicy, bounded
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Verdict, in_words
+from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Verdict, Wait, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,7 @@ class Execution:
         self._random = random
         self._may_begin = may_begin
         self._result_bytes_max = result_bytes_max
+        self._signalled: set[str] = set()
         self._reporter = Reporter(scheduler.store.notes)
         self.on_raised: Callable[[BaseException], None] | None = None
         """Told of what handlers raise that is no verdict, and of payloads that do not fit."""
@@ -90,8 +91,8 @@ class Execution:
         that is closed as ``GeneratorExit``.
         """
         handler = self._handlers[lease.kind]
-        if lease.expired or lease.excused:
-            begins, settlement = await self._before(lease)
+        if lease.expired or lease.excused or self._wants_signals(handler):
+            begins, settlement = await self._before(lease, context)
             if not begins:
                 return settlement
         try:
@@ -122,12 +123,19 @@ class Execution:
             await self._reporter.settle(lease.token)
         return self._outcome(lease, context, result, raised)
 
-    async def _before(self, lease: Lease) -> tuple[bool, Settlement | None]:
+    async def _before(self, lease: Lease, context: Context) -> tuple[bool, Settlement | None]:
         """Return whether the attempt begins, and if not, how it is settled."""
         if lease.expired:
             log.warning("task %s (%s) expired before it could begin", lease.task_id, lease.kind)
             return False, Settlement(lease.task_id, lease.token, Event.EXPIRE)
-        return await self._noted(lease), None
+        if lease.excused and not await self._noted(lease):
+            return False, None
+        if self._wants_signals(self._handlers[lease.kind]):
+            await context.ask_for_signals()
+        return True, None
+
+    def _wants_signals(self, handler: Handler) -> bool:
+        return handler.asks_for_signals or handler.kind in self._signalled
 
     async def _noted(self, lease: Lease) -> bool:
         """Let the store know that this attempt begins, and return whether it may.
@@ -262,8 +270,8 @@ class Execution:
 
     def _judge(self, lease: Lease, context: Context, verdict: BaseException) -> Settlement | None:
         match verdict:
-            case Snooze(delay=delay):
-                return Settlement(lease.task_id, lease.token, Event.SNOOZE, bounded(delay))
+            case Snooze() | Wait():
+                return self._later(lease, context, verdict)
             case Cancel(reason=reason):
                 return self._end(lease, Event.CANCEL, said("Cancel", in_words(reason)))
             case Discard(reason=reason):
@@ -276,6 +284,18 @@ class Execution:
                 return None
             case _:
                 return self.failed(lease, context, verdict)
+
+    def _later(self, lease: Lease, context: Context, verdict: Snooze | Wait) -> Settlement:
+        if isinstance(verdict, SignalsNotAskedFor):
+            self._signalled.add(lease.kind)
+        if isinstance(verdict, Snooze):
+            return Settlement(lease.task_id, lease.token, Event.SNOOZE, bounded(verdict.delay))
+        name = verdict.name
+        if context.has_signal(name):
+            error = said("Wait", f"waits for the signal {name!r}, which it has")
+            return self._end(lease, Event.FAIL, error)
+        span = bounded(verdict.timeout)
+        return Settlement(lease.task_id, lease.token, Event.SNOOZE, span, waits_for=name)
 
     def failed(self, lease: Lease, context: Context, error: BaseException) -> Settlement:
         """Return the settlement of an attempt that ``error`` ended: again, or never again."""

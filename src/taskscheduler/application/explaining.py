@@ -66,6 +66,10 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
 
 
 async def _not_due(store: Store, task: Task) -> Cause:
+    awaited = await store.notes.awaited(task.id)
+    if awaited is not None and awaited.until == task.process_at:
+        detail = f"its handler waits for the signal {awaited.name!r}"
+        return Cause(reason=Reason.WAITING_FOR_SIGNAL, detail=detail, until=awaited.until)
     attempts = await store.board.attempts(task.id, limit=1)
     if attempts and attempts[-1].outcome is Event.RETRY:
         last = attempts[-1]

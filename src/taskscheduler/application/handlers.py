@@ -40,6 +40,7 @@ class Handler:
     is_async: bool
     retry: RetryPolicy
     timeout: timedelta | None
+    asks_for_signals: bool = False
 
 
 class Handlers:
@@ -103,6 +104,7 @@ class Handlers:
                 is_async=inspect.iscoroutinefunction(_body(function)),
                 retry=retry,
                 timeout=timeout,
+                asks_for_signals=_names_signals(function),
             )
             return function
 
@@ -168,6 +170,19 @@ def _body(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, functools.partial):
         function = function.func
     return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _names_signals(function: Callable[..., Any]) -> bool:
+    """Tell whether the function's own code calls ``context.signal``, as far as one can see."""
+    codes = [getattr(inspect.unwrap(_body(function)), "__code__", None)]
+    while codes:
+        code = codes.pop()
+        if code is None:
+            continue
+        if "signal" in code.co_names:
+            return True
+        codes += [each for each in code.co_consts if inspect.iscode(each)]
+    return False
 
 
 def _payload_decoder(kind: str, function: Callable[..., Any]) -> Callable[[bytes], Any] | None:

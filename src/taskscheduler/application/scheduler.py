@@ -24,11 +24,14 @@ from taskscheduler.application.results import value_of
 from taskscheduler.application.schedules import Schedules
 from taskscheduler.application.waiting import Waiters, span_s
 from taskscheduler.domain.edit import TaskEdit
-from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
+from taskscheduler.domain.errors import InvalidTask, NotAConnection, PayloadTooLarge, UnknownKind
 from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
 from taskscheduler.domain.task import (
+    NAME,
+    NAME_FORM,
+    PAYLOAD_BYTES_MAX,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
     Idempotency,
@@ -390,6 +393,27 @@ class Scheduler:
         at = None if at is None else in_utc("at", at)
         task = await self.store.tasks.retry(TaskId(task_id), at=at, by=self._by)
         self._ring([(task.queue, task.process_at)])
+        return task
+
+    async def signal(self, task_id: UUID, name: str, payload: object = None) -> Task:
+        """Send a task a signal, with whatever msgspec can encode; it is due if it waits for that.
+
+        A signal that comes before anybody waits for it is kept.
+
+        Raises:
+            InvalidTask: no signal can have this name, or the payload cannot be stored.
+            TaskNotFound: there is none.
+            IllegalTransition: the task has ended.
+            SignalExists: a signal of the name has come before.
+        """
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
+            raise InvalidTask("name", f"must be {NAME_FORM}")
+        value = encode_payload(payload)
+        if len(value) > PAYLOAD_BYTES_MAX:
+            raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
+        await self.store.notes.signal(TaskId(task_id), name, value, by=self._by)
+        task = await self.get(task_id)
+        self.store.wakeups.ring({task.queue})
         return task
 
     async def run_now(self, task_id: UUID) -> Task:

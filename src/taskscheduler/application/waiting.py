@@ -73,6 +73,8 @@ class Waiters:
             async with asyncio.timeout(within_s):
                 return await ended
         except TimeoutError:
+            if not ended.cancelled():
+                return ended.result()  # it came in the same turn
             if self._taken >= comes_with:
                 return None
         finally:

@@ -24,6 +24,7 @@ class Action(StrEnum):
     RETRIED = "retried"
     RUN = "run"
     DELETED = "deleted"
+    SIGNALLED = "signalled"
     PAUSED = "paused"
     RESUMED = "resumed"
     KEY_ADDED = "key added"

@@ -210,6 +210,16 @@ class InvalidProgress(TaskSchedulerError):
         super().__init__(f"progress: {field} {reason}")
 
 
+class SignalExists(TaskSchedulerError):
+    """A signal of this name has come for the task before."""
+
+    def __init__(self, task_id: UUID, name: str) -> None:
+        """Name the task and the signal."""
+        self.task_id = task_id
+        self.name = name
+        super().__init__(f"the signal {name!r} has come for the task {task_id} before")
+
+
 class TaskEnded(TaskSchedulerError):
     """A task that somebody waits for has ended, and has no result."""
 

@@ -90,7 +90,8 @@ class Lease(NamedTuple):
 class Settlement(NamedTuple):
     """What became of one attempt. ``delay`` counts from the store's now (RETRY and SNOOZE).
 
-    ``result`` is JSON text, of a COMPLETE whose handler returned something.
+    ``result`` is JSON text, of a COMPLETE whose handler returned something. ``waits_for`` names the
+    signal that ends a SNOOZE before its time.
     """
 
     task_id: TaskId
@@ -99,6 +100,7 @@ class Settlement(NamedTuple):
     delay: timedelta = timedelta(0)
     error: AttemptError | None = None
     result: bytes | None = None
+    waits_for: str | None = None
 
 
 SETTLING = frozenset(

@@ -42,6 +42,13 @@ class Progress:
     at: datetime
 
 
+class Awaited(NamedTuple):
+    """The signal that a task waits for, or waited for, and until when."""
+
+    name: str
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a task ended: ``result`` is JSON text, and ``error`` the last one that it had.

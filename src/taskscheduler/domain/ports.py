@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.hints import Hints
     from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
     from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
-    from taskscheduler.domain.notes import Ending, Progress, Report, TaskNotes
+    from taskscheduler.domain.notes import Awaited, Ending, Progress, Report, TaskNotes
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.queue import Queue
     from taskscheduler.domain.quota import Quota, Usage
@@ -147,7 +147,9 @@ class TaskRepository(Protocol):
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """End leases; return the ids of those that no longer held.
 
-        What comes with a ``result`` is kept with the outcome, or neither is; see ``Notes``.
+        What comes with a ``result`` is kept with the outcome, or neither is; see ``Notes``. What
+        ``waits_for`` a signal is due when that comes, at once if it has come before, and at the
+        latest after its delay.
 
         A lease holds while the task is InProgress under exactly this token. Where it does not,
         nothing changes: a stale worker cannot alter an outcome. Repeating is safe: what
@@ -342,6 +344,30 @@ class Notes(Protocol):
 
     async def steps(self, task_id: TaskId) -> Mapping[str, bytes]:
         """Return what is kept of the task's steps, by their names: JSON text."""
+        ...
+
+    async def signal(
+        self, task_id: TaskId, name: str, value: bytes, *, by: Caller | None = None
+    ) -> None:
+        """Keep a signal for a task that has not ended; make the task due if it waits for it.
+
+        Raises:
+            TaskNotFound: there is no such task.
+            IllegalTransition: it has ended.
+            SignalExists: a signal of the name has come before, perhaps by this very call, whose
+                answer was lost.
+        """
+        ...
+
+    async def signals(self, task_id: TaskId) -> Mapping[str, bytes]:
+        """Return the signals that have come for the task, by their names: JSON text."""
+        ...
+
+    async def awaited(self, task_id: TaskId) -> Awaited | None:
+        """Return which signal the task waited for last, and until when.
+
+        It still waits if it is Pending and that is its ``process_at``.
+        """
         ...
 
     async def keep_step(self, lease: Lease, name: str, value: bytes) -> None:

@@ -7,10 +7,15 @@ errors.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
+
+from taskscheduler.domain.task import NAME, NAME_FORM
+
+WAIT_DEFAULT: Final = timedelta(days=366)
 
 
 class Verdict(Exception):
-    """The root of the four verdicts."""
+    """The root of the five verdicts."""
 
 
 class Snooze(Verdict):
@@ -24,6 +29,26 @@ class Snooze(Verdict):
         """``delay`` counts from the moment the verdict is stored."""
         self.delay = _span("Snooze", "delay", delay)
         super().__init__(f"snoozed for {delay}")
+
+
+class Wait(Verdict):
+    """Call the handler again when the signal of this name has come; this attempt does not count.
+
+    Or after ``timeout``, if it has not come by then. ``context.signal`` tells the two apart.
+
+    Raises:
+        TypeError: ``timeout`` is no ``timedelta``. Nobody can tell which unit a number has.
+        ValueError: no signal can have this name.
+    """
+
+    def __init__(self, name: str, timeout: timedelta | None = None) -> None:
+        """``timeout`` counts from the moment the verdict is stored; without it, for a year."""
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
+            message = f"Wait: the signal's name must be {NAME_FORM}"
+            raise ValueError(message)
+        self.name = name
+        self.timeout = WAIT_DEFAULT if timeout is None else _span("Wait", "timeout", timeout)
+        super().__init__(f"waits for the signal {name!r}")
 
 
 class Retry(Verdict):

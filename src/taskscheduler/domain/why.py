@@ -20,6 +20,8 @@ class Reason(StrEnum):
     """Its time has not come."""
     WAITING_FOR_RETRY = "WaitingForRetry"
     """An attempt failed, and the time of the next has not come."""
+    WAITING_FOR_SIGNAL = "WaitingForSignal"
+    """Its handler waits for a signal, and the time until which it waits has not come."""
     QUEUE_PAUSED = "QueuePaused"
     """Somebody paused its queue."""
     NO_WORKER = "NoWorker"

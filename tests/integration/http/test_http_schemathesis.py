@@ -35,7 +35,7 @@ def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, A
     """Return ``document`` with what no document can say.
 
     That is the kinds for which workers are there, what is a cron expression and a time zone, what
-    goes with what, and that one of two parameters is needed.
+    is in the future, what goes with what, and that one of two parameters is needed.
     """
     document = deepcopy(document)
     store, batch = (
@@ -45,16 +45,21 @@ def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, A
     put = document["paths"]["/tasks"]["put"]["requestBody"]["content"]["application/json"]["schema"]
     for task in (store, put, batch["items"]):
         task["properties"]["kind"] = {"enum": ["Baz"]}
+        # In the future, and after every execute_at that the document lets through.
+        task["properties"]["expires_at"] = {"enum": ["9000-01-01T00:00:00Z", None]}
     for path, method in SCHEDULES:
         call = document["paths"][path][method]
         body = call["requestBody"]["content"]["application/json"]["schema"]
         body["properties"].update(
             kind={"enum": ["Baz"]},
             cron={"enum": ["0 3 * * *", "@daily"]},
+            crons={"enum": [["0 3 * * *"], ["@daily", "0 4 * * *"]]},
             time_zone={"enum": ["UTC", "Europe/Berlin"]},
             starts_at={"enum": ["2093-01-01T00:00:00Z", None]},
             ends_at={"enum": ["2094-01-01T00:00:00Z", None]},
             overlap={"enum": ["allow"]},
+            gap={"enum": [None]},
+            fold={"enum": [None]},
         )
         if method == "put":
             del body["properties"]["name"]  # it must be the one in the path
@@ -78,7 +83,7 @@ def map_body(_: HookContext, body: Any) -> Any:
     """Write 7.0 as 7 where an integer belongs: JSON Schema calls both integers, the service one."""
     tasks = cast("list[Any]", body if isinstance(body, list) else [body])
     for task in tasks:
-        for name in ("priority", "max_attempts"):
+        for name in ("priority", "max_attempts", "max_fires"):
             if isinstance(task, dict):
                 fields = cast("dict[str, Any]", task)
                 if isinstance(value := fields.get(name), float) and value.is_integer():

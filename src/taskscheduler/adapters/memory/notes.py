@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskscheduler.domain.errors import LeaseLost
+from taskscheduler.domain.audit import Action
+from taskscheduler.domain.errors import IllegalTransition, LeaseLost, SignalExists
 from taskscheduler.domain.notes import Ending, Progress, TaskNotes
 from taskscheduler.domain.status import TaskStatus
 
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import AttemptError, Lease
-    from taskscheduler.domain.notes import Report
+    from taskscheduler.domain.notes import Awaited, Report
     from taskscheduler.domain.task import TaskId
 
 
@@ -63,6 +65,30 @@ class MemoryNotes:
         if not self._holds(lease.task_id, lease.token):
             raise LeaseLost(lease.task_id)
         self._state.steps.setdefault(lease.task_id, {})[name] = value
+
+    async def signal(
+        self, task_id: TaskId, name: str, value: bytes, *, by: Caller | None = None
+    ) -> None:
+        """See ``Notes.signal``."""
+        task = self._state.task(task_id)
+        if task.status.is_final:
+            raise IllegalTransition(status=task.status.value, event="signal")
+        known = self._state.signals.setdefault(task_id, {})
+        if name in known:
+            raise SignalExists(task_id, name)
+        known[name] = value
+        self._state.tell(by, Action.SIGNALLED, task_id=task_id)
+        awaited = self._state.awaited.get(task_id)
+        if task.status is TaskStatus.PENDING and awaited == (name, task.process_at):
+            self._state.save(task.run_now(now=self._state.now()))
+
+    async def signals(self, task_id: TaskId) -> Mapping[str, bytes]:
+        """See ``Notes.signals``."""
+        return dict(self._state.signals.get(task_id, {}))
+
+    async def awaited(self, task_id: TaskId) -> Awaited | None:
+        """See ``Notes.awaited``."""
+        return self._state.awaited.get(task_id)
 
     def _holds(self, task_id: TaskId, token: int) -> bool:
         task = self._state.tasks.get(task_id)

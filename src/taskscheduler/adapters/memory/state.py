@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import ApiKey, Caller
     from taskscheduler.domain.audit import Action
     from taskscheduler.domain.ledger import Outcome
-    from taskscheduler.domain.notes import Progress
+    from taskscheduler.domain.notes import Awaited, Progress
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.status import Event
     from taskscheduler.domain.task import Task, TaskId, WorkerId
@@ -74,6 +74,8 @@ class State:
     results: dict[TaskId, bytes] = field(default_factory=dict)
     progress: dict[TaskId, Progress] = field(default_factory=dict)
     steps: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
+    signals: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
+    awaited: dict[TaskId, Awaited] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -110,6 +112,8 @@ class State:
         self.results.pop(task.id, None)
         self.progress.pop(task.id, None)
         self.steps.pop(task.id, None)
+        self.signals.pop(task.id, None)
+        self.awaited.pop(task.id, None)
         if task.unique_key is not None:
             name = (task.kind, task.unique_key)
             if self.unique.get(name, (None,))[0] == task.id:

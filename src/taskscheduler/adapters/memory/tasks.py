@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from taskscheduler.domain.errors import (
 )
 from taskscheduler.domain.ids import newest_of, spans
 from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
+from taskscheduler.domain.notes import Awaited
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId
@@ -27,7 +29,7 @@ from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
@@ -322,7 +324,7 @@ class MemoryTaskRepository:
             case Event.RETRY:
                 return task.retry(now=now, delay=settlement.delay)
             case Event.SNOOZE:
-                return task.snooze(now=now, delay=settlement.delay)
+                return self._snoozed(task, settlement)
             case Event.RELEASE:
                 return task.release(now=now)
             case Event.EXPIRE:
@@ -333,6 +335,14 @@ class MemoryTaskRepository:
                 return task.cancel(now=now)
             case _:
                 raise IllegalTransition(status=task.status.value, event=settlement.event.value)
+
+    def _snoozed(self, task: Task, settlement: Settlement) -> Task:
+        now, name = self._state.now(), settlement.waits_for
+        if name is None:
+            return task.snooze(now=now, delay=settlement.delay)
+        self._state.awaited[task.id] = Awaited(name, now + settlement.delay)
+        has_come = name in self._state.signals.get(task.id, {})
+        return task.snooze(now=now, delay=timedelta(0) if has_come else settlement.delay)
 
 
 class MemoryTaskBoard:

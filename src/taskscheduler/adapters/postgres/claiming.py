@@ -60,7 +60,7 @@ class Claims:
         asked = {
             "worker_id": str(worker_id),
             "epoch": str(epoch),
-            "excused_below": excused_below(subscription),
+            "excused_max": excused_max(subscription),
         }
         async with self._database.connection() as connection:
             if seen.must_look:
@@ -131,7 +131,7 @@ class Claims:
         floors = from_floors(()) if full else from_floors(seen.nearby())
         asked = {
             **named(subscription),
-            "excused_below": excused_below(subscription),
+            "excused_max": excused_max(subscription),
             "few": str(FEW_LANES),
             "steps": str(STEPS_MAX if full else 0),
         }
@@ -176,9 +176,9 @@ def named(subscription: Subscription) -> dict[str, str]:
     }
 
 
-def excused_below(subscription: Subscription) -> str:
+def excused_max(subscription: Subscription) -> str:
     """Return the parameter that leaves suspects out, or nobody."""
-    return str(MAX_ATTEMPTS_LIMIT if subscription.suspects else SUSPECT_AFTER)
+    return str(MAX_ATTEMPTS_LIMIT if subscription.suspects else SUSPECT_AFTER - 1)
 
 
 def from_floors(floors: Iterable[tuple[int, Place]]) -> dict[str, str]:

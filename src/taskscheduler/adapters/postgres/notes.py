@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.rows import STATUSES, bigints, uuids
-from taskscheduler.domain.errors import LeaseLost
+from taskscheduler.domain.audit import Action
+from taskscheduler.domain.errors import IllegalTransition, LeaseLost, SignalExists, TaskNotFound
 from taskscheduler.domain.lease import AttemptError
-from taskscheduler.domain.notes import Ending, Progress, TaskNotes
+from taskscheduler.domain.notes import Awaited, Ending, Progress, TaskNotes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import Lease, Settlement
     from taskscheduler.domain.notes import Report
     from taskscheduler.domain.task import TaskId
@@ -35,6 +38,16 @@ SELECT {schema}.progress_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(values)s::te
 PROGRESS: Final = """
 SELECT id, at, value::text FROM {schema}.note
 WHERE id = ANY (%(ids)s::uuid[]) AND kind = 'progress' AND name = ''"""
+
+SIGNAL: Final = "SELECT {schema}.signal_1(%(id)s::uuid, %(name)s::text, %(value)s::text)"
+
+SIGNALS: Final = """
+SELECT name, value::text FROM {schema}.note WHERE id = %(id)s AND kind = 'signal'"""
+
+AWAITED: Final = """
+SELECT value, at FROM {schema}.note WHERE id = %(id)s AND kind = 'wait' AND name = ''"""
+
+STATUS_OF_ENDED: Final = "SELECT status FROM {schema}.finished WHERE id = %(id)s"
 
 STEPS: Final = """
 SELECT name, value::text FROM {schema}.note WHERE id = %(id)s AND kind = 'step'"""
@@ -64,6 +77,11 @@ class PostgresNotes:
         self._endings = database.sql(ENDINGS)
         self._report = database.sql(REPORT)
         self._progress = database.sql(PROGRESS)
+        self._signal = database.sql(SIGNAL)
+        self._signals = database.sql(SIGNALS)
+        self._awaited = database.sql(AWAITED)
+        self._status_of_ended = database.sql(STATUS_OF_ENDED)
+        self._trail = Trail(database)
         self._steps = database.sql(STEPS)
         self._keep_step = database.sql(KEEP_STEP)
 
@@ -122,6 +140,55 @@ class PostgresNotes:
         async def work(connection: Connection) -> Mapping[str, bytes]:
             cursor = await connection.execute(self._steps, {"id": task_id}, prepare=False)
             return {name: value.encode() for name, value in await cursor.fetchall()}
+
+        return await self._database.run(work)
+
+    async def signal(
+        self, task_id: TaskId, name: str, value: bytes, *, by: Caller | None = None
+    ) -> None:
+        """See ``Notes.signal``."""
+        values = {"id": task_id, "name": name, "value": value.decode()}
+
+        async def work(connection: Connection) -> tuple[str, int | None]:
+            answers: list[str] = []
+
+            async def change() -> bool:
+                cursor = await connection.execute(self._signal, values)
+                answers.extend(row[0] for row in await cursor.fetchall())
+                return answers[0] in {"due", "kept"}
+
+            await self._trail.told(connection, by, Action.SIGNALLED, task_id, change)
+            (answer,) = answers
+            if answer != "gone":
+                return answer, None
+            ended = {"id": task_id}
+            row = await (await connection.execute(self._status_of_ended, ended)).fetchone()
+            return answer, None if row is None else row[0]
+
+        answer, status = await self._database.run(work)
+        if answer == "twice":
+            raise SignalExists(task_id, name)
+        if status is not None:
+            raise IllegalTransition(status=STATUSES[status].value, event="signal")
+        if answer == "gone":
+            raise TaskNotFound(task_id)
+
+    async def signals(self, task_id: TaskId) -> Mapping[str, bytes]:
+        """See ``Notes.signals``."""
+
+        async def work(connection: Connection) -> Mapping[str, bytes]:
+            cursor = await connection.execute(self._signals, {"id": task_id}, prepare=False)
+            return {name: value.encode() for name, value in await cursor.fetchall()}
+
+        return await self._database.run(work)
+
+    async def awaited(self, task_id: TaskId) -> Awaited | None:
+        """See ``Notes.awaited``."""
+
+        async def work(connection: Connection) -> Awaited | None:
+            cursor = await connection.execute(self._awaited, {"id": task_id}, prepare=False)
+            row = await cursor.fetchone()
+            return None if row is None else Awaited(row[0], row[1].astimezone(UTC))
 
         return await self._database.run(work)
 

@@ -123,13 +123,13 @@ GET: Final = (
 CLAIM: Final = """
 SELECT * FROM {schema}.claim_5(%(lanes)s::integer[], %(floors)s::timestamptz[],
                                %(floor_ids)s::uuid[], %(limit)s::bigint, %(worker_id)s::bigint,
-                               %(epoch)s::integer, %(excused_below)s::smallint)"""
+                               %(epoch)s::integer, %(excused_max)s::smallint)"""
 
 LOOK: Final = """
 SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock()
 FROM {schema}.look_2(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
                      %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
-                     %(steps)s::integer, %(excused_below)s::smallint)"""
+                     %(steps)s::integer, %(excused_max)s::smallint)"""
 
 SUSPECTS: Final = """
 SELECT * FROM {schema}.suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint)"""
@@ -155,6 +155,10 @@ EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])
 
 COMPLETE_WITH_RESULTS: Final = """
 SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"""
+
+WAIT: Final = """
+SELECT {schema}.wait_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(names)s::text[],
+                       %(delays)s::interval[])"""
 
 SETTLE: Final = """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],

@@ -93,6 +93,7 @@ class PostgresTaskRepository:
         self._get = sql(s.GET)
         self._traces = sql(TRACES)
         self._complete = Statement.of(sql(s.COMPLETE))
+        self._wait = sql(s.WAIT)
         self._expire = sql(s.EXPIRE)
         self._complete_with_results = sql(s.COMPLETE_WITH_RESULTS)
         self._settle = sql(s.SETTLE)
@@ -231,7 +232,12 @@ class PostgresTaskRepository:
         """See ``TaskRepository.settle``."""
         completed = [each for each in settlements if each.event is Event.COMPLETE]
         expired = [each for each in settlements if each.event is Event.EXPIRE]
-        others = [each for each in settlements if each.event not in {Event.COMPLETE, Event.EXPIRE}]
+        waiting = [each for each in settlements if each.waits_for is not None]
+        others = [
+            each
+            for each in settlements
+            if each.event not in {Event.COMPLETE, Event.EXPIRE} and each.waits_for is None
+        ]
         ended: set[TaskId] = set()
         values: dict[str, Any]
         async with self._database.connection() as connection:
@@ -243,6 +249,15 @@ class PostgresTaskRepository:
                     "tokens": [each.token for each in expired],
                 }
                 cursor = await connection.execute(self._expire, values)
+                ended |= {row[0] for row in await cursor.fetchall()}
+            if waiting:
+                values = {
+                    "ids": [each.task_id for each in waiting],
+                    "tokens": [each.token for each in waiting],
+                    "names": [each.waits_for for each in waiting],
+                    "delays": [each.delay for each in waiting],
+                }
+                cursor = await connection.execute(self._wait, values)
                 ended |= {row[0] for row in await cursor.fetchall()}
             if others:
                 values = {

@@ -29,9 +29,8 @@ def traced(statement: LiteralString) -> LiteralString:
     return (
         statement.replace("expires_at, payload)", "expires_at, payload, traceparent, tracestate)")
         .replace(
-            "%(payloads)s::json[])",
-            "%(payloads)s::json[],\n"
-            "                %(traceparents)s::text[], %(tracestates)s::text[])",
+            "json[])",
+            "json[],\n                %(traceparents)s::text[], %(tracestates)s::text[])",
         )
         .replace("\n           payload\n", "\n           payload, traceparent, tracestate\n")
         .replace("%(payload)s)", "%(payload)s, %(traceparent)s, %(tracestate)s)")

@@ -1,4 +1,4 @@
-"""``tasks wait``: how tasks end, told when they have."""
+"""``tasks wait`` and ``tasks signal``: what comes of tasks, and what they wait for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID  # noqa: TC003 - typer reads it at run time
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import say, with_scheduler
+from taskscheduler.entrypoints.cli.work import json_of, line_of, say, with_scheduler
 
 if TYPE_CHECKING:
     from taskscheduler.application.scheduler import Scheduler
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     """Add the command to ``app``."""
     app.command()(wait)
+    app.command()(signal)
 
 
 def wait(
@@ -48,6 +49,26 @@ def wait(
         say(_message(task_id, ending), as_json=json, text=_line(task_id, ending))
     if not all(each is not None and each.status.value == "Completed" for each in endings):
         raise typer.Exit(1)
+
+
+def signal(
+    task_id: Annotated[UUID, typer.Argument(metavar="ID", help="A task.")],
+    name: Annotated[str, typer.Argument(help="The signal, such as approval.")],
+    payload: Annotated[str, typer.Option(help="JSON for the handler.")] = "null",
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Send a task a signal. A task that waits for it is due at once."""
+    value = json_of(payload)
+
+    async def work(scheduler: Scheduler) -> None:
+        from taskscheduler.entrypoints.http.messages import TaskMessage
+
+        task = await scheduler.signal(task_id, name, value)
+        say(TaskMessage.of(task), as_json=json, text=line_of(task))
+
+    with_scheduler(database_url, schema, work)
 
 
 def _message(task_id: UUID, ending: Ending | None) -> dict[str, Any]:

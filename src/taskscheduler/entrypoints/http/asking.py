@@ -53,7 +53,7 @@ RetryAt = Annotated[
     str | None,
     QueryParameter(
         description="when it is due instead: now, or a time in ISO 8601 with an offset",
-        schema_extra={**docs.ONE_TEXT, "pattern": "^now$|^(?!000[01])[0-8]"},
+        schema_extra=docs.NOW_OR_TIME,
     ),
 ]
 #: Text, because an int would take the word null, too. So many digits always fit the store's ids.

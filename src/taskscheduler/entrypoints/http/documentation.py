@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 from litestar import Router
@@ -67,12 +67,20 @@ def _raw(message: type[msgspec.Struct], **more: Any) -> _RawSchema:
     _, components = msgspec.json.schema_components(
         [message], schema_hook=lambda _: YEARS, ref_template="{name}"
     )
-    schema = components[message.__name__]
-    for name, field in schema["properties"].items():
-        if "$ref" in field:
-            schema["properties"][name] = field | components[field["$ref"]]
-            del schema["properties"][name]["$ref"]
-    return _RawSchema(schema | more)
+    return _RawSchema(_resolved(components[message.__name__], components) | more)
+
+
+def _resolved(part: Any, components: dict[str, Any]) -> Any:
+    """Return ``part`` of a schema with what it refers to in its place, however deep."""
+    if isinstance(part, list):
+        return [_resolved(each, components) for each in cast("list[Any]", part)]
+    if not isinstance(part, dict):
+        return part
+    fields = cast("dict[str, Any]", part)
+    if (name := fields.get("$ref")) is not None:
+        own = {key: value for key, value in fields.items() if key != "$ref"}
+        fields = own | components[name]
+    return {key: _resolved(value, components) for key, value in fields.items()}
 
 
 NEW_TASK: Final = _raw(NewTaskMessage)
@@ -232,6 +240,12 @@ ONE_TEXT: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.STRING,
     "pattern": r"^[^\u0000]*$",
+}
+NOW_OR_TIME: Final[dict[str, Any]] = {
+    "one_of": [
+        Schema(enum=["now"]),
+        Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, pattern=YEARS["pattern"]),
+    ]
 }
 BULK_CURSOR: Final[dict[str, Any]] = {
     "one_of": None,

@@ -21,11 +21,13 @@ from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
     InvalidSchedule,
+    InvalidTask,
     PayloadTooLarge,
     QuotaUsedUp,
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
+    SignalExists,
     StoreUnavailable,
     TaskChanged,
     TaskExists,
@@ -117,6 +119,16 @@ AWAITING: Final = (
 CHANGING: Final = FINDING | _refused(_ENDED)
 RETRYING: Final = FINDING | _refused(IllegalTransition(status="Completed", event="revive"))
 TOO_LARGE: Final = _refused(RequestEntityTooLarge(), PayloadTooLarge(PAYLOAD_BYTES_MAX))
+SIGNALLING: Final = (
+    FINDING
+    | _refused(
+        _NO_UUID,
+        InvalidTask("name", f"must be {NAME_FORM}"),
+        BadRequest("$", "JSON is malformed: invalid character (byte 0)"),
+    )
+    | _refused(IllegalTransition(status="Completed", event="signal"), SignalExists(ID, "approval"))
+    | TOO_LARGE
+)
 EDITING: Final = (
     FINDING
     | _refused(_BAD_TIME, _NO_UUID)

@@ -71,7 +71,12 @@ def fires_call(name_of: Callable[[str], str]) -> HTTPRouteHandler:
         scheduler: NamedDependency[Scheduler],
         limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIST_LIMIT_DEFAULT,
         cursor: Annotated[
-            str | None, QueryParameter(description="from the Link header of the page before")
+            str | None,
+            QueryParameter(
+                description="from the Link header of the page before",
+                # Not as long as ``CURSOR`` takes: of those some are no time.
+                schema_extra={**docs.ONE_TEXT, "pattern": r"^-?[0-9]{1,16}\.[0-9]{1,18}$"},
+            ),
         ] = None,
     ) -> Response[list[LedgerMessage]]:
         """List fires, the latest first. While there are more, the Link header names the next page.

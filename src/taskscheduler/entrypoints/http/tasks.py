@@ -38,6 +38,7 @@ from taskscheduler.entrypoints.http.messages import (
 from taskscheduler.entrypoints.http.options import options_of
 from taskscheduler.entrypoints.http.parameters import check_parameters
 from taskscheduler.entrypoints.http.results import await_result
+from taskscheduler.entrypoints.http.signals import signal_task
 
 decode_one = decoder(NewTaskMessage)
 decode_many = decoder(list[NewTaskMessage])
@@ -239,6 +240,7 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
             run_task,
             why_task,
             await_result,
+            signal_task,
             cancel_tasks,
             retry_tasks,
             delete_tasks,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from taskscheduler.domain.access import Caller
+from taskscheduler.domain.audit import Action, AuditQuery
 from taskscheduler.domain.bulk import BulkVerb
-from taskscheduler.domain.errors import LeaseLost
+from taskscheduler.domain.errors import IllegalTransition, LeaseLost, SignalExists, TaskNotFound
 from taskscheduler.domain.lease import AttemptError, Settlement
-from taskscheduler.domain.notes import Ending, Progress, Report, TaskNotes
+from taskscheduler.domain.notes import Awaited, Ending, Progress, Report, TaskNotes
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.testing.contracts.steps import (
     ERROR,
@@ -28,12 +31,18 @@ if TYPE_CHECKING:
     from taskscheduler.domain.lease import Lease
     from taskscheduler.testing.clock import ManualClock
 
+DELAY = timedelta(minutes=5)
 RESULT = b'{"rows":400,"name":"caf\xc3\xa9 \\u0000"}'
 
 
 def completed(lease: Lease, result: bytes | None = RESULT) -> Settlement:
     """Return the settlement of an attempt whose handler returned something."""
     return Settlement(lease.task_id, lease.token, Event.COMPLETE, result=result)
+
+
+def waits(lease: Lease) -> Settlement:
+    """Return the settlement of an attempt that waits for a signal."""
+    return Settlement(lease.task_id, lease.token, Event.SNOOZE, DELAY, waits_for="approval")
 
 
 class NotesContract(Contract):
@@ -208,3 +217,72 @@ class NotesContract(Contract):
         await store.tasks.retry(task_id)
         assert await store.notes.steps(task_id) == kept | {"more": b"2"}
         assert await store.notes.of(task_id) == TaskNotes()
+
+    async def test_a_signal_makes_due_what_waits_for_it(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """And its attempt does not count; another signal is kept, and changes nothing."""
+        worker_id = await join(store)
+        task_id = await put(store)
+        (lease,) = await claim(store, worker_id)
+        assert list(await store.tasks.settle([waits(lease)])) == []
+        task = await store.tasks.get(task_id)
+        assert (task.status, task.attempt) == (TaskStatus.PENDING, 0)
+        assert task.process_at == clock.now() + DELAY
+        assert await store.notes.awaited(task_id) == Awaited("approval", clock.now() + DELAY)
+        await store.notes.signal(task_id, "other", b"1")
+        assert list(await claim(store, worker_id)) == []
+        await store.notes.signal(task_id, "approval", b'{"ok": true}')
+        (again,) = await claim(store, worker_id)
+        assert (again.task_id, again.attempt) == (task_id, 1)
+        assert await store.notes.signals(task_id) == {"other": b"1", "approval": b'{"ok": true}'}
+
+    async def test_an_early_signal_is_kept(self, store: Store) -> None:
+        """Whoever waits for it then is due at once."""
+        worker_id = await join(store)
+        task_id = await put(store)
+        await store.notes.signal(task_id, "approval", b"1")
+        (lease,) = await claim(store, worker_id)
+        await store.tasks.settle([waits(lease)])
+        assert [each.task_id for each in await claim(store, worker_id)] == [task_id]
+
+    async def test_a_wait_ends_in_time(self, store: Store, clock: ManualClock) -> None:
+        """Without the signal; one that comes after that changes no time any more."""
+        worker_id = await join(store)
+        lease = await lease_one(store)
+        await store.tasks.settle([waits(lease)])
+        clock.advance(DELAY)
+        await store.notes.signal(lease.task_id, "approval", b"1")
+        assert [each.task_id for each in await claim(store, worker_id)] == [lease.task_id]
+
+    async def test_a_wait_under_a_lost_lease_changes_nothing(self, store: Store) -> None:
+        """Like any other outcome."""
+        lease = await lease_one(store)
+        await end(store, lease, Event.RELEASE)
+        assert set(await store.tasks.settle([waits(lease)])) == {lease.task_id}
+        assert await store.notes.awaited(lease.task_id) is None
+
+    async def test_a_signal_that_is_refused(self, store: Store) -> None:
+        """A second one of a name, and one for what has ended or is not there."""
+        task_id = await put(store)
+        await store.notes.signal(task_id, "approval", b"1")
+        with pytest.raises(SignalExists):
+            await store.notes.signal(task_id, "approval", b"2")
+        assert await store.notes.signals(task_id) == {"approval": b"1"}
+        await store.tasks.cancel(task_id)
+        with pytest.raises(IllegalTransition):
+            await store.notes.signal(task_id, "more", b"1")
+        await store.tasks.delete(task_id)
+        with pytest.raises(TaskNotFound):
+            await store.notes.signal(task_id, "more", b"1")
+        assert await store.notes.signals(task_id) == {}
+
+    async def test_a_signal_is_told_of(self, store: Store) -> None:
+        """Once, and not where it was refused."""
+        ada = Caller(name="ada")
+        task_id = await put(store)
+        await store.notes.signal(task_id, "approval", b"1", by=ada)
+        with pytest.raises(SignalExists):
+            await store.notes.signal(task_id, "approval", b"2", by=ada)
+        told = [each.action for each in await store.audit.list(AuditQuery(task_id=task_id))]
+        assert told == [Action.SIGNALLED]

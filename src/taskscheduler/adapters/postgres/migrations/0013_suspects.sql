@@ -15,7 +15,7 @@ CREATE INDEX live_suspect ON {schema}.live (lane, process_at, id)
 -- How many threads of the worker still run attempts that have ended without them.
 ALTER TABLE {schema}.worker ADD COLUMN abandoned integer NOT NULL DEFAULT 0;
 
--- As claim_4, but for tasks that were excused p_excused_below times or more, which are passed over;
+-- As claim_4, but for tasks that were excused more than p_excused_max times, which are passed over;
 -- for the tokens; and for the count of attempts, which stands still where it would leave its column:
 -- one task that fails for ever must not fail the claims of all others.
 --
@@ -23,7 +23,7 @@ ALTER TABLE {schema}.worker ADD COLUMN abandoned integer NOT NULL DEFAULT 0;
 -- their own. A plan that is made once opens all days, which is quickest as long as those are few.
 CREATE FUNCTION {schema}.claim_5(
     p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[], p_limit bigint, p_worker bigint,
-    p_epoch integer, p_excused_below smallint
+    p_epoch integer, p_excused_max smallint
 ) RETURNS TABLE (
     o_id uuid, o_token bigint, o_lane integer, o_attempt smallint, o_max_attempts smallint,
     o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
@@ -43,7 +43,7 @@ BEGIN
     PERFORM FROM unnest(p_lanes, p_floors, p_floor_ids) AS lane (lane, floor, floor_id)
     CROSS JOIN LATERAL (
         SELECT FROM {schema}.live l
-        WHERE l.lane = lane.lane AND l.worker_id IS NULL AND l.excused < p_excused_below
+        WHERE l.lane = lane.lane AND l.worker_id IS NULL AND l.excused <= p_excused_max
           AND (l.process_at, l.id) >= (lane.floor, lane.floor_id)
           AND l.process_at <= {schema}.clock()
         ORDER BY l.process_at, l.id LIMIT 1
@@ -68,7 +68,7 @@ BEGIN
     ), due AS MATERIALIZED (
         SELECT head.id FROM lane CROSS JOIN LATERAL (
             SELECT l.id FROM {schema}.live l
-            WHERE l.lane = lane.lane AND l.worker_id IS NULL AND l.excused < p_excused_below
+            WHERE l.lane = lane.lane AND l.worker_id IS NULL AND l.excused <= p_excused_max
               AND (l.process_at, l.id) >= (lane.floor, lane.floor_id)
               AND l.process_at <= {schema}.clock()
             ORDER BY l.process_at, l.id LIMIT p_limit FOR UPDATE SKIP LOCKED
@@ -106,10 +106,10 @@ BEGIN
     END IF;
 END $$;
 
--- As look_1, but for tasks that were excused p_excused_below times or more.
+-- As look_1, but for tasks that were excused more than p_excused_max times.
 CREATE FUNCTION {schema}.look_2(
     p_queues text[], p_kinds text[], p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[],
-    p_few integer, p_steps integer, p_excused_below smallint
+    p_few integer, p_steps integer, p_excused_max smallint
 ) RETURNS TABLE (
     o_lane integer, o_queue text, o_kind text, o_priority smallint, o_process_at timestamptz,
     o_id uuid
@@ -146,7 +146,7 @@ BEGIN
             SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id
             FROM {schema}.lane n CROSS JOIN LATERAL (
                 SELECT l.process_at, l.id FROM {schema}.live l
-                WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused < p_excused_below
+                WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused <= p_excused_max
                 ORDER BY l.process_at, l.id LIMIT 1
             ) AS head
             WHERE n.id = ANY (v_stepped) AND (n.queue = ANY (p_queues)) IS TRUE
@@ -159,7 +159,7 @@ BEGIN
     SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id
     FROM {schema}.lane n LEFT JOIN LATERAL (
         SELECT l.process_at, l.id FROM {schema}.live l
-        WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused < p_excused_below
+        WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused <= p_excused_max
           AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue)
           AND (l.process_at, l.id) >= (
               coalesce(p_floors[array_position(p_lanes, n.id)], '-infinity'),

@@ -50,7 +50,9 @@ CREATE FUNCTION {schema}.schedule_1(
     max_attempts integer, timeout interval, unique_key text, expires_at timestamptz, id uuid,
     unique_for interval
 ) RETURNS uuid LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp AS $$
+    SET search_path = pg_catalog, pg_temp
+    -- A plan for any id opens, and locks, the bodies of all days.
+    SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
     v_name CONSTANT text := '^[A-Za-z0-9_.:-]{{1,128}}$';

@@ -59,10 +59,8 @@ export function taskView({ path }, refresh) {
       draws.facts(text, () => factsOf(data));
       draws.payload(shown.exact, () => el("pre", { tabindex: 0, "aria-label": "Payload" }, shown.exact));
       result.root.hidden = data.result === null;
-      if (data.result !== null) {
-        const shownResult = pretty(returned);
-        draws.result(shownResult, () => el("pre", { tabindex: 0, "aria-label": "Result" }, shownResult));
-      }
+      const shownResult = data.result === null ? "" : pretty(returned);
+      draws.result(shownResult, () => el("pre", { tabindex: 0, "aria-label": "Result" }, shownResult));
       draws.attempts(data.attempts, () => attemptsOf(data.attempts));
       why.root.hidden = !waits;
       whyTitle.textContent = data.status === "InProgress" ? RUNNING : WAITING;
