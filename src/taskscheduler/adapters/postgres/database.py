@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
+Pooled = TypeVar("Pooled", bound="psycopg.AsyncConnection[Any]")
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """A statement that takes longer than this is given up: a half-open socket answers never."""
@@ -132,7 +133,7 @@ class Database:
             # Not by the pool's own context manager, which commits: these connections commit by
             # themselves, and the pool rolls back what comes back half done.
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                connection = await self._pool.getconn()
+                connection = await taken(self._pool)
                 try:
                     yield connection
                 except psycopg.Error as error:
@@ -155,7 +156,7 @@ class Database:
             await self._turns.acquire()
         try:
             with translated(self._refusals):
-                connection = await self._lending.getconn()
+                connection = await taken(self._lending)
             try:
                 yield connection
             finally:
@@ -184,7 +185,7 @@ class Database:
         # As ``connection``, spelled out: a generator in between costs every task a microsecond.
         with translated(self._refusals):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                connection = await self._pool.getconn()
+                connection = await taken(self._pool)
                 try:
                     return await work(connection)
                 except psycopg.Error as error:
@@ -238,6 +239,21 @@ class Database:
             await connection.execute(FOR_THE_SESSION)
         for forget in self.on_reconnect:
             forget()
+
+
+async def taken(pool: AsyncConnectionPool[Pooled]) -> Pooled:
+    """Take a connection from ``pool``; whoever is told to stop meanwhile stops.
+
+    The pool waits by ``asyncio.wait_for``, which up to Python 3.11 drops a cancellation that comes
+    in the moment of the answer: a loop that goes on for ever would never hear of its end.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    connection = await pool.getconn()
+    if task is not None and task.cancelling() > before:
+        await pool.putconn(connection)
+        raise asyncio.CancelledError
+    return connection
 
 
 class translated:  # noqa: N801 - reads as a word: "with translated():"
