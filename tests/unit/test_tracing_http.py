@@ -118,11 +118,11 @@ async def test_a_span_says_what_was_answered(scheduler: Scheduler, spans: Spans)
             assert (await client.get(path)).status_code == 200
         assert spans.named("GET") == []
         path = f"/tasks/{new_task_id()}"
-        assert (await client.get(path + "?secret=1")).status_code == 503
+        assert (await client.get(f"{path}/attempts?limit=7")).status_code == 503
         assert (await client.get(path)).status_code == 404
         assert (await client.request("BREW", "/pot")).status_code == 404
     away, unknown = spans.named("GET /tasks/")
-    assert facts(away)["url.path"] == path
+    assert facts(away)["url.path"] == f"{path}/attempts"
     assert facts(away)["error.type"] == "503"
     assert away.status.status_code is StatusCode.ERROR
     assert unknown.status.status_code is StatusCode.UNSET

@@ -108,6 +108,8 @@ class SyncSchedules:
     resume = Verb(Schedules.resume)
     trigger = Verb(Schedules.trigger)
     preview = Verb(Schedules.preview)
+    foresee = Verb(Schedules.foresee)
+    fires = Verb(Schedules.fires)
 
 
 class _Opened(NamedTuple):
@@ -289,6 +291,7 @@ class BlockingScheduler:
     why = Verb(Scheduler.why)
     ending = Verb(Scheduler.ending)
     result = Verb(Scheduler.result)
+    signal = Verb(Scheduler.signal)
 
     # -- changing --------------------------------------------------------------------------------
 
