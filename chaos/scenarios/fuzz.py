@@ -131,10 +131,14 @@ def wrong_type(chance: random.Random) -> Input:
 
 
 def absurd_number(chance: random.Random) -> Input:
-    """Make a number that no field can hold, as text: Python would not write it."""
+    """Make a number that the field cannot hold, as text: Python would not write it.
+
+    A payload is kept as it came, so it may hold whatever JSON calls a number.
+    """
     name = chance.choice(["priority", "max_attempts", "timeout_s", "payload"])
-    digits = "9" * chance.randrange(4_500, 9_000) if name == "payload" else "9" * 400
-    number = chance.choice(["", "-"]) + chance.choice([digits, "1e400", "1e999999999", "00", "0x1"])
+    none = ["00", "0x1", "1.", ".5", "1e", "1_0"]
+    large = ["9" * chance.randrange(400, 9_000), "1e400", "1e999999999"]
+    number = chance.choice(["", "-"]) + chance.choice(none if name == "payload" else none + large)
     text = json.dumps({"kind": "Baz", "queue": "idle", name: 0})
     return Input("absurd number", store(chance, text.replace(": 0}", f": {number}}}").encode()))
 
