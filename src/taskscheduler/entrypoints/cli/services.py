@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -29,7 +28,6 @@ from taskscheduler.entrypoints.settings import (
     WorkerSettings,
 )
 
-log = logging.getLogger("taskscheduler.worker")
 RATE_MAX: Final = 1_000_000
 
 if TYPE_CHECKING:
@@ -244,8 +242,8 @@ def worker(
 
     with _traced(tracing, "taskscheduler-worker", log_level, log_format) as spans:
         scheduler = store.scheduler(spans)
-        log.info("%s", banner(settings, handlers, store))
-        run(run_worker(scheduler, handlers, settings))
+        said = banner(settings, handlers, store)
+        run(run_worker(scheduler, handlers, settings, banner=said))
 
 
 def _reach(store: StoreSettings, *, patient: bool) -> None:

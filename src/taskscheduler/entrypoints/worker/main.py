@@ -51,16 +51,20 @@ def build_worker(
     )
 
 
-async def run_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerSettings) -> None:
+async def run_worker(
+    scheduler: Scheduler, handlers: Handlers, settings: WorkerSettings, *, banner: str
+) -> None:
     """Run a worker until SIGTERM or SIGINT; a second signal ends it at once.
 
-    It ends as well when the process is gone that supervises it.
+    It ends as well when the process is gone that supervises it. The ``banner`` is logged once all
+    that could be refused has been looked at: who is refused reads one line, the reason.
     """
     end_with_supervisor()
     if settings.metrics_port is None:
         worker = build_worker(scheduler, handlers, settings)
         on_signals(worker.stop)
         async with scheduler:
+            log.info("%s", banner)
             await worker.run(until_drained=settings.drain)
         return
     from taskscheduler.application.tally import Tally  # noqa: PLC0415 - when asked for
@@ -69,6 +73,7 @@ async def run_worker(scheduler: Scheduler, handlers: Handlers, settings: WorkerS
     worker = build_worker(scheduler, handlers, settings, tally)
     on_signals(worker.stop)
     async with scheduler, _shown(scheduler, worker, tally, settings):
+        log.info("%s", banner)
         await worker.run(until_drained=settings.drain)
 
 
