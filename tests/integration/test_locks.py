@@ -27,6 +27,7 @@ from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
 from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
+from taskscheduler.domain.errors import IllegalTransition
 from taskscheduler.domain.lease import Settlement
 from taskscheduler.domain.notes import Report
 from taskscheduler.domain.quota import Quota
@@ -176,6 +177,9 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await noted(store, leases[7])
     await store.tasks.settle([*settlements, *ended_with_results(leases[7:])])
     await store.notes.endings(ids)
+    await store.notes.signals(ids[0])
+    with pytest.raises(IllegalTransition):
+        await store.notes.signal(leases[7].task_id, "late", b"1")
     await store.tasks.outcomes_of(settlements)
     async with store.tasks.completing(leases[6]) as connection:
         for change in changes:
