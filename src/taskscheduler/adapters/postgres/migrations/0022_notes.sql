@@ -94,7 +94,7 @@ CREATE FUNCTION {schema}.wait_1(
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off
-    SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+    SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 DECLARE
     v_wait record;
     v_until timestamptz;
@@ -128,7 +128,7 @@ CREATE FUNCTION {schema}.signal_1(p_id uuid, p_name text, p_value text)
 RETURNS text LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off
-    SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+    SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 BEGIN
     PERFORM FROM {schema}.live l WHERE l.id = p_id FOR UPDATE;
     IF NOT FOUND THEN
