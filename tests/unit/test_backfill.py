@@ -12,7 +12,7 @@ from taskscheduler.application.client.schedules import BACKFILLED_AT_ONCE, Sched
 from taskscheduler.application.client.tenant_scope import TenantScheduler
 from taskscheduler.application.maintenance.schedule_runner import ScheduleRunner
 from taskscheduler.domain.access import Caller
-from taskscheduler.domain.errors import InvalidSchedule, ScheduleNotFound, TooMuchWaiting
+from taskscheduler.domain.errors import InvalidTask, ScheduleNotFound, TooMuchWaiting
 from taskscheduler.domain.ledger import Outcome
 from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.schedule import CatchUp, Overlap
@@ -113,7 +113,7 @@ async def test_a_span_that_makes_no_sense(
     schedules: Schedules, first: datetime, last: datetime, field: str
 ):
     await schedules.put(hourly())
-    with pytest.raises(InvalidSchedule) as caught:
+    with pytest.raises(InvalidTask) as caught:
         await schedules.backfill("hourly", first, last)
     assert caught.value.field == field
     with pytest.raises(ScheduleNotFound):
