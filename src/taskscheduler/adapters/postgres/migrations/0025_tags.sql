@@ -18,3 +18,17 @@ BEGIN
     SELECT g.id, 'tag', n.name, {schema}.clock(), 'null'
     FROM unnest(p_ids, p_tags) AS g (id, tags) CROSS JOIN LATERAL unnest(g.tags::text[]) AS n (name);
 END $$;
+
+-- The same for those of p_ids that a fire has stored itself, p_own being the ids that it brought.
+CREATE FUNCTION {schema}.tag_fired_1(p_schedule text, p_ids uuid[], p_own uuid[])
+RETURNS void LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM {schema}.tag_1(array_agg(f.id), array_agg(s.tags))
+    FROM unnest(p_ids) AS f (id), (
+        SELECT ARRAY(SELECT json_array_elements_text(s.options -> 'tags'))::text AS tags
+        FROM {schema}.schedule s
+        WHERE s.name = p_schedule AND s.options -> 'tags' IS NOT NULL
+    ) AS s
+    WHERE f.id = ANY (p_own) HAVING count(*) > 0;
+END $$;
