@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from taskscheduler.domain.checks import require_name
 from taskscheduler.domain.errors import InvalidTask
+from taskscheduler.domain.values import require_name
 
 TAGS_MAX: Final = 10
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from taskscheduler.adapters.postgres.rows import texts
+from taskscheduler.adapters.postgres.mapping import texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

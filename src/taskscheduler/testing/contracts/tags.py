@@ -1,4 +1,4 @@
-"""What ``TaskRepository.put`` and ``TaskBoard.list`` promise of tags."""
+"""What ``TaskRepository.put`` and ``TaskReader.list`` promise of tags."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import pytest
 
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.bulk import BulkVerb
-from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import TaskExists
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,
@@ -29,7 +28,7 @@ from taskscheduler.testing.contracts.steps import (
 
 if TYPE_CHECKING:
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 TRACE = TraceContext("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
@@ -170,7 +169,7 @@ class TagsContract(Contract):
         """Edited, tried again, failed, revived, completed."""
         lease = await lease_one(store, tags=("a", "b"))
         task_id = lease.task_id
-        (worker,) = await store.workers.sightings()
+        (worker,) = await store.workers.registered()
         await end(store, lease, Event.RETRY, error=ERROR)
         await store.tasks.edit(task_id, TaskEdit(payload=b"1", priority=1))
         (again,) = await claim(store, worker.id)
