@@ -27,7 +27,7 @@ class Due(NamedTuple):
 
     ``zone_data`` is the version of the time zones by which ``next_fire_at`` was reckoned.
     ``has_problem`` tells that it could not be fired when it was due before. ``left`` is how many
-    tasks it may store still, None if that is not limited. ``tagged`` tells that its tasks have tags.
+    tasks it may store still, None if that is not limited. ``tagged``: its tasks have tags.
     """
 
     name: str

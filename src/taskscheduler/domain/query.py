@@ -30,11 +30,10 @@ class TaskQuery:
     """Which tasks to list, newest first.
 
     ``status``, ``kind``, ``queue`` and ``tag`` are each one value or several, of which a task must
-    have one;
-    None lets all through. Every field must hold. ``queue_prefix`` is how the name of the queue
-    begins. ``before`` is the cursor: only tasks that come after the one with that id are listed, so
-    that pages neither skip nor repeat while others store tasks. With ``bytes_max``, the list ends
-    soon after its payloads come to more than that; see ``fitting``.
+    have one; None lets all through. Every field must hold. ``queue_prefix`` is how the name of the
+    queue begins. ``before`` is the cursor: only tasks that come after the one with that id are
+    listed, so that pages neither skip nor repeat while others store tasks. With ``bytes_max``, the
+    list ends soon after its payloads come to more than that; see ``fitting``.
 
     Raises:
         ValueError: a field has no value at all, which nothing could match.

@@ -90,8 +90,9 @@ class NewTask(_Asked):
     from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
-    ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
-    where somebody traces; neither is a part of the task.
+    ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
+    that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
+    a part of the task.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -178,7 +179,6 @@ class NewTask(_Asked):
             and self.queue == task.queue
             and self.payload == task.payload
             and self.unique_key == task.unique_key
-            and self.tags == task.tags
             and (self.execute_at is None or self.execute_at == task.execute_at)
         )
 

@@ -32,3 +32,60 @@ BEGIN
     ) AS s
     WHERE f.id = ANY (p_own) HAVING count(*) > 0;
 END $$;
+
+-- As schedule_1, with tags; what comes back is the task that is there, and a task that was there keeps
+-- its own.
+CREATE FUNCTION {schema}.schedule_2(
+    kind text, payload json, execute_at timestamptz, queue text, priority integer,
+    max_attempts integer, timeout interval, unique_key text, expires_at timestamptz, id uuid,
+    unique_for interval, tags text[]
+) RETURNS uuid LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_custom_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_own CONSTANT uuid := coalesce(schedule_2.id, {schema}.new_id_1());
+    v_tags text[];
+    v_was_there boolean;
+    v_id uuid;
+BEGIN
+    IF cardinality(schedule_2.tags) > 10 THEN
+        PERFORM {schema}.refuse_1('tags', 'must be at most 10 names');
+    ELSIF EXISTS (
+        SELECT FROM unnest(schedule_2.tags) AS g (tag)
+        WHERE (g.tag ~ '^[A-Za-z0-9_.:-]{{1,128}}$') IS NOT TRUE
+    ) THEN
+        PERFORM {schema}.refuse_1('tags', 'must be 1 to 128 letters, digits, or _ . : -');
+    END IF;
+    v_tags := ARRAY(
+        SELECT g.tag FROM unnest(schedule_2.tags) WITH ORDINALITY AS g (tag, place)
+        GROUP BY g.tag ORDER BY min(g.place)
+    );
+    v_was_there := EXISTS (SELECT FROM {schema}.task t WHERE t.id = v_own);
+    v_id := {schema}.schedule_1(
+        schedule_2.kind, schedule_2.payload, schedule_2.execute_at, schedule_2.queue,
+        schedule_2.priority, schedule_2.max_attempts, schedule_2.timeout, schedule_2.unique_key,
+        schedule_2.expires_at, v_own, schedule_2.unique_for
+    );
+    IF v_id = v_own AND NOT v_was_there AND cardinality(v_tags) > 0 THEN
+        PERFORM {schema}.tag_1(ARRAY[v_id], ARRAY[v_tags::text]);
+    END IF;
+    RETURN v_id;
+END $$;
+
+DROP FUNCTION {schema}.schedule(
+    text, json, timestamptz, text, integer, integer, interval, text, timestamptz, uuid, interval
+);
+CREATE FUNCTION {schema}.schedule(
+    kind text, payload json DEFAULT 'null', execute_at timestamptz DEFAULT NULL,
+    queue text DEFAULT 'default', priority integer DEFAULT 5, max_attempts integer DEFAULT NULL,
+    timeout interval DEFAULT NULL, unique_key text DEFAULT NULL,
+    expires_at timestamptz DEFAULT NULL, id uuid DEFAULT NULL,
+    unique_for interval DEFAULT interval '1 day', tags text[] DEFAULT NULL
+) RETURNS uuid LANGUAGE sql VOLATILE
+    SET search_path = pg_catalog, pg_temp AS $$
+SELECT CASE WHEN $12 IS NULL THEN {schema}.schedule_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+       ELSE {schema}.schedule_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) END
+$$;
+COMMENT ON FUNCTION {schema}.schedule IS
+    'Store a task as a part of this transaction and return its id; workers hear of it at the commit.';
