@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.mapping import if_any, read
+from taskscheduler.adapters.postgres.tags import TAG, write_tags
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ class Inserts:
         self._take_request = sql(TAKE_REQUEST)
         self._answered = sql(ANSWERED)
         self._answer_request = sql(ANSWER_REQUEST)
+        self._tag = sql(TAG)
 
     async def insert_once(
         self,
@@ -256,8 +258,11 @@ class Inserts:
                 "request_ids": if_any([task.by and task.by.request_id for task in rows]),
             }
         cursor = await connection.execute(statement, values)
-        if cursor.rowcount != len(tasks):
+        if cursor.rowcount == len(tasks):
+            await write_tags(connection, self._tag, rows)
+        else:
             stored = {row[0] for row in await cursor.fetchall()}
+            await write_tags(connection, self._tag, [task for task in rows if task.id in stored])
             again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
             await self._require_same(connection, again, holders)
             await connection.execute(self._await_standby)
