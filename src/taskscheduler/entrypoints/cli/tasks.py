@@ -117,7 +117,7 @@ def show(
             say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
         tell(line_of(task))
-        tell(f"  payload: {task.payload.decode()}")
+        tell(f"  payload: {task.payload_json.decode()}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
         if notes.result is not None:

@@ -265,7 +265,7 @@ def _fields(task: Task) -> dict[str, Any]:
         "unique_key": task.unique_key,
         "expires_at": task.expires_at,
         # It is JSON text already, and is sent as it was stored.
-        "payload": msgspec.Raw(task.payload),
+        "payload": msgspec.Raw(task.payload_json),
     }
 
 
