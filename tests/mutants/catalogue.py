@@ -174,7 +174,7 @@ TASKS = [
         "max(execute_at, now) if waits else now",
         "now",
     ),
-    *described("id", "kind", "queue", "payload", "unique_key", "execute_at"),
+    *described("id", "kind", "queue", "payload_json", "unique_key", "execute_at"),
     unit(RETRY, "retry", "the first wait is the second", "** (attempt - 1)", "** attempt"),
     unit(RETRY, "retry", "no cap", "full = min(cap, ", "full = max(0.0, "),
     unit(RETRY, "retry", "jitter adds", "(1 - self.jitter", "(1 + self.jitter"),

@@ -141,7 +141,7 @@ class FreshInserts:
             "max_attempts": text_of(task.max_attempts),
             "timeout": text_of(task.timeout),
             "expires_at": text_of(task.expires_at),
-            "payload": task.payload.decode(),
+            "payload": task.payload_json.decode(),
             "traceparent": task.trace and task.trace.traceparent,
             "tracestate": task.trace and task.trace.tracestate,
         }
@@ -162,7 +162,7 @@ class FreshInserts:
             "max_attempts": texts_if_any([task.max_attempts for task in tasks]),
             "timeouts": texts_if_any([task.timeout for task in tasks]),
             "expires_at": texts_if_any([task.expires_at for task in tasks]),
-            "payloads": texts(task.payload.decode() for task in tasks),
+            "payloads": texts(task.payload_json.decode() for task in tasks),
             "traceparents": texts_if_any([t.trace and t.trace.traceparent for t in tasks]),
             "tracestates": texts_if_any([t.trace and t.trace.tracestate for t in tasks]),
         }
