@@ -80,6 +80,7 @@ class Lease(NamedTuple):
     excused: int = 0
     expired: bool = False
     trace: TraceContext | None = None
+    group: str | None = None
 
     @property
     def is_suspect(self) -> bool:

@@ -83,6 +83,7 @@ class ScheduleFields(TypedDict, total=False):
     fold: Fold | None
     jitter: timedelta | None
     max_fires: int | None
+    group: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,7 @@ class _Definition:
     fold: Fold | None = None
     jitter: timedelta | None = None
     max_fires: int | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
@@ -186,6 +188,7 @@ class _Definition:
             max_attempts=self.max_attempts,
             timeout=self.timeout,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
+            group=self.group,
         )
 
 

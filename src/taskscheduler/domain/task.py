@@ -12,6 +12,8 @@ from taskscheduler.domain.status import Event, TaskStatus, after
 from taskscheduler.domain.values import (
     AT_ONCE,
     EARLIEST,
+    GROUP_CHARACTERS_MAX,
+    GROUP_FORM,
     LATEST,
     NAME,
     NAME_FORM,
@@ -25,6 +27,7 @@ from taskscheduler.domain.values import (
     TaskId,
     WorkerId,
     in_utc,
+    require_group,
     require_key,
     require_name,
     require_payload,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AT_ONCE",
     "EARLIEST",
+    "GROUP_CHARACTERS_MAX",
+    "GROUP_FORM",
     "LATEST",
     "NAME",
     "NAME_FORM",
@@ -78,6 +83,7 @@ class _Asked(NamedTuple):
     expires_at: datetime | None
     by: Caller | None
     trace: TraceContext | None
+    group: str | None
 
 
 class NewTask(_Asked):
@@ -87,6 +93,7 @@ class NewTask(_Asked):
     from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
+    ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
     ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
     where somebody traces; neither is a part of the task.
 
@@ -111,6 +118,7 @@ class NewTask(_Asked):
         expires_at: datetime | None = None,
         by: Caller | None = None,
         trace: TraceContext | None = None,
+        group: str | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -135,6 +143,8 @@ class NewTask(_Asked):
         require_payload(payload)
         if unique_key is not None:
             require_key(unique_key, by)
+        if group is not None:
+            require_group(group)
         return tuple.__new__(
             cls,
             (
@@ -150,6 +160,7 @@ class NewTask(_Asked):
                 expires_at,
                 by,
                 trace,
+                group,
             ),
         )
 
@@ -221,6 +232,7 @@ class Task:
     timeout: timedelta | None = None
     unique_key: str | None = None
     expires_at: datetime | None = None
+    group: str | None = None
     excused: int = 0
     worker_id: WorkerId | None = None
     token: int | None = None
@@ -245,6 +257,7 @@ class Task:
             timeout=new.timeout,
             unique_key=new.unique_key,
             expires_at=new.expires_at,
+            group=new.group,
         )
 
     def claim(self, *, worker_id: WorkerId, token: int, now: datetime) -> Task:
@@ -349,6 +362,7 @@ class Task:
             process_at=self.process_at if at is None else max(at, now),
             payload=self.payload if edit.payload is None else edit.payload,
             priority=self.priority if edit.priority is None else edit.priority,
+            group=self.group if edit.group is None else edit.group or None,
         )
 
     def require_editable(self, edit: TaskEdit) -> None:
@@ -389,7 +403,8 @@ class TaskEdit:
     """New values for a pending task; None leaves a field as it is.
 
     ``execute_at`` is aware, and in the past means now. ``payload`` is JSON text in UTF-8.
-    ``priority`` runs from 0, the most urgent, to 9.
+    ``priority`` runs from 0, the most urgent, to 9. An empty ``group`` takes the task out of its
+    group.
 
     Raises:
         InvalidTask: a value cannot be stored, or there is none.
@@ -398,11 +413,13 @@ class TaskEdit:
     execute_at: datetime | None = None
     payload: bytes | None = None
     priority: int | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Check each value."""
-        if self.execute_at is None and self.payload is None and self.priority is None:
-            raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
+        given = (self.execute_at, self.payload, self.priority, self.group)
+        if all(each is None for each in given):
+            raise InvalidTask("edit", "give at least one of execute_at, payload, priority, group")
         if self.execute_at is not None:
             object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
         if self.payload is not None:
@@ -410,3 +427,5 @@ class TaskEdit:
         if self.priority is not None:
             priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
             object.__setattr__(self, "priority", priority)
+        if self.group:
+            require_group(self.group)

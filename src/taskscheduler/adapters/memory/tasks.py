@@ -160,6 +160,7 @@ class MemoryTaskRepository:
                     task.payload,
                     task.excused,
                     task.expires_at is not None and task.expires_at <= now,
+                    group=task.group,
                 )
             )
         return leases

@@ -79,18 +79,21 @@ class TaskOptions(TypedDict, total=False):
     timeout: timedelta | None
     unique_key: str | None
     expires_at: datetime | None
+    group: str | None
     id: UUID | None
 
 
 class TaskChanges(TypedDict, total=False):
     """What may be changed of a task that waits; see ``TaskEdit``.
 
-    ``payload`` is anything that msgspec can encode as JSON.
+    ``payload`` is anything that msgspec can encode as JSON. None as ``group`` takes the task out of
+    its group.
     """
 
     execute_at: datetime
     payload: object
     priority: int
+    group: str | None
 
 
 class Scheduler:
@@ -191,6 +194,7 @@ class Scheduler:
             timeout=options.get("timeout"),
             unique_key=options.get("unique_key"),
             expires_at=options.get("expires_at"),
+            group=options.get("group"),
         )
 
     @overload
@@ -441,6 +445,7 @@ class Scheduler:
             execute_at=changes.get("execute_at"),
             payload=encode_payload(changes["payload"]) if "payload" in changes else None,
             priority=changes.get("priority"),
+            group=(changes["group"] or "") if "group" in changes else None,
         )
         task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)
         if task.process_at <= datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S):

@@ -320,6 +320,10 @@ LogForm = Annotated[
         help="json, text, or auto: text on a terminal.",
     ),
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(help="Whose task it is: a tenant, a customer, an order.", show_default=False),
+]
 AttemptTimeout = Annotated[
     float | None,
     typer.Option(

@@ -60,6 +60,7 @@ def add(
         typer.Option(min=0, max=o.YEAR_S, metavar="SECONDS", help="Instead of --at: so long."),
     ] = None,
     timeout: o.AttemptTimeout = None,
+    group: o.Group = None,
     expires_at: Annotated[
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
@@ -91,6 +92,7 @@ def add(
             max_attempts=max_attempts,
             timeout=limit,
             unique_key=unique_key,
+            group=group,
             expires_at=expires,
         )
         say({"id": task_id}, as_json=json, text=str(task_id))
@@ -118,6 +120,8 @@ def show(
             return
         tell(line_of(task))
         tell(f"  payload: {task.payload.decode()}")
+        if task.group is not None:
+            tell(f"  group: {task.group}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
         if notes.result is not None:
