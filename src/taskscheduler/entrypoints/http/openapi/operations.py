@@ -274,7 +274,9 @@ FILTER_LIST: Final[dict[str, Any]] = {
 WATCHED_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
-    "items": Schema(type=OpenAPIType.STRING, pattern=rf"^((kind|queue):{NAME.pattern}|{GROUP_FILTER})$"),
+    "items": Schema(
+        type=OpenAPIType.STRING, pattern=rf"^((kind|queue):{NAME.pattern}|{GROUP_FILTER})$"
+    ),
 }
 UUID_LIST: Final[dict[str, Any]] = {
     "one_of": None,
