@@ -12,6 +12,7 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
+from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.task import (
     NAME,
     NAME_FORM,
@@ -84,6 +85,7 @@ class ScheduleFields(TypedDict, total=False):
     jitter: timedelta | None
     max_fires: int | None
     group: str | None
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +112,12 @@ class _Definition:
     jitter: timedelta | None = None
     max_fires: int | None = None
     group: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
         object.__setattr__(self, "crons", tuple(self.crons))
+        object.__setattr__(self, "tags", require_tags(self.tags))
         if NAME.fullmatch(self.name) is None or not self.name.strip("."):
             raise InvalidSchedule("name", f"must be {NAME_FORM}, and not only dots")
         self._check_crons()
@@ -187,6 +191,7 @@ class _Definition:
             priority=self.priority,
             max_attempts=self.max_attempts,
             timeout=self.timeout,
+            tags=self.tags,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
             group=self.group,
         )

@@ -9,6 +9,7 @@ from uuid import UUID
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
+from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.values import (
     AT_ONCE,
     EARLIEST,
@@ -38,6 +39,7 @@ from taskscheduler.domain.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
@@ -84,6 +86,7 @@ class _Asked(NamedTuple):
     by: Caller | None
     trace: TraceContext | None
     group: str | None
+    tags: tuple[str, ...]
 
 
 class NewTask(_Asked):
@@ -94,8 +97,9 @@ class NewTask(_Asked):
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
     ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
-    ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
-    where somebody traces; neither is a part of the task.
+    ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
+    that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
+    a part of the task.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -119,6 +123,7 @@ class NewTask(_Asked):
         by: Caller | None = None,
         trace: TraceContext | None = None,
         group: str | None = None,
+        tags: Iterable[str] = (),
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -145,6 +150,7 @@ class NewTask(_Asked):
             require_key(unique_key, by)
         if group is not None:
             require_group(group)
+        kept_tags = require_tags(tags) if tags else ()
         return tuple.__new__(
             cls,
             (
@@ -161,6 +167,7 @@ class NewTask(_Asked):
                 by,
                 trace,
                 group,
+                kept_tags,
             ),
         )
 
@@ -238,6 +245,7 @@ class Task:
     token: int | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def store(cls, new: NewTask, *, now: datetime) -> Task:
@@ -258,6 +266,7 @@ class Task:
             unique_key=new.unique_key,
             expires_at=new.expires_at,
             group=new.group,
+            tags=new.tags,
         )
 
     def claim(self, *, worker_id: WorkerId, token: int, now: datetime) -> Task:

@@ -48,7 +48,8 @@ def task_of(row: tuple[Any, ...]) -> Task:
         finished_at=utc(row[16]),
         expires_at=utc(row[17]),
         excused=row[18],
-        group=row[19] or None,
+        tags=tuple(row[19] or ()),
+        group=row[20] or None,
     )
 
 

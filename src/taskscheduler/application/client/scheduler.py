@@ -80,6 +80,7 @@ class TaskOptions(TypedDict, total=False):
     unique_key: str | None
     expires_at: datetime | None
     group: str | None
+    tags: Iterable[str]
     id: UUID | None
 
 
@@ -195,6 +196,7 @@ class Scheduler:
             unique_key=options.get("unique_key"),
             expires_at=options.get("expires_at"),
             group=options.get("group"),
+            tags=options.get("tags", ()),
         )
 
     @overload

@@ -290,4 +290,5 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         unique_key=message.unique_key,
         group=message.group,
         expires_at=message.expires_at,
+        tags=message.tags,
     )
