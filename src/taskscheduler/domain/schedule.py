@@ -21,7 +21,7 @@ from taskscheduler.domain.task import (
     NewTask,
     in_utc,
 )
-from taskscheduler.domain.values import TaskId
+from taskscheduler.domain.values import NOTHING, TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +40,6 @@ GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
 ``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
-NOTHING: Final[object] = object()
-"""In place of a payload where none was given; None is one."""
 
 
 class CatchUp(StrEnum):
@@ -185,7 +183,7 @@ class _Definition:
         return NewTask(
             id=task_id,
             kind=self.kind,
-            payload=self.payload_json,
+            payload_json=self.payload_json,
             execute_at=None if fire_at is None else due_at(self.name, fire_at, self.jitter),
             queue=self.queue,
             priority=self.priority,

@@ -157,7 +157,7 @@ class MemoryTaskRepository:
                     task.max_attempts,
                     task.process_at,
                     task.timeout,
-                    task.payload,
+                    task.payload_json,
                     task.excused,
                     task.expires_at is not None and task.expires_at <= now,
                     group=task.group,
@@ -368,7 +368,7 @@ class MemoryTaskReader:
         for task in islice(found, query.limit):
             listed.append(task)
             if room is not None:
-                room -= len(task.payload)
+                room -= len(task.payload_json)
                 if room < 0:
                     break
         return listed

@@ -20,6 +20,7 @@ from taskscheduler.application.client.task_batch import (
     encode_payload,
     only_known,
     require_time,
+    text_of,
     time_after,
     times_of,
 )
@@ -82,17 +83,19 @@ class TaskOptions(TypedDict, total=False):
     group: str | None
     tags: Iterable[str]
     id: UUID | None
+    payload_json: bytes
 
 
 class TaskChanges(TypedDict, total=False):
     """What may be changed of a task that waits; see ``TaskEdit``.
 
-    ``payload`` is anything that msgspec can encode as JSON. None as ``group`` takes the task out of
-    its group.
+    ``payload`` is anything that msgspec can encode as JSON, ``payload_json`` such text. None
+    as ``group`` takes the task out of its group.
     """
 
     execute_at: datetime
     payload: object
+    payload_json: bytes
     priority: int
     group: str | None
 
@@ -169,8 +172,9 @@ class Scheduler:
     ) -> NewTask:
         """Return the task that ``schedule`` would store, with its id. Nothing is stored.
 
-        ``payload`` is anything that msgspec can encode as JSON. ``kind`` is a name, or the function
-        that is registered under it, which must take the payload.
+        ``payload`` is anything that msgspec can encode as JSON; who has the text already gives it
+        as ``payload_json`` instead, and it is kept to the letter. ``kind`` is a name, or the
+        function that is registered under it, which must take the payload.
 
         Raises:
             InvalidTask: a field cannot be stored.
@@ -183,11 +187,11 @@ class Scheduler:
                 raise InvalidTask("delay", "give either execute_at or delay")
             execute_at = time_after(delay)
         task_id = options.get("id")
-        encoded = encode_payload(payload)
+        encoded = text_of(options, payload)
         return NewTask(
             id=self.store.new_task_id() if task_id is None else TaskId(task_id),
             kind=kind_of(kind, encoded),
-            payload=encoded,
+            payload_json=encoded,
             execute_at=execute_at,
             queue=options.get("queue", QUEUE_DEFAULT),
             priority=options.get("priority", PRIORITY_DEFAULT),
@@ -445,7 +449,9 @@ class Scheduler:
         only_known(changes, TaskChanges.__annotations__)
         edit = TaskEdit(
             execute_at=changes.get("execute_at"),
-            payload=encode_payload(changes["payload"]) if "payload" in changes else None,
+            payload_json=text_of(changes, changes.get("payload"))
+            if changes.keys() & {"payload", "payload_json"}
+            else None,
             priority=changes.get("priority"),
             group=(changes["group"] or "") if "group" in changes else None,
         )

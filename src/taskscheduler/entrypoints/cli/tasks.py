@@ -121,7 +121,7 @@ def show(
             say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
         tell(line_of(task))
-        tell(f"  payload: {task.payload.decode()}")
+        tell(f"  payload: {task.payload_json.decode()}")
         if task.group is not None:
             tell(f"  group: {task.group}")
         if task.tags:
