@@ -12,15 +12,15 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
-    NewTask,
+    TaskId,
     in_utc,
 )
-from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

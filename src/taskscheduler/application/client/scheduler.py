@@ -27,18 +27,16 @@ from taskscheduler.domain.errors import InvalidTask, NotAConnection, PayloadTooL
 from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.queue import Count, check_queue
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import Idempotency, NewTask, TaskEdit
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
     PAYLOAD_BYTES_MAX,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
-    Idempotency,
-    NewTask,
-    TaskEdit,
+    TaskId,
     in_utc,
 )
-from taskscheduler.domain.values import TaskId
 from taskscheduler.domain.worker import WorkerLoad
 
 if TYPE_CHECKING:

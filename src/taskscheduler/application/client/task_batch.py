@@ -14,7 +14,8 @@ from taskscheduler.application.client.kind_names import kind_of
 from taskscheduler.application.client.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import QUEUE_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

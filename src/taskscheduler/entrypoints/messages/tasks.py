@@ -14,7 +14,8 @@ from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import Task
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
     PAYLOAD_BYTES_MAX,
@@ -23,7 +24,6 @@ from taskscheduler.domain.task import (
     QUEUE_DEFAULT,
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
-    Task,
 )
 
 if TYPE_CHECKING:
