@@ -12,6 +12,7 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
+from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import (
     NAME,
@@ -83,6 +84,7 @@ class ScheduleFields(TypedDict, total=False):
     fold: Fold | None
     jitter: timedelta | None
     max_fires: int | None
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +110,12 @@ class _Definition:
     fold: Fold | None = None
     jitter: timedelta | None = None
     max_fires: int | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
         object.__setattr__(self, "crons", tuple(self.crons))
+        object.__setattr__(self, "tags", require_tags(self.tags))
         if NAME.fullmatch(self.name) is None or not self.name.strip("."):
             raise InvalidSchedule("name", f"must be {NAME_FORM}, and not only dots")
         self._check_crons()
@@ -185,6 +189,7 @@ class _Definition:
             priority=self.priority,
             max_attempts=self.max_attempts,
             timeout=self.timeout,
+            tags=self.tags,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
         )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
+from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
@@ -27,6 +28,7 @@ from taskscheduler.domain.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
@@ -48,6 +50,7 @@ class _Asked(NamedTuple):
     expires_at: datetime | None
     by: Caller | None
     trace: TraceContext | None
+    tags: tuple[str, ...]
 
 
 class NewTask(_Asked):
@@ -57,8 +60,9 @@ class NewTask(_Asked):
     from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
-    ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
-    where somebody traces; neither is a part of the task.
+    ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
+    that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
+    a part of the task.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -81,6 +85,7 @@ class NewTask(_Asked):
         expires_at: datetime | None = None,
         by: Caller | None = None,
         trace: TraceContext | None = None,
+        tags: Iterable[str] = (),
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -105,6 +110,7 @@ class NewTask(_Asked):
         require_payload(payload)
         if unique_key is not None:
             require_key(unique_key, by)
+        kept_tags = require_tags(tags) if tags else ()
         return tuple.__new__(
             cls,
             (
@@ -120,6 +126,7 @@ class NewTask(_Asked):
                 expires_at,
                 by,
                 trace,
+                kept_tags,
             ),
         )
 
@@ -196,6 +203,7 @@ class Task:
     token: int | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def store(cls, new: NewTask, *, now: datetime) -> Task:
@@ -215,6 +223,7 @@ class Task:
             timeout=new.timeout,
             unique_key=new.unique_key,
             expires_at=new.expires_at,
+            tags=new.tags,
         )
 
     def claim(self, *, worker_id: WorkerId, token: int, now: datetime) -> Task:

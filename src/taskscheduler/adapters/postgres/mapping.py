@@ -48,6 +48,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
         finished_at=utc(row[16]),
         expires_at=utc(row[17]),
         excused=row[18],
+        tags=tuple(row[19] or ()),
     )
 
 

@@ -62,6 +62,7 @@ class TaskOptions(TypedDict, total=False):
     timeout: timedelta | None
     unique_key: str | None
     expires_at: datetime | None
+    tags: Iterable[str]
     id: UUID | None
 
 
@@ -173,6 +174,7 @@ class Scheduler(TaskControls, Operations):
             timeout=options.get("timeout"),
             unique_key=options.get("unique_key"),
             expires_at=options.get("expires_at"),
+            tags=options.get("tags", ()),
         )
 
     @overload

@@ -302,6 +302,10 @@ LogForm = Annotated[
         help="json, text, or auto: text on a terminal.",
     ),
 ]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="A name to find it by; may be repeated.", show_default=False),
+]
 AttemptTimeout = Annotated[
     float | None,
     typer.Option(

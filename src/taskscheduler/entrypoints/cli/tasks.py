@@ -64,6 +64,7 @@ def add(
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
     ] = None,
+    tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -92,6 +93,7 @@ def add(
             timeout=limit,
             unique_key=unique_key,
             expires_at=expires,
+            tags=tags or (),
         )
         say({"id": task_id}, as_json=json, text=str(task_id))
 
@@ -118,6 +120,8 @@ def show(
             return
         tell(line_of(task))
         tell(f"  payload: {task.payload.decode()}")
+        if task.tags:
+            tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
         if notes.result is not None:

@@ -264,7 +264,7 @@ BULK_CURSOR: Final[dict[str, Any]] = {
     "type": OpenAPIType.STRING,
     "pattern": rf"^({'|'.join(TaskStatus)}):([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?$",
 }
-FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern})$"
+FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue|tag):{NAME.pattern})$"
 FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,

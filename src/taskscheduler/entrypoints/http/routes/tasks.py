@@ -289,4 +289,5 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         timeout=message.timeout,
         unique_key=message.unique_key,
         expires_at=message.expires_at,
+        tags=message.tags,
     )
