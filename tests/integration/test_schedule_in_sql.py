@@ -89,7 +89,7 @@ async def test_all_fields_go_by_name_and_by_place(scheduler: Scheduler, caller: 
     await caller.connection.commit()
     assert by_name == own
     task = await scheduler.get(own)
-    assert task.payload.decode() == '{"a": "grün"}'
+    assert task.payload_json.decode() == '{"a": "grün"}'
     assert (task.kind, task.queue, task.priority, task.max_attempts) == ("k", "mail", 2, 3)
     assert (task.timeout, task.unique_key) == (timedelta(seconds=90), "u")
     assert task.execute_at == task.process_at == at

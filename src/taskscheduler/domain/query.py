@@ -146,7 +146,7 @@ def fitting(tasks: Sequence[Task], *, limit: int, bytes_max: int) -> Sequence[Ta
     """
     size = 0
     for number, task in enumerate(tasks[:limit]):
-        size += len(task.payload)
+        size += len(task.payload_json)
         if number and size > bytes_max:
             return tasks[:number]
     return tasks[:limit]

@@ -17,6 +17,7 @@ from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
+    NOTHING,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
     TaskId,
@@ -40,8 +41,6 @@ GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
 ``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
-NOTHING: Final[object] = object()
-"""In place of a payload where none was given; None is one."""
 
 
 class CatchUp(StrEnum):
@@ -183,7 +182,7 @@ class _Definition:
         return NewTask(
             id=task_id,
             kind=self.kind,
-            payload=self.payload_json,
+            payload_json=self.payload_json,
             execute_at=None if fire_at is None else due_at(self.name, fire_at, self.jitter),
             queue=self.queue,
             priority=self.priority,

@@ -44,7 +44,7 @@ class MemoryTaskReader:
         for task in islice(found, query.limit):
             listed.append(task)
             if room is not None:
-                room -= len(task.payload)
+                room -= len(task.payload_json)
                 if room < 0:
                     break
         return listed

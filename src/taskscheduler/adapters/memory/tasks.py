@@ -151,7 +151,7 @@ class MemoryTaskRepository:
                     task.max_attempts,
                     task.process_at,
                     task.timeout,
-                    task.payload,
+                    task.payload_json,
                     task.excused,
                     task.expires_at is not None and task.expires_at <= now,
                 )

@@ -68,7 +68,7 @@ def rows_of(
     for task in tasks:
         if task.unique_key is not None or task.trace is not None or task.tags:
             raise NotPlain
-        task_id, at, payload = task.id, task.execute_at, task.payload
+        task_id, at, payload = task.id, task.execute_at, task.payload_json
         key = task_id.bytes
         at_us = now_us if at is None else microseconds(at)
         if task.max_attempts is task.timeout is task.expires_at is None:

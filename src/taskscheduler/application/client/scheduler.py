@@ -14,9 +14,9 @@ from taskscheduler.application.client.result_waiters import Waiters
 from taskscheduler.application.client.schedules import Schedules
 from taskscheduler.application.client.task_batch import (
     LazyBatch,
-    encode_payload,
     only_known,
     require_time,
+    text_of,
     time_after,
     times_of,
 )
@@ -64,16 +64,18 @@ class TaskOptions(TypedDict, total=False):
     expires_at: datetime | None
     tags: Iterable[str]
     id: UUID | None
+    payload_json: bytes
 
 
 class TaskChanges(TypedDict, total=False):
     """What may be changed of a task that waits; see ``TaskEdit``.
 
-    ``payload`` is anything that msgspec can encode as JSON.
+    ``payload`` is anything that msgspec can encode as JSON, ``payload_json`` such text.
     """
 
     execute_at: datetime
     payload: object
+    payload_json: bytes
     priority: int
 
 
@@ -148,8 +150,9 @@ class Scheduler(TaskControls, Operations):
     ) -> NewTask:
         """Return the task that ``schedule`` would store, with its id. Nothing is stored.
 
-        ``payload`` is anything that msgspec can encode as JSON. ``kind`` is a name, or the function
-        that is registered under it, which must take the payload.
+        ``payload`` is anything that msgspec can encode as JSON; who has the text already gives it
+        as ``payload_json`` instead, and it is kept to the letter. ``kind`` is a name, or the
+        function that is registered under it, which must take the payload.
 
         Raises:
             InvalidTask: a field cannot be stored.
@@ -162,11 +165,11 @@ class Scheduler(TaskControls, Operations):
                 raise InvalidTask("delay", "give either execute_at or delay")
             execute_at = time_after(delay)
         task_id = options.get("id")
-        encoded = encode_payload(payload)
+        encoded = text_of(options, payload)
         return NewTask(
             id=self.store.new_task_id() if task_id is None else TaskId(task_id),
             kind=kind_of(kind, encoded),
-            payload=encoded,
+            payload_json=encoded,
             execute_at=execute_at,
             queue=options.get("queue", QUEUE_DEFAULT),
             priority=options.get("priority", PRIORITY_DEFAULT),
@@ -318,7 +321,9 @@ class Scheduler(TaskControls, Operations):
         only_known(changes, TaskChanges.__annotations__)
         edit = TaskEdit(
             execute_at=changes.get("execute_at"),
-            payload=encode_payload(changes["payload"]) if "payload" in changes else None,
+            payload_json=text_of(changes, changes.get("payload"))
+            if changes.keys() & {"payload", "payload_json"}
+            else None,
             priority=changes.get("priority"),
         )
         task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)

@@ -119,7 +119,7 @@ def show(
             say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
         tell(line_of(task))
-        tell(f"  payload: {task.payload.decode()}")
+        tell(f"  payload: {task.payload_json.decode()}")
         if task.tags:
             tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:

@@ -275,7 +275,7 @@ def _fields(task: Task) -> dict[str, Any]:
         "expires_at": task.expires_at,
         "tags": list(task.tags),
         # It is JSON text already, and is sent as it was stored.
-        "payload": msgspec.Raw(task.payload),
+        "payload": msgspec.Raw(task.payload_json),
     }
 
 
