@@ -13,15 +13,16 @@ from uuid import UUID
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
 from taskscheduler.domain.tags import require_tags
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
+    NOTHING,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
-    NewTask,
+    TaskId,
     in_utc,
 )
-from taskscheduler.domain.values import NOTHING, TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

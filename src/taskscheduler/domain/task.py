@@ -12,20 +12,10 @@ from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
 from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.values import (
-    AT_ONCE,
-    EARLIEST,
-    GROUP_CHARACTERS_MAX,
-    GROUP_FORM,
-    LATEST,
-    NAME,
-    NAME_FORM,
     NOTHING,
-    PAYLOAD_BYTES_MAX,
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
-    TENANT_MARK,
-    TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
     TaskId,
     WorkerId,
@@ -47,30 +37,6 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.trace import TraceContext
-
-
-__all__ = [
-    "AT_ONCE",
-    "EARLIEST",
-    "GROUP_CHARACTERS_MAX",
-    "GROUP_FORM",
-    "LATEST",
-    "NAME",
-    "NAME_FORM",
-    "PAYLOAD_BYTES_MAX",
-    "PRIORITY_DEFAULT",
-    "PRIORITY_LOWEST",
-    "QUEUE_DEFAULT",
-    "TENANT_MARK",
-    "TIMEOUT_MAX",
-    "UNIQUE_KEY_CHARACTERS_MAX",
-    "Idempotency",
-    "NewTask",
-    "Task",
-    "TaskId",
-    "WorkerId",
-    "in_utc",
-]
 
 
 class _Asked(NamedTuple):

@@ -25,7 +25,7 @@ from taskscheduler.domain.schedule import (
     Overlap,
     Schedule,
 )
-from taskscheduler.domain.task import (
+from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,

@@ -15,7 +15,8 @@ from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.tags import TAGS_MAX
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import Task
+from taskscheduler.domain.values import (
     GROUP_CHARACTERS_MAX,
     GROUP_FORM,
     NAME,
@@ -26,7 +27,6 @@ from taskscheduler.domain.task import (
     QUEUE_DEFAULT,
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
-    Task,
 )
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from litestar.openapi.spec import (
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import NAME, UNIQUE_KEY_CHARACTERS_MAX
+from taskscheduler.domain.values import NAME, UNIQUE_KEY_CHARACTERS_MAX
 from taskscheduler.entrypoints.http.openapi import examples
 from taskscheduler.entrypoints.http.openapi.error_responses import add_headers
 from taskscheduler.entrypoints.http.openapi.examples import Shown
