@@ -14,8 +14,8 @@ from taskscheduler.application.client.kind_names import kind_of
 from taskscheduler.application.client.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
-from taskscheduler.domain.values import NO_PAYLOAD, require_payload
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import NO_PAYLOAD, QUEUE_DEFAULT, require_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -28,6 +28,8 @@ TaskSpec: TypeAlias = "NewTask | tuple[Kind, object] | tuple[Kind, object, datet
 """A task, or its kind, its payload and perhaps its time. A kind is its name, or its function."""
 IDS_AT_ONCE: Final = 10_000
 """So many take some milliseconds, in which the event loop waits."""
+RING_AHEAD_S: Final = 10.0
+"""Of tasks due later than this nobody is told: every worker looks again well before."""
 _any_json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -209,3 +211,18 @@ def only_known(given: Collection[str], known: Collection[str]) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         message = f"{name!r} is no option here{hint}"
         raise TypeError(message)
+
+
+def due_soon(times: Iterable[tuple[str, datetime | None]]) -> set[str]:
+    """Return the queues in which something is due soon, by the queue and time of each task."""
+    soon: datetime | None = None
+    queues: set[str] = set()
+    for queue, execute_at in times:
+        if queue in queues:
+            continue
+        if execute_at is not None:
+            soon = soon or datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S)
+            if execute_at > soon:
+                continue
+        queues.add(queue)
+    return queues
