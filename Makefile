@@ -121,7 +121,7 @@ drill-systemd: setup ## Follow docs/deploy.md on a machine with systemd, and dis
 
 .PHONY: chaos
 chaos: setup ## Kill, pause and cut off, and see that the promises hold
-	@$(BIN)/python -m chaos $(ARGS)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: oracle
 oracle: setup ## Compare schedules with a walk through every change of clocks of ten years
@@ -129,4 +129,4 @@ oracle: setup ## Compare schedules with a walk through every change of clocks of
 
 .PHONY: mutants
 mutants: setup ## Break the package in small ways, and see that the tests notice
-	@$(BIN)/python -m mutants $(ARGS)
+	@$(BIN)/python -m tests.mutants $(ARGS)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from taskscheduler import Scheduler
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.routes.tasks import TaskRules
 from taskscheduler.entrypoints.http.server import bind, build_server
-from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
 
 if TYPE_CHECKING:

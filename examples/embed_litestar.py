@@ -18,7 +18,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
 from taskscheduler import Context, Handlers, Scheduler, Worker
-from taskscheduler.entrypoints.http.tasks import task_router
+from taskscheduler.entrypoints.http.routes.tasks import task_router
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

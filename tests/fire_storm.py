@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler import NewSchedule, Scheduler, TaskQuery
-from taskscheduler.application.firing import Firing
+from taskscheduler.application.maintenance.schedule_runner import ScheduleRunner
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.fire import TAKE
 from taskscheduler.domain.schedule import CatchUp, Overlap
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,7 +60,7 @@ async def storm(scheduler: Scheduler, clock: ManualClock, seed: int) -> dict[str
                     await workers[chance.randrange(WORKERS)].turn()
     for _ in range(20):  # whatever was taken is given back, and a clock that was ahead is caught up
         clock.advance(TAKE)
-        await Firing(scheduler.store).turn()
+        await ScheduleRunner(scheduler.store).turn()
     times: defaultdict[str, list[datetime]] = defaultdict(list)
     for task in await scheduler.list(TaskQuery(limit=100_000)):
         assert task.unique_key is not None
@@ -77,11 +77,11 @@ def require_each_once(times: dict[str, list[datetime]]) -> None:
         assert steps <= {timedelta(seconds=SPANS[name])}, name
 
 
-def _worker(scheduler: Scheduler, chance: random.Random) -> Firing:
+def _worker(scheduler: Scheduler, chance: random.Random) -> ScheduleRunner:
     """Return a worker whose store goes away at times, before it has heard or after."""
     faulty: Any = Faulty(scheduler.store.schedules)
     for verb in ("take", "fire", "outlook", "watch", "put_aside"):
         if chance.random() < 0.3:
             fault = chance.choice((faulty.refuse, faulty.lose_answer))
             fault(verb)
-    return Firing(replace(scheduler.store, schedules=faulty))
+    return ScheduleRunner(replace(scheduler.store, schedules=faulty))

@@ -24,8 +24,8 @@ from functools import cache, lru_cache, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from taskscheduler.application.timetable import Timetable
-from taskscheduler.application.zones import VERSION, names, zone_of
+from taskscheduler.application.calendar.recurrence import Timetable
+from taskscheduler.application.calendar.zones import VERSION, names, zone_of
 from taskscheduler.domain.rule import Fold, Gap, Rule
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from benchmarks.measures.backlog import run
 from benchmarks.process import install
 from benchmarks.server import settle
 from taskscheduler.adapters.postgres import statements
-from taskscheduler.adapters.postgres.board import LOWEST, page
+from taskscheduler.adapters.postgres.reader import LOWEST, page
 from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from taskscheduler.application.context import Context
-    from taskscheduler.application.handlers import Handlers
-    from taskscheduler.application.worker import Worker
+    from taskscheduler.application.worker.context import Context
+    from taskscheduler.application.worker.handlers import Handlers
+    from taskscheduler.application.worker.worker import Worker
     from taskscheduler.domain.errors import (
         IllegalTransition,
         InvalidConfiguration,
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from taskscheduler.domain.rule import Fold, Gap
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
-    from taskscheduler.domain.task import NewTask, Task, TaskId
+    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.values import TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Wait
     from taskscheduler.entrypoints.http.plugin import TaskSchedulerPlugin
     from taskscheduler.entrypoints.library import Scheduler, SyncScheduler
@@ -102,9 +103,9 @@ __all__ = [
 ]
 
 _NAMES_BY_HOME: Final = {
-    "application.context": ("Context",),
-    "application.handlers": ("Handlers",),
-    "application.worker": ("Worker",),
+    "application.worker.context": ("Context",),
+    "application.worker.handlers": ("Handlers",),
+    "application.worker.worker": ("Worker",),
     "domain.errors": (
         "IllegalTransition",
         "InvalidConfiguration",
@@ -135,7 +136,8 @@ _NAMES_BY_HOME: Final = {
     "domain.rule": ("Fold", "Gap"),
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
-    "domain.task": ("NewTask", "Task", "TaskId"),
+    "domain.task": ("NewTask", "Task"),
+    "domain.values": ("TaskId",),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze", "Wait"),
     "entrypoints.http.plugin": ("TaskSchedulerPlugin",),
     "entrypoints.library": ("Scheduler", "SyncScheduler"),

@@ -24,10 +24,10 @@ from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT, reach
 from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
 from taskscheduler.adapters.postgres.wakeups import channel_of
 from taskscheduler.adapters.system import SystemClock, new_task_id
+from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.application.distribution import install, release
-from taskscheduler.application.http_target import http_handlers
-from taskscheduler.application.scheduler import Scheduler
-from taskscheduler.application.webhooks import Signer
+from taskscheduler.application.http_target.handler import http_handlers
+from taskscheduler.application.http_target.signing import Signer
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from taskscheduler.adapters.embedded import EmbeddedPostgres
-    from taskscheduler.application.handlers import Handlers
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.ports import WakeUps
-    from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.application.worker.handlers import Handlers
+    from taskscheduler.domain.ports.tracing import Tracing
+    from taskscheduler.domain.ports.wakeups import WakeUps
 
 
 def choose_wakeups(

@@ -69,6 +69,6 @@ async def test_a_rescue_counts_no_further_either(
     set_attempt(postgres_url, schema, MAX_ATTEMPTS_LIMIT, MAX_ATTEMPTS_LIMIT)
     assert len(await claim(store, worker_id)) == len(tasks)
     clock.advance(LEASE + TICK)
-    assert set(await store.workers.bury(worker_id, 0)) == tasks
+    assert set(await store.workers.declare_dead(worker_id, 0)) == tasks
     for task_id in tasks:
         assert (await store.tasks.get(task_id)).excused == MAX_ATTEMPTS_LIMIT

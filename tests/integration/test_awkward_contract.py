@@ -11,15 +11,15 @@ import pytest
 from psycopg import sql
 
 from taskscheduler.testing.contracts import (
+    ApiKeyRepositoryContract,
     ArchiveContract,
     AuditContract,
-    GaugeContract,
-    KeyRingContract,
+    BacklogStatsContract,
     KindCatalogueContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
-    TaskBoardContract,
+    TaskReaderContract,
     TaskRepositoryContract,
     TransactionContract,
     WakeUpsContract,
@@ -67,8 +67,8 @@ class TestTasks(TaskRepositoryContract, TransactionContract):
     """``PostgresTaskRepository``."""
 
 
-class TestBoard(TaskBoardContract):
-    """``PostgresTaskBoard``."""
+class TestBoard(TaskReaderContract):
+    """``PostgresTaskReader``."""
 
 
 class TestWorkers(WorkerRegistryContract):
@@ -95,16 +95,16 @@ class TestArchive(ArchiveContract):
     """``PostgresArchive``."""
 
 
-class TestKeys(KeyRingContract):
-    """``PostgresKeyRing``."""
+class TestKeys(ApiKeyRepositoryContract):
+    """``PostgresApiKeys``."""
 
 
 class TestAudit(AuditContract):
     """What both write into the audit trail."""
 
 
-class TestGauge(GaugeContract):
-    """``PostgresGauge``."""
+class TestGauge(BacklogStatsContract):
+    """``PostgresBacklogStats``."""
 
 
 class TestWakeUps(WakeUpsContract):
@@ -124,8 +124,8 @@ class TestPooledTasks(Pooled, TaskRepositoryContract, TransactionContract):
     """``PostgresTaskRepository``."""
 
 
-class TestPooledBoard(Pooled, TaskBoardContract):
-    """``PostgresTaskBoard``."""
+class TestPooledBoard(Pooled, TaskReaderContract):
+    """``PostgresTaskReader``."""
 
 
 class TestPooledWorkers(Pooled, WorkerRegistryContract):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("scenario", ["kills", "proxy", "postgres", "model", "clock", "fuzz"])
 def test_no_promise_is_broken(scenario: str) -> None:
-    command = [sys.executable, "-m", "chaos", "--short", "--only", scenario]
+    command = [sys.executable, "-m", "tests.chaos", "--short", "--only", scenario]
     ran = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
     )

@@ -21,14 +21,14 @@ from taskscheduler import (
     Worker,
 )
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.fast_connection import Statement
 from taskscheduler.adapters.postgres.migrate import migrate
-from taskscheduler.adapters.postgres.prepared import Statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import LiteralString
 
-    from taskscheduler.adapters.postgres.prepared import PooledConnection
+    from taskscheduler.adapters.postgres.fast_connection import PooledConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -185,7 +185,7 @@ async def test_a_handler_whose_transaction_was_ended_fails_once(
         await worker.turn()
         assert (await scheduler.get(task_id)).status is TaskStatus.COMPLETED
         assert seen == [1, 2]
-        await worker.leave()
+        await worker.deregister()
 
 
 REFUSING = """
@@ -250,7 +250,7 @@ async def test_a_claim_that_the_commit_refuses_leases_nothing(
             await worker.turn()
         assert ran == []
         assert (await scheduler.get(task_id)).status is TaskStatus.PENDING
-        await worker.leave()
+        await worker.deregister()
 
 
 async def test_a_completion_that_the_commit_refuses_fails_its_task_in_words(
@@ -273,4 +273,4 @@ async def test_a_completion_that_the_commit_refuses_fails_its_task_in_words(
         (attempt,) = await scheduler.attempts(task_id)
         assert attempt.error is not None
         assert attempt.error.type == "OutcomeNotStored"
-        await worker.leave()
+        await worker.deregister()

@@ -91,13 +91,13 @@ async def test_a_plain_handler_schedules_and_writes(bench: Bench) -> None:
     failed_id = await bench.scheduler.schedule("rolled_back", max_attempts=1)
     worker = Worker(bench.scheduler, handlers)
     assert await worker.drain() == 3
-    await worker.leave()
+    await worker.deregister()
     assert (await bench.scheduler.get(parent_id)).status is TaskStatus.COMPLETED
     assert (await bench.scheduler.get(failed_id)).status is TaskStatus.FAILED
     ((noted, child_id),) = bench.run("SELECT id, child FROM {schema}.written")
     assert noted == parent_id
     assert (await bench.scheduler.get(child_id)).status is TaskStatus.COMPLETED
-    assert bench.scheduler.store.gauge.connections()["used"] == 0
+    assert bench.scheduler.store.backlog_stats.connections()["used"] == 0
 
 
 @pytest.mark.parametrize("history", [False, True])
@@ -132,7 +132,7 @@ async def test_an_outcome_that_is_refused_for_good_keeps_no_task(
         (attempt,) = await bench.scheduler.attempts(ended)
         assert attempt.error is not None
         assert attempt.error.type == "OutcomeNotStored"
-    await worker.leave()
+    await worker.deregister()
 
 
 async def test_no_attempt_comes_after_the_last_number(postgres_url: str, schema: str) -> None:
@@ -154,7 +154,7 @@ async def test_no_attempt_comes_after_the_last_number(postgres_url: str, schema:
                 for lease in leases:
                     assert await store.tasks.begin(lease)
                 clock.advance(LEASE + TICK)
-                await store.workers.bury(worker_id, 0)
+                await store.workers.declare_dead(worker_id, 0)
                 for task_id in ids:
                     assert (await store.tasks.get(task_id)).status is TaskStatus.FAILED
                     await store.tasks.retry(task_id)

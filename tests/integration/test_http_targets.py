@@ -23,8 +23,8 @@ from taskscheduler import TaskStatus, Worker
 from taskscheduler.adapters.web.addresses import Opened
 from taskscheduler.adapters.web.calling import WebCaller
 from taskscheduler.adapters.web.dialing import CheckedDialer
-from taskscheduler.application.http_target import Call, TargetRefused, http_handlers
-from taskscheduler.application.webhooks import Signer
+from taskscheduler.application.http_target.handler import Call, TargetRefused, http_handlers
+from taskscheduler.application.http_target.signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -161,7 +161,7 @@ class Bench:
         task_id = await self.scheduler.schedule("http", {"url": url, **payload})
         worker = Worker(self.scheduler, handlers, random=lambda: 0.0)
         assert await worker.turn() == 1
-        await worker.leave()
+        await worker.deregister()
         task = await self.scheduler.get(task_id)
         (attempt,) = await self.scheduler.attempts(task_id)
         assert attempt.finished_at is not None

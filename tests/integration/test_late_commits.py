@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from taskscheduler import Context, Handlers, NewTask, Scheduler, TaskQuery, TaskStatus, Worker
-from taskscheduler.adapters.postgres.claiming import Claims
+from taskscheduler.adapters.postgres.claim import Claims
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.domain.worker import Subscription, WorkerProfile
@@ -135,7 +135,7 @@ async def test_one_moment_shared_by_very_many_is_left_behind_under_an_old_snapsh
         profile = WorkerProfile(
             name="", queues=wanted.queues, kinds={"note": 1}, concurrency=1, lease=LEASE
         )
-        worker_id = await scheduler.store.workers.join(profile)
+        worker_id = await scheduler.store.workers.register(profile)
         await scheduler.put_many(tasks(scheduler, 20_000))
         claims = Claims(database, ManualClock())  # for which no look is due
         spent: list[int] = []

@@ -178,7 +178,7 @@ class Borrowing:
                 if fails:
                     raise ZeroDivisionError
 
-        await self._worker.leave()  # what it has handlers for is told of when it joins
+        await self._worker.deregister()  # what it has handlers for is told of when it joins
         self._worker = Worker(self._scheduler, self._handlers, concurrency=1)
         task_id = await self._scheduler.schedule(name, max_attempts=1)
         await self._worker.turn()
@@ -186,8 +186,8 @@ class Borrowing:
         assert (await self._scheduler.get(task_id)).status is expected
         return seen[0]
 
-    async def leave(self) -> None:
-        await self._worker.leave()
+    async def deregister(self) -> None:
+        await self._worker.deregister()
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["completes", "fails"])
@@ -201,7 +201,7 @@ async def test_a_session_is_as_new_for_the_next_handler(
         new = await borrowing.borrow("first", LEAVING[left], fails=fails)
         assert await borrowing.borrow("second") == new
         assert len(set(borrowing.pids)) == 1, "another session would be new in any case"
-        await borrowing.leave()
+        await borrowing.deregister()
 
 
 class Words(Loader):

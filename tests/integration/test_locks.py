@@ -22,8 +22,8 @@ from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres import partitions, tasks
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.drivers import PsycopgAwaited
+from taskscheduler.adapters.postgres.fast_connection import PooledConnection, Statement
 from taskscheduler.adapters.postgres.migrate import migrate
-from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
 from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
@@ -34,7 +34,7 @@ from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.schedule import NewSchedule, Schedule
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.task import Idempotency
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.fires import fire
 from taskscheduler.testing.contracts.steps import ERROR, claim, join, new, subscribed
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.lease import Lease
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 pytestmark = pytest.mark.anyio
 
@@ -225,12 +225,12 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await store.tasks.claim_suspects(worker_id, subscribed(), 2, 1)
     await scheduled_in_sql(store)
     await fired(store)
-    await store.workers.leave(worker_id)
+    await store.workers.deregister(worker_id)
     await orphaned(scheduler)
     await scheduler.queues()
     await scheduler.workers()
-    await store.gauge.census(exact_up_to=10)
-    await store.gauge.usage("", up_to=Quota(waiting_bytes=10))
+    await store.backlog_stats.backlog(exact_up_to=10)
+    await store.backlog_stats.usage("", up_to=Quota(waiting_bytes=10))
 
 
 async def put_in_every_way(store: Store) -> Sequence[dict[str, Any]]:
@@ -302,8 +302,8 @@ async def orphaned(scheduler: Scheduler) -> None:
     store = scheduler.store
     worker_id = await join(store, lease=timedelta(milliseconds=1))
     await claim(store, worker_id, limit=2)
-    (seen,) = await store.workers.sightings()
-    assert await store.workers.bury(seen.id, seen.beats)
+    (seen,) = await store.workers.registered()
+    assert await store.workers.declare_dead(seen.id, seen.beats)
     worker_id = await join(store)
     await claim(store, worker_id, limit=2)
     database: Database = vars(store.workers)["_database"]

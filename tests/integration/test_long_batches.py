@@ -14,13 +14,13 @@ from taskscheduler import Scheduler
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres import database
 from taskscheduler.adapters.postgres.migrate import migrate
-from taskscheduler.application.preparing import Prepared
+from taskscheduler.application.client.task_batch import LazyBatch
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from taskscheduler.application.preparing import Wish
+    from taskscheduler.application.client.task_batch import TaskSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ def backends(url: str) -> list[int]:
         return [row[0] for row in connection.execute(BACKENDS).fetchall()]
 
 
-class Disturbed(Sequence["Wish"]):
+class Disturbed(Sequence["TaskSpec"]):
     """Wishes, of which to look at the one in the middle disturbs the server, once."""
 
     def __init__(self, disturb: Callable[[], None]) -> None:
@@ -51,10 +51,10 @@ class Disturbed(Sequence["Wish"]):
         return NUMBER
 
     @overload
-    def __getitem__(self, index: int) -> Wish: ...
+    def __getitem__(self, index: int) -> TaskSpec: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Wish]: ...
-    def __getitem__(self, index: int | slice) -> Wish | list[Wish]:
+    def __getitem__(self, index: slice) -> list[TaskSpec]: ...
+    def __getitem__(self, index: int | slice) -> TaskSpec | list[TaskSpec]:
         if isinstance(index, slice):
             return [self[each] for each in range(NUMBER)[index]]
         if index >= NUMBER:
@@ -65,8 +65,8 @@ class Disturbed(Sequence["Wish"]):
         return "mail", PAYLOAD
 
 
-def disturbed(scheduler: Scheduler, disturb: Callable[[], None]) -> Prepared:
-    return Prepared(Disturbed(disturb), scheduler.store.new_task_id)
+def disturbed(scheduler: Scheduler, disturb: Callable[[], None]) -> LazyBatch:
+    return LazyBatch(Disturbed(disturb), scheduler.store.new_task_id)
 
 
 async def test_a_server_that_hangs_is_given_up_and_nothing_is_stored(

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from mutants.catalogue import MUTANTS
-from mutants.runner import ROOT, judge
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.runner import ROOT, judge
 
 CHOSEN = {each.name: each for each in MUTANTS}
 SNOOZE = CHOSEN["snooze counts"]
@@ -17,7 +17,7 @@ SNOOZE = CHOSEN["snooze counts"]
 
 def test_a_handful_is_killed() -> None:
     names = ("IN_PROGRESS RELEASE astray", "drops a batch", "complete without the token")
-    command = [sys.executable, "-m", "mutants", *(f"--only={name}" for name in names)]
+    command = [sys.executable, "-m", "tests.mutants", *(f"--only={name}" for name in names)]
     ran = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )

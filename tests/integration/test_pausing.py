@@ -89,7 +89,7 @@ async def test_a_pause_waits_for_a_claim_under_way(
         assert (queue.is_paused, queue.running) == (True, Count(1))
         await scheduler.schedule("mail")
         assert await (await claiming.execute(text(CLAIM), values)).fetchall() == []
-    await worker.leave()
+    await worker.deregister()
 
 
 async def test_a_resumed_queue_wakes_a_worker_that_sleeps_long(scheduler: Scheduler) -> None:

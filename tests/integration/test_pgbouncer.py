@@ -13,7 +13,7 @@ from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.testing.contracts import (
     KindCatalogueContract,
     NotesContract,
-    TaskBoardContract,
+    TaskReaderContract,
     TaskRepositoryContract,
     TransactionContract,
     WorkerRegistryContract,
@@ -46,8 +46,8 @@ class TestTasks(TaskRepositoryContract, TransactionContract):
     """``PostgresTaskRepository``."""
 
 
-class TestBoard(TaskBoardContract):
-    """``PostgresTaskBoard``."""
+class TestBoard(TaskReaderContract):
+    """``PostgresTaskReader``."""
 
 
 class TestWorkers(WorkerRegistryContract):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.testing.contracts import (
+    ApiKeyRepositoryContract,
     ArchiveContract,
     AuditContract,
-    GaugeContract,
-    KeyRingContract,
+    BacklogStatsContract,
     KindCatalogueContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
-    TaskBoardContract,
+    TaskReaderContract,
     TaskRepositoryContract,
     TransactionContract,
     WakeUpsContract,
@@ -47,8 +47,8 @@ class TestTasks(TaskRepositoryContract, TransactionContract):
     """``PostgresTaskRepository``."""
 
 
-class TestBoard(TaskBoardContract):
-    """``PostgresTaskBoard``."""
+class TestBoard(TaskReaderContract):
+    """``PostgresTaskReader``."""
 
 
 class TestWorkers(WorkerRegistryContract):
@@ -75,16 +75,16 @@ class TestArchive(ArchiveContract):
     """``PostgresArchive``."""
 
 
-class TestKeys(KeyRingContract):
-    """``PostgresKeyRing``."""
+class TestKeys(ApiKeyRepositoryContract):
+    """``PostgresApiKeys``."""
 
 
 class TestAudit(AuditContract):
     """What both write into the audit trail."""
 
 
-class TestGauge(GaugeContract):
-    """``PostgresGauge``."""
+class TestGauge(BacklogStatsContract):
+    """``PostgresBacklogStats``."""
 
 
 class TestWakeUps(WakeUpsContract):

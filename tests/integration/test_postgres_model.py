@@ -13,7 +13,7 @@ from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.postgres import PostgresClock, empty, postgres_store
 from taskscheduler.testing.simulation import ids, simulate
-from taskscheduler.testing.stateful import RepositoryMachine
+from tests.support.stateful import RepositoryMachine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from taskscheduler.adapters.embedded import EmbeddedPostgres
-from taskscheduler.adapters.postgres.prepared import PooledConnection, Statement
+from taskscheduler.adapters.postgres.fast_connection import PooledConnection, Statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator

@@ -12,9 +12,9 @@ import pytest
 from psycopg import sql
 
 from taskscheduler.adapters.postgres import audit, statements
-from taskscheduler.adapters.postgres.board import LOWEST, PAGE, PAGE_WITHIN, page
+from taskscheduler.adapters.postgres.mapping import STATUSES
 from taskscheduler.adapters.postgres.migrate import migrate
-from taskscheduler.adapters.postgres.rows import STATUSES
+from taskscheduler.adapters.postgres.reader import LOWEST, PAGE, PAGE_WITHIN, page
 from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.query import PAGE_BYTES_MAX
 from taskscheduler.domain.status import FINAL, TaskStatus

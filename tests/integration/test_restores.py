@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.values import WorkerId
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +87,7 @@ async def lost(store: Store, worker_id: WorkerId) -> bool:
     """Tell whether the store no longer knows the worker; connections of before may break."""
     for _ in range(20):
         try:
-            await store.workers.beat(worker_id)
+            await store.workers.heartbeat(worker_id)
         except WorkerLost:
             return True
         except (StoreUnavailable, psycopg.Error):
@@ -120,7 +120,7 @@ async def test_no_token_and_no_worker_is_given_again(
     for lease in fresh:
         task = await store.tasks.get(lease.task_id)
         assert (task.status, task.token) == (TaskStatus.IN_PROGRESS, lease.token)
-    assert await store.workers.beat(anew[0]) == []
+    assert await store.workers.heartbeat(anew[0]) == []
 
 
 async def test_a_sequence_that_was_set_back_gives_no_token_again(
@@ -138,7 +138,7 @@ async def test_a_sequence_that_was_set_back_gives_no_token_again(
             connection.execute("SELECT setval(%s, 1)", [name])
     assert len(tokens) == COUNT
     assert all(0 < token < 2**63 for token in tokens)
-    assert await store.workers.beat(worker_id) == []
+    assert await store.workers.heartbeat(worker_id) == []
 
 
 async def test_a_restart_or_a_vacuum_voids_nothing(
@@ -148,4 +148,4 @@ async def test_a_restart_or_a_vacuum_voids_nothing(
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         for table in ("place", "worker", "live"):
             connection.execute(sql.SQL("VACUUM {}").format(sql.Identifier(schema, table)))
-    assert await store.workers.beat(worker_id) == []
+    assert await store.workers.heartbeat(worker_id) == []

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from taskscheduler import Handlers, Scheduler, TaskStatus, Worker
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.adapters.postgres.rights import Roles, grant, grants_script
-from taskscheduler.application.keys import issue
+from taskscheduler.application.client.api_keys import issue
 from taskscheduler.domain.access import Scope
 from taskscheduler.domain.errors import InvalidConfiguration
 

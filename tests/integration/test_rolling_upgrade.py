@@ -87,7 +87,7 @@ async def test_a_worker_of_before_goes_on_while_the_schema_moves_on(
         task_id = await scheduler.schedule("mail")
         worker = Worker(scheduler, handlers, concurrency=4)
         await worker.drain()
-        await worker.leave()
+        await worker.deregister()
         assert (await scheduler.get(task_id)).status is TaskStatus.COMPLETED
     assert await check(any_postgres_url, schema) == []
     assert await migrate(any_postgres_url, schema) == []

@@ -18,7 +18,7 @@ from psycopg import sql
 from taskscheduler import Scheduler, TaskQuery
 from taskscheduler.adapters.postgres.fires import OUTLOOK
 from taskscheduler.adapters.postgres.migrate import migrate
-from taskscheduler.application.firing import Firing
+from taskscheduler.application.maintenance.schedule_runner import ScheduleRunner
 from taskscheduler.domain.errors import ScheduleUnread
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, key_of
 from taskscheduler.testing.postgres import PostgresClock, postgres_store
@@ -104,7 +104,7 @@ async def test_a_fire_whose_connection_breaks_is_made_once(
     ):
         due_at = await overdue(admin, name, "hourly")
         await holder.execute(sql.SQL(TAKE_KEY).format(name), [made.definition.kind, due_at])
-        firing = [asyncio.create_task(Firing(scheduler.store).turn()) for _ in range(3)]
+        firing = [asyncio.create_task(ScheduleRunner(scheduler.store).turn()) for _ in range(3)]
         before = await waiting_for_a_lock(admin, schema)
         await admin.execute("SELECT pg_terminate_backend(%s)", [before])
         while before == await waiting_for_a_lock(admin, schema):
@@ -130,7 +130,7 @@ async def test_a_key_that_another_transaction_holds_delays_one_fire_alone(
     ):
         due_at = await overdue(admin, name, "s7")
         await holder.execute(sql.SQL(TAKE_KEY).format(name), ["mail", due_at])
-        firing = Firing(scheduler.store)
+        firing = ScheduleRunner(scheduler.store)
         wait = await firing.turn()
         assert wait is not None
         assert wait > timedelta(0)
@@ -159,7 +159,7 @@ async def test_a_schedule_that_somebody_has_locked_keeps_nobody_waiting(
     ):
         await overdue(admin, name, "")
         await holder.execute(sql.SQL(HOLD).format(name) + sql.SQL(" LIMIT 5"))
-        firing = Firing(scheduler.store)
+        firing = ScheduleRunner(scheduler.store)
         async with asyncio.timeout(PATIENCE_S):
             await firing.turn()
         assert len(await scheduler.list(TaskQuery())) == 15
@@ -194,7 +194,7 @@ async def test_a_row_that_is_not_understood_harms_no_other(
             sql.SQL("UPDATE {}.schedule SET {} WHERE name = 's1'").format(name, sql.SQL(BAD[what]))
         )
         await overdue(admin, name, "")
-        firing = Firing(scheduler.store)
+        firing = ScheduleRunner(scheduler.store)
         for count in (2, 4):
             wait = await firing.turn()
             assert wait is not None

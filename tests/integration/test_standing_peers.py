@@ -17,7 +17,7 @@ from psycopg import sql
 
 from taskscheduler.adapters.postgres import migrate as migrating
 from taskscheduler.adapters.postgres.migrate import Migration, migrate, migrations
-from taskscheduler.application.rescue import Rescue
+from taskscheduler.application.maintenance.rescuer import Rescuer
 from taskscheduler.domain.errors import StoreUnavailable, WorkerLost
 from taskscheduler.domain.retention import RetentionPolicy
 from taskscheduler.domain.status import TaskStatus
@@ -58,7 +58,7 @@ async def store(postgres_url: str, schema: str, clock: PostgresClock) -> AsyncGe
 
 
 @asynccontextmanager
-async def standing(
+async def queue_position(
     url: str, schema: str, statement: LiteralString, *values: object
 ) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
     """Yield a session that has sent ``statement`` in a transaction which it does not end."""
@@ -80,15 +80,15 @@ async def test_a_worker_that_stands_keeps_no_other_from_being_rescued(
     stands, killed = await join(store), await join(store)
     task_id = await put(store)
     assert await claim(store, killed)
-    rescue = Rescue(store.workers, clock)
+    rescue = Rescuer(store.workers, clock)
     await rescue.turn()
     clock.advance(LEASE + TICK)
-    async with standing(postgres_url, schema, holding, stands), asyncio.timeout(AT_ONCE_S):
+    async with queue_position(postgres_url, schema, holding, stands), asyncio.timeout(AT_ONCE_S):
         assert await rescue.turn() == 1
         assert (await store.tasks.get(task_id)).status is TaskStatus.PENDING
-        assert {seen.id for seen in await store.workers.sightings()} == {stands}
+        assert {seen.id for seen in await store.workers.registered()} == {stands}
     assert await rescue.turn() == 0
-    assert await store.workers.sightings() == []
+    assert await store.workers.registered() == []
 
 
 async def test_what_a_standing_worker_holds_is_rescued_but_for_what_it_has_locked(
@@ -101,18 +101,18 @@ async def test_what_a_standing_worker_holds_is_rescued_but_for_what_it_has_locke
     assert {lease.task_id for lease in leases} == {free, locked}
     clock.advance(LEASE + TICK)
     async with (
-        standing(postgres_url, schema, CLAIMS, worker_id),
-        standing(postgres_url, schema, COMPLETES, locked),
+        queue_position(postgres_url, schema, CLAIMS, worker_id),
+        queue_position(postgres_url, schema, COMPLETES, locked),
         asyncio.timeout(AT_ONCE_S),
     ):
-        assert list(await store.workers.bury(worker_id, 0)) == [free]
-        assert list(await store.workers.bury(worker_id, 0)) == []
+        assert list(await store.workers.declare_dead(worker_id, 0)) == [free]
+        assert list(await store.workers.declare_dead(worker_id, 0)) == []
         with pytest.raises(WorkerLost):
-            await store.workers.beat(worker_id)
+            await store.workers.heartbeat(worker_id)
         assert list(await claim(store, worker_id)) == []
         assert (await store.tasks.get(locked)).status is TaskStatus.IN_PROGRESS
-    assert list(await store.workers.bury(worker_id, 0)) == [locked]
-    assert await store.workers.sightings() == []
+    assert list(await store.workers.declare_dead(worker_id, 0)) == [locked]
+    assert await store.workers.registered() == []
     assert (await store.tasks.get(later)).attempt == 0
 
 
@@ -123,15 +123,15 @@ async def test_the_session_of_a_dead_worker_is_ended_and_frees_what_it_had_locke
     worker_id = await join(store, lease=SHORT)
     task_id = await put(store)
     clock.advance(seconds=1)
-    async with standing(postgres_url, schema, CLAIMS, worker_id) as connection:
+    async with queue_position(postgres_url, schema, CLAIMS, worker_id) as connection:
         await connection.execute(
             sql.SQL(COMPLETES).format(schema=sql.Identifier(schema)), [task_id]
         )
         other = await join(store)
         assert list(await claim(store, other)) == []
         async with asyncio.timeout(AT_ONCE_S):
-            while {seen.id for seen in await store.workers.sightings()} != {other}:
-                await store.workers.bury(worker_id, 0)
+            while {seen.id for seen in await store.workers.registered()} != {other}:
+                await store.workers.declare_dead(worker_id, 0)
                 await asyncio.sleep(0.02)
         (lease,) = await claim(store, other)
         assert lease.task_id == task_id
@@ -145,11 +145,11 @@ async def test_a_session_that_works_is_not_ended(
     """It may be slow; it waits for nobody's program."""
     worker_id = await join(store, lease=SHORT)
     clock.advance(seconds=1)
-    async with standing(postgres_url, schema, CLAIMS, worker_id) as connection:
+    async with queue_position(postgres_url, schema, CLAIMS, worker_id) as connection:
         working = asyncio.create_task(connection.execute("SELECT pg_sleep(1)"))
         for _ in range(5):
             await asyncio.sleep(0.1)
-            await store.workers.bury(worker_id, 0)
+            await store.workers.declare_dead(worker_id, 0)
         await working
 
 
@@ -159,9 +159,9 @@ async def test_pausing_waits_for_no_worker_that_is_silent_and_holds_up_none(
     stands = await join(store)
     clock.advance(LEASE + TICK)
     lives = await join(store)
-    async with standing(postgres_url, schema, CLAIMS, stands), asyncio.timeout(AT_ONCE_S):
+    async with queue_position(postgres_url, schema, CLAIMS, stands), asyncio.timeout(AT_ONCE_S):
         await store.queues.pause("default")
-        assert await store.workers.beat(lives) == []
+        assert await store.workers.heartbeat(lives) == []
 
 
 async def test_while_a_pause_waits_for_one_worker_all_others_beat_and_claim(
@@ -170,12 +170,12 @@ async def test_while_a_pause_waits_for_one_worker_all_others_beat_and_claim(
     slow, others = await join(store), [await join(store) for _ in range(2)]
     for _ in others:
         await put(store, queue="letters")
-    async with standing(postgres_url, schema, CLAIMS, slow) as connection:
+    async with queue_position(postgres_url, schema, CLAIMS, slow) as connection:
         pausing = asyncio.create_task(store.queues.pause("default"))
         await asyncio.sleep(0.2)
         async with asyncio.timeout(AT_ONCE_S):
             for other in others:
-                assert await store.workers.beat(other) == []
+                assert await store.workers.heartbeat(other) == []
                 letters = subscribed("mail", queues=["letters"])
                 assert len(await store.tasks.claim(other, letters, 1)) == 1
         assert not pausing.done()  # the claim may yet lease tasks of the queue
@@ -194,7 +194,7 @@ async def test_migrate_does_not_make_callers_wait_behind_a_reader(
     monkeypatch.setattr(migrating, "migrations", lambda: [*known, later])
     await bring(store, TaskStatus.COMPLETED)
     reads: LiteralString = "SELECT count(*) FROM {schema}.task"
-    async with standing(postgres_url, schema, reads):
+    async with queue_position(postgres_url, schema, reads):
         moving = asyncio.create_task(migrate(postgres_url, schema, pause_s=0.2))
         async with asyncio.timeout(60):
             for _ in range(30):

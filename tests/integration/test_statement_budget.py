@@ -195,7 +195,7 @@ async def test_working_off_keeps_to_its_budget(
             worker = Worker(scheduler, handlers, concurrency=CONCURRENCY)
             if name == "worked off in turns":
                 assert await worker.drain() == THOUSAND
-                await worker.leave()
+                await worker.deregister()
             else:
                 await worker.run(until_drained=True)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from taskscheduler.testing.postgres import PostgresClock, empty, postgres_store
-from taskscheduler.testing.storm import storm, storms_in_memory
+from tests.support.storm import storm, storms_in_memory
 
 SEEDS = 10_000
 BATCH = 250

@@ -9,18 +9,17 @@ import psycopg
 import pytest
 
 from taskscheduler import NewTask, Scheduler
-from taskscheduler.adapters.postgres import sweeping
+from taskscheduler.adapters.postgres import lane_removal
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.migrate import migrate
-from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import StoreUnavailable
-from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.task import Idempotency, TaskEdit
 from taskscheduler.testing.contracts.steps import claim, join
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
     Store = Callable[[Scheduler], Awaitable[TaskId]]
 
@@ -36,7 +35,7 @@ class Swept:
         self.scheduler = scheduler
         self.url = url
         self._database = database
-        self._sweep = sweeping.Sweep(database)
+        self._sweep = lane_removal.Sweep(database)
 
     async def sweep(self) -> int:
         async with self._database.connection() as connection:
@@ -60,8 +59,8 @@ class Swept:
 async def swept(
     any_postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Swept]:
-    monkeypatch.setattr(sweeping, "REST", timedelta(0))
-    monkeypatch.setattr(sweeping, "WAIT_S", 0.1)
+    monkeypatch.setattr(lane_removal, "REST", timedelta(0))
+    monkeypatch.setattr(lane_removal, "WAIT_S", 0.1)
     await migrate(any_postgres_url, schema)
     database = Database(any_postgres_url, schema=schema, pool_size=2)
     async with (
@@ -188,7 +187,7 @@ async def test_a_lane_that_was_asked_for_lately_stays(
     swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who asked for it may be about to store."""
-    monkeypatch.setattr(sweeping, "REST", timedelta(minutes=1))
+    monkeypatch.setattr(lane_removal, "REST", timedelta(minutes=1))
     await swept.leave_empty()
     assert await swept.sweep() == 0
     assert len(await swept.lanes()) == 1

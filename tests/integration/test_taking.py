@@ -13,7 +13,7 @@ from taskscheduler.testing.contracts.steps import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from taskscheduler.adapters.postgres.prepared import PooledConnection
+    from taskscheduler.adapters.postgres.fast_connection import PooledConnection
 
 pytestmark = pytest.mark.anyio
 

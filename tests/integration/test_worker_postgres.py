@@ -168,7 +168,7 @@ async def test_stopping_gives_back_what_has_not_begun(bench: Bench) -> None:
     completed = {task.id for task in tasks if task.status is TaskStatus.COMPLETED}
     assert completed == set(bench.begun) < set(ids)
     assert {task.attempt for task in tasks if task.id not in completed} == {0}
-    assert list(await bench.scheduler.store.workers.sightings()) == []
+    assert list(await bench.scheduler.store.workers.registered()) == []
 
 
 async def test_stopping_twice_gives_back_what_runs(bench: Bench) -> None:
@@ -260,7 +260,7 @@ async def test_effects_in_the_transaction_happen_once(
                 )
                 if context.attempt == 1 and not lost:
                     assert worker.id is not None
-                    await context.scheduler.store.workers.leave(worker.id)
+                    await context.scheduler.store.workers.deregister(worker.id)
         except LeaseLost as error:
             lost.append(error)
             raise

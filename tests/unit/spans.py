@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.domain.trace import TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link
 
     from taskscheduler import TaskId
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.application.store import Store
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from taskscheduler import Scheduler
-from taskscheduler.application import scheduler as scheduling
-from taskscheduler.application.acting import ActingScheduler
+from taskscheduler.application.client import scheduler as scheduling
+from taskscheduler.application.client.tenant_scope import TenantScheduler
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.testing.contracts.steps import join, subscribed
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
-    from taskscheduler.domain.ports import TaskRepository
+    from taskscheduler.domain.ports.tasks import TaskRepository
 
 pytestmark = pytest.mark.anyio
 
@@ -40,14 +40,14 @@ def test_a_view_brings_no_commits_of_its_own(whole: Scheduler, monkeypatch: pyte
         pytest.fail("it is made for every request, and would be thrown away")
 
     monkeypatch.setattr(scheduling, "GroupCommit", build)
-    assert ActingScheduler(whole, ADA).commits is whole.commits
-    assert ActingScheduler(ActingScheduler(whole, ADA), BOB).commits is whole.commits
+    assert TenantScheduler(whole, ADA).commits is whole.commits
+    assert TenantScheduler(TenantScheduler(whole, ADA), BOB).commits is whole.commits
 
 
 async def test_callers_share_commits_and_each_is_named_for_its_own(whole: Scheduler, tasks: Any):
     """As many as come while one commit is under way share the next."""
     let_go = tasks.hold("put")
-    views = [ActingScheduler(whole, ADA if number % 2 else BOB) for number in range(20)]
+    views = [TenantScheduler(whole, ADA if number % 2 else BOB) for number in range(20)]
     puts = [asyncio.create_task(view.schedule("mail", queue="bob.a")) for view in views]
     for _ in range(3):
         await asyncio.sleep(0)
@@ -65,7 +65,7 @@ async def test_a_tenant_is_not_told_on_which_machine_its_task_runs(whole: Schedu
     worker_id = await join(store, queues=["bob.a"])
     await store.tasks.claim(worker_id, subscribed("mail", queues=["bob.a"]), 1)
     told = {
-        by.name: (await ActingScheduler(whole, by).why(task_id)).causes[0].detail
+        by.name: (await TenantScheduler(whole, by).why(task_id)).causes[0].detail
         for by in (ADA, BOB)
     }
     assert told["ada"] == f"worker {worker_id} (worker of a test) holds it"

@@ -11,11 +11,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from taskscheduler import Handlers, Worker
-from taskscheduler.application.observer import Ran
-from taskscheduler.application.tally import Tally
+from taskscheduler.application.metrics.attempt_stats import AttemptStats
+from taskscheduler.application.metrics.observer import Ran
 from taskscheduler.domain.status import Event
 from taskscheduler.entrypoints.metrics import Metrics
-from taskscheduler.entrypoints.requests import Requests
+from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.testing import ManualClock, in_memory
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ PANELS = json.loads((DEPLOY / "grafana-dashboard.json").read_text("utf-8"))["pan
 
 async def exported() -> set[str]:
     """Return the names of all samples that a process with every part of it tells."""
-    tally = Tally()
+    tally = AttemptStats()
     now = datetime.now(UTC)
     tally.ran([Ran("mail", now, 0.0, 1.0, event) for event in (Event.RETRY, Event.FAIL)])
     async with in_memory(ManualClock()) as scheduler:

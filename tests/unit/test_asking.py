@@ -11,16 +11,16 @@ import pytest
 from taskscheduler.domain.lease import AttemptError
 from taskscheduler.domain.query import PAGE_BYTES_MAX
 from taskscheduler.domain.status import Event
-from taskscheduler.entrypoints.http.answering import ATTEMPTS_SHOWN
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.responses import ATTEMPTS_SHOWN
 from taskscheduler.testing import ManualClock, in_memory
 from taskscheduler.testing.contracts.steps import end, join, lease_again, put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from taskscheduler.application.scheduler import Scheduler
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.application.client.scheduler import Scheduler
+    from taskscheduler.domain.values import TaskId
 
 pytestmark = pytest.mark.anyio
 

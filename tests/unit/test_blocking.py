@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from taskscheduler import Context, Handlers, TaskStatus, Worker
-from taskscheduler.application.blocking import Blocking, for_this_thread
+from taskscheduler.application.client.blocking import Blocking, for_this_thread
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.testing import Drained, assert_scheduled, drain
 

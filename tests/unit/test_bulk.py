@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from taskscheduler import IllegalTransition, TaskQuery, TaskStatus
-from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.domain.bulk import BulkCursor, BulkVerb, statuses_of
 from taskscheduler.testing import in_memory
 from taskscheduler.testing.contracts.steps import bring

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from taskscheduler import Context, Handlers, Scheduler, StoreUnavailable, TaskStatus, Worker
-from taskscheduler.application.bulkhead import ASIDE_LAST_S, REPEATED_S, Bulkhead
-from taskscheduler.application.rescue import Rescue
-from taskscheduler.application.retention import Retention
-from taskscheduler.application.tally import Tally
+from taskscheduler.application.maintenance.bulkhead import ASIDE_LAST_S, REPEATED_S, Bulkhead
+from taskscheduler.application.maintenance.pruner import Retention
+from taskscheduler.application.maintenance.rescuer import Rescuer
+from taskscheduler.application.metrics.attempt_stats import AttemptStats
 from taskscheduler.domain.errors import TaskSchedulerError
 from taskscheduler.domain.retention import RetentionPolicy
 from taskscheduler.domain.schedule import NewSchedule
 from taskscheduler.entrypoints.metrics import Metrics
 from taskscheduler.testing import ManualClock, in_memory
 from taskscheduler.testing.contracts.steps import LEASE, TICK, claim, join, put, until
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ async def test_a_store_that_is_away_is_no_fault(clock: ManualClock) -> None:
 async def test_a_complaint_is_told_now_and_then(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tally = Tally()
+    tally = AttemptStats()
     bulkhead = Bulkhead(clock, tally)
     for _ in range(5):
         bulkhead.complain("upkeep", "no room")
@@ -108,7 +108,7 @@ async def test_a_complaint_is_told_now_and_then(
         ("upkeep", "turn", "upkeep"),
         ("schedules", "outlook", "schedules"),
         ("schedules", "take", "schedules"),
-        ("workers", "sightings", "rescue"),
+        ("workers", "registered", "rescue"),
         ("archive", "expire", "retention"),
         ("tasks", "claim", "claim"),
         ("tasks", "next_due", "claim"),
@@ -129,7 +129,7 @@ async def test_a_worker_goes_on_whatever_fails(
     faulty.refuse(method, NotForeseen("no luck") if method == "settle" else Odd("no luck"))
     if method == "reconcile":
         faulty.refuse("claim", StoreUnavailable("gone"))
-    tally = Tally()
+    tally = AttemptStats()
     retention = Retention(scheduler.store, RetentionPolicy.parse(["1d"]))
     worker = Worker(scheduler, handlers, observer=tally, retention=retention)
     running = asyncio.create_task(worker.run())
@@ -152,7 +152,7 @@ async def test_a_worker_goes_on_whatever_fails(
     assert float(sample.split()[1]) >= 1
 
 
-async def _shown(scheduler: Scheduler, worker: Worker, tally: Tally) -> str:
+async def _shown(scheduler: Scheduler, worker: Worker, tally: AttemptStats) -> str:
     metrics = Metrics(scheduler.store)
     metrics.worker, metrics.tally = worker, tally
     return (await metrics.exposition()).decode()
@@ -166,16 +166,16 @@ async def test_one_whom_nobody_can_bury_keeps_no_other_in_the_grave(
     workers = [await join(store) for _ in range(2)]
     for worker_id in workers:
         assert len(await claim(store, worker_id, limit=1)) == 1
-    bury = store.workers.bury
+    declare_dead = store.workers.declare_dead
 
     async def unlucky(worker_id: Any, beats: int) -> Sequence[Any]:
         if worker_id == workers[0]:
             raise Odd("no luck")  # noqa: TRY003
-        return [*await bury(worker_id, beats)]
+        return [*await declare_dead(worker_id, beats)]
 
     faulty: Any = Faulty(store.workers)
-    faulty.do_instead("bury", unlucky)
-    rescue = Rescue(faulty, clock)
+    faulty.do_instead("declare_dead", unlucky)
+    rescue = Rescuer(faulty, clock)
     await rescue.turn()
     clock.advance(LEASE + TICK)
     assert await rescue.turn() == 1

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chaos.checker import Rules, Verdict, judge
-from chaos.history import History, read
-from chaos.scenarios.model import BROKEN, explore
+from tests.chaos.checker import Rules, Verdict, judge
+from tests.chaos.history import History, read
+from tests.chaos.scenarios.model import BROKEN, explore
 
 Record = dict[str, Any]
 

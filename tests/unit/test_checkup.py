@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from taskscheduler.domain import checkup as c
+from taskscheduler.adapters.postgres import health_checks as c
+from taskscheduler.application.doctor import worst
 
 OK, WARN, FAIL = c.Verdict.OK, c.Verdict.WARN, c.Verdict.FAIL
 SECOND = timedelta(seconds=1)
@@ -72,9 +73,9 @@ def test_what_is_wrong_says_what_it_means_and_what_to_do(finding: c.Finding, ver
 
 def test_the_worst_counts():
     findings = [c.judge_slot("s", size) for size in (0, c.SLOT_WARN, 0)]
-    assert c.worst(findings) is WARN
-    assert c.worst([*findings, c.judge_slot("s", c.SLOT_FAIL)]) is FAIL
-    assert c.worst([]) is OK
+    assert worst(findings) is WARN
+    assert worst([*findings, c.judge_slot("s", c.SLOT_FAIL)]) is FAIL
+    assert worst([]) is OK
 
 
 def test_a_clock_says_which_way_it_is_off():

@@ -16,9 +16,9 @@ from taskscheduler.entrypoints.http.decoding import (
     decoder,
 )
 from taskscheduler.entrypoints.http.errors import BadRequest
-from taskscheduler.entrypoints.http.messages import NewTaskMessage, TaskEditMessage, payload_of
-from taskscheduler.entrypoints.http.schedule_messages import NewScheduleMessage, ScheduleEditMessage
-from taskscheduler.entrypoints.http.tasks import check_number, new_task
+from taskscheduler.entrypoints.http.routes.tasks import check_number, new_task
+from taskscheduler.entrypoints.messages.schedules import NewScheduleMessage, ScheduleEditMessage
+from taskscheduler.entrypoints.messages.tasks import NewTaskMessage, TaskEditMessage, payload_of
 from taskscheduler.testing import in_memory
 
 ONE, MANY = decoder(NewTaskMessage), decoder(list[NewTaskMessage])

@@ -11,8 +11,8 @@ import typer
 import yaml
 
 from taskscheduler.entrypoints.cli import app as command_line
-from taskscheduler.entrypoints.cli.secrets import IN_FILES
-from taskscheduler.entrypoints.http.hosts import Proxies
+from taskscheduler.entrypoints.cli.secret_files import IN_FILES
+from taskscheduler.entrypoints.http.middleware.hosts import Proxies
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 FILES: Final = sorted(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from taskscheduler.application import distribution
-from taskscheduler.domain.checkup import Verdict, judge_package
+from taskscheduler.application.doctor import Verdict, judge_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

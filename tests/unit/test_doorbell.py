@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.application.backoff import Backoff
-from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import Ear, listening
+from taskscheduler.application.wakeups.listener import WakeUpListener, listening
+from taskscheduler.application.wakeups.notifier import WakeUpNotifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ class Line:
         self.cut = False
         self.tried = 0
         self.said: list[str] = []
-        self.bell = Doorbell(
+        self.bell = WakeUpNotifier(
             self.send, bytes_max=100, failures=(OSError,), every_s=0, backoff=Backoff(last_s=0)
         )
 
@@ -75,7 +75,7 @@ async def test_a_cancellation_that_was_told_is_not_told_again() -> None:
             raise CUT
         line.said.append(hint)
 
-    line.bell = Doorbell(
+    line.bell = WakeUpNotifier(
         send, bytes_max=100, failures=(OSError,), every_s=0, backoff=Backoff(last_s=0)
     )
     line.bell.ring({"one"})
@@ -115,7 +115,7 @@ async def test_what_nobody_expected_does_not_silence_it(caplog: pytest.LogCaptur
             raise StopAsyncIteration
         line.said.append(hint)
 
-    line.bell = Doorbell(
+    line.bell = WakeUpNotifier(
         send, bytes_max=100, failures=(OSError,), every_s=0, backoff=Backoff(last_s=0)
     )
     line.bell.ring({"one"})
@@ -128,7 +128,7 @@ async def test_what_nobody_expected_does_not_silence_it(caplog: pytest.LogCaptur
 async def test_nor_does_it_deafen_a_listener(caplog: pytest.LogCaptureFixture) -> None:
     tried = 0
 
-    async def hear(ear: Ear, on_hearing: Callable[[], None]) -> None:
+    async def hear(ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         nonlocal tried
         tried += 1
         if tried == 1:

@@ -63,11 +63,11 @@ async def test_outcomes_are_counted(scheduler_in_memory: Scheduler) -> None:
 
     assert await drain(scheduler_in_memory, handlers) == Drained()
     assert not Drained()
-    wishes = ["snooze", "retry", "retry", "cancel", "discard", *["done"] * 3]
-    await scheduler_in_memory.schedule_many([("job", wish) for wish in wishes])
+    specs = ["snooze", "retry", "retry", "cancel", "discard", *["done"] * 3]
+    await scheduler_in_memory.schedule_many([("job", spec) for spec in specs])
     drained = await drain(scheduler_in_memory, handlers)
     assert drained == Drained(completed=3, retried=2, snoozed=1, cancelled=1, failed=1)
-    assert drained.attempts == len(wishes)
+    assert drained.attempts == len(specs)
 
 
 @pytest.mark.anyio
@@ -116,7 +116,7 @@ async def test_what_a_handler_raises_is_raised(
         await drain(scheduler_in_memory, handlers)
     assert any("job" in each.name for each in found.traceback)
     assert (await scheduler_in_memory.get(task_id)).status is TaskStatus.PENDING
-    assert list(await scheduler_in_memory.store.workers.sightings()) == []
+    assert list(await scheduler_in_memory.store.workers.registered()) == []
     manual_clock.advance(hours=1)
     assert await drain(scheduler_in_memory, handlers, raises=False) == Drained(failed=1)
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskscheduler.application.watching import Told, Watch, Watched
+from taskscheduler.application.client.change_feed import ChangeFeed, Changes, Watched
 from taskscheduler.domain.errors import StoreUnavailable, TooManyWatchers
-from taskscheduler.entrypoints.http import events
 from taskscheduler.entrypoints.http.errors import TooManyStreams
-from taskscheduler.entrypoints.http.events import Audience
+from taskscheduler.entrypoints.http.routes import events
+from taskscheduler.entrypoints.http.routes.events import Audience
 from taskscheduler.testing import in_memory
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-NOTHING = Told([], [])
+NOTHING = Changes([], [])
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Looks(Watch):
+class Looks(ChangeFeed):
     """A watch that finds nothing ``number`` times, and then no store."""
 
     def __init__(self, number: int) -> None:
         super().__init__(in_memory().store, Watched())
         self._number = number
 
-    async def looks(self, every_s: float = 0) -> AsyncGenerator[Told]:
+    async def looks(self, every_s: float = 0) -> AsyncGenerator[Changes]:
         for _ in range(self._number):
             await asyncio.sleep(0)
             yield NOTHING

@@ -48,7 +48,7 @@ class Bench:
         task_id = await self.scheduler.schedule("job", payload, timeout=timeout_of_task, **options)
         worker = Worker(self.scheduler, handlers, random=lambda: 0.0)
         assert await worker.turn() == 1
-        await worker.leave()
+        await worker.deregister()
         task = await self.scheduler.get(task_id)
         return task, [*await self.scheduler.attempts(task_id)]
 
@@ -94,7 +94,7 @@ async def test_to_raise_is_to_be_tried_again(bench: Bench) -> None:
     assert (attempt.error.type, attempt.error.message) == ("ValueError", "no such address\\0")
     assert attempt.error.traceback is not None
     assert "in handle\n    raise error" in attempt.error.traceback
-    assert "application/execution.py" not in attempt.error.traceback
+    assert "application/worker/attempt.py" not in attempt.error.traceback
 
 
 async def test_the_last_attempt_fails(bench: Bench) -> None:

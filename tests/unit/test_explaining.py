@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from taskscheduler import Context, Handlers, RetryPolicy, TaskNotFound, Worker
-from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.why import Cause, Reason
 from taskscheduler.testing import ManualClock, in_memory
@@ -100,7 +100,7 @@ async def test_a_failed_attempt_is_waited_upon(scheduler: Scheduler, clock: Manu
     assert (cause.reason, cause.since) == (Reason.WAITING_FOR_RETRY, failed_at)
     assert cause.until == (await scheduler.get(task_id)).process_at
     assert "attempt 1 failed (ValueError: no such address)" in cause.detail
-    await worker.leave()
+    await worker.deregister()
 
 
 async def test_a_running_task_says_who_runs_it(scheduler: Scheduler, clock: ManualClock):

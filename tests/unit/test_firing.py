@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from taskscheduler import Handlers, Scheduler, TaskQuery, TaskStatus, Worker
-from taskscheduler.application import zones
-from taskscheduler.application.firing import TAKEN_AT_ONCE, Firing
-from taskscheduler.application.planning import COUNTED_MAX, PLANNED_AT_ONCE, plan
-from taskscheduler.application.reviewing import REVIEW_EVERY_S, REVIEWED_AT_ONCE
-from taskscheduler.application.tally import Tally
+from taskscheduler.application.calendar import zones
+from taskscheduler.application.calendar.fire_plan import COUNTED_MAX, PLANNED_AT_ONCE, plan
+from taskscheduler.application.maintenance.schedule_review import REVIEW_EVERY_S, REVIEWED_AT_ONCE
+from taskscheduler.application.maintenance.schedule_runner import TAKEN_AT_ONCE, ScheduleRunner
+from taskscheduler.application.metrics.attempt_stats import AttemptStats
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import InvalidSchedule, StoreUnavailable
 from taskscheduler.domain.fire import Due
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
-from taskscheduler.testing.faults import Faulty
 from tests.fire_storm import require_each_once, storm
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from taskscheduler.application.schedules import Schedules
+    from taskscheduler.application.client.schedules import Schedules
     from taskscheduler.domain.fire import Fire
     from taskscheduler.domain.task import Task
     from taskscheduler.testing import ManualClock
@@ -53,8 +53,8 @@ def schedules(scheduler: Scheduler) -> Schedules:
 
 
 @pytest.fixture
-def firing(scheduler: Scheduler) -> Firing:
-    return Firing(scheduler.store)
+def firing(scheduler: Scheduler) -> ScheduleRunner:
+    return ScheduleRunner(scheduler.store)
 
 
 async def tasks_of(scheduler: Scheduler) -> list[Task]:
@@ -63,7 +63,7 @@ async def tasks_of(scheduler: Scheduler) -> list[Task]:
 
 
 async def test_a_fire_comes_at_its_time(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock, scheduler: Scheduler
 ):
     start = manual_clock.now()
     await schedules.put(hourly(payload_json=b"7"))
@@ -95,7 +95,7 @@ async def test_what_was_missed(
     late: timedelta,
     expected: list[int],
     schedules: Schedules,
-    firing: Firing,
+    firing: ScheduleRunner,
     manual_clock: ManualClock,
     scheduler: Scheduler,
 ):
@@ -109,7 +109,7 @@ async def test_what_was_missed(
 
 
 async def test_very_much_that_was_missed_comes_in_parts(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock, scheduler: Scheduler
 ):
     count = PLANNED_AT_ONCE * 2 + 5
     await schedules.put(hourly(cron="* * * * *", catch_up=CatchUp.ALL))
@@ -123,7 +123,7 @@ async def test_very_much_that_was_missed_comes_in_parts(
 
 
 async def test_it_ends(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock, scheduler: Scheduler
 ):
     await schedules.put(hourly(ends_at=manual_clock.now() + HOUR))
     manual_clock.advance(HOUR)
@@ -139,7 +139,7 @@ async def test_many_workers_fire_once(
 ):
     for number in range(20):
         await schedules.put(hourly(f"s{number}"))
-    everybody = [Firing(scheduler.store) for _ in range(5)]
+    everybody = [ScheduleRunner(scheduler.store) for _ in range(5)]
     for _ in range(3):
         manual_clock.advance(HOUR)
         await asyncio.gather(*(each.turn() for each in everybody))
@@ -155,7 +155,7 @@ SECOND = timedelta(seconds=1)
 async def test_what_living_workers_are_late_with_is_stored(
     catch_up: CatchUp,
     schedules: Schedules,
-    firing: Firing,
+    firing: ScheduleRunner,
     manual_clock: ManualClock,
     scheduler: Scheduler,
 ):
@@ -171,7 +171,7 @@ async def test_what_living_workers_are_late_with_is_stored(
 
 
 async def test_what_comes_after_an_outage_is_not_missed(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock, scheduler: Scheduler
 ):
     """Of what passed in the outage the last is stored, and all that came later."""
     await schedules.put(hourly(cron=None, every=SECOND))
@@ -189,8 +189,8 @@ async def test_what_is_let_go_is_counted_and_logged(
     manual_clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ):
-    tally = Tally()
-    firing = Firing(scheduler.store, tally)
+    tally = AttemptStats()
+    firing = ScheduleRunner(scheduler.store, tally)
     await schedules.put(hourly("latest"))
     await schedules.put(hourly("none", catch_up=CatchUp.NONE))
     await schedules.put(hourly("seconds", cron=None, every=SECOND))
@@ -214,8 +214,8 @@ async def test_what_is_let_go_is_counted_and_logged(
 async def test_of_several_that_overlap_one_is_stored(
     schedules: Schedules, scheduler: Scheduler, manual_clock: ManualClock
 ):
-    tally = Tally()
-    firing = Firing(scheduler.store, tally)
+    tally = AttemptStats()
+    firing = ScheduleRunner(scheduler.store, tally)
     await schedules.put(hourly(cron=None, every=SECOND, overlap=Overlap.SKIP))
     manual_clock.advance(seconds=5)
     await firing.turn()
@@ -245,7 +245,7 @@ async def test_a_backlog_is_not_in_the_way_of_what_is_punctual(
 
     faulty: Any = Faulty(scheduler.store.schedules)
     faulty.do_instead("take", take_once)
-    await Firing(replace(scheduler.store, schedules=faulty)).turn()
+    await ScheduleRunner(replace(scheduler.store, schedules=faulty)).turn()
     tasks = await tasks_of(scheduler)
     assert len(tasks) == 1 + (TAKEN_AT_ONCE - 1) * PLANNED_AT_ONCE
     assert manual_clock.now() in {task.execute_at for task in tasks}
@@ -256,7 +256,7 @@ async def test_a_backlog_is_not_in_the_way_of_what_is_punctual(
 
 async def test_a_clock_that_was_ahead_silences_no_schedule(
     schedules: Schedules,
-    firing: Firing,
+    firing: ScheduleRunner,
     manual_clock: ManualClock,
     scheduler: Scheduler,
     caplog: pytest.LogCaptureFixture,
@@ -291,7 +291,7 @@ async def test_a_time_beyond_the_first_fire_is_reckoned_anew(
         await scheduler.store.schedules.replace(kept, far, action=Action.SCHEDULE_CHANGED)
 
     await silence()
-    firing = Firing(scheduler.store)
+    firing = ScheduleRunner(scheduler.store)
     assert await firing.turn() == HOUR
     assert (await schedules.get("hourly")).next_fire_at == made.next_fire_at
     await silence()
@@ -308,18 +308,18 @@ async def test_newer_zones_move_what_older_ones_reckoned(
     sooner = made.next_fire_at - HOUR
     older = replace(made, next_fire_at=sooner, zone_data="2020a")
     await scheduler.store.schedules.replace(made, older, action=Action.SCHEDULE_CHANGED)
-    await Firing(scheduler.store).turn()
+    await ScheduleRunner(scheduler.store).turn()
     kept = await schedules.get("hourly")
     assert (kept.next_fire_at, kept.zone_data) == (made.next_fire_at, zones.VERSION)
     manual_clock.advance(days=1)
-    await Firing(scheduler.store).turn()
+    await ScheduleRunner(scheduler.store).turn()
     kept = await schedules.get("hourly")
     assert kept.zone_data == zones.VERSION
     assert len(await tasks_of(scheduler)) == 1
 
 
 async def test_what_newer_zones_have_reckoned_is_left_to_who_has_them(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock, scheduler: Scheduler
 ):
     """A fire of one moment by these zones is one of another by those."""
     made, _ = await schedules.put(hourly(cron="0 3 * * *", time_zone="Europe/Berlin"))
@@ -339,7 +339,7 @@ async def test_what_newer_zones_have_reckoned_is_left_to_who_has_them(
 async def test_what_is_written_down_is_due_whatever_the_rule_says(
     catch_up: CatchUp,
     schedules: Schedules,
-    firing: Firing,
+    firing: ScheduleRunner,
     manual_clock: ManualClock,
     scheduler: Scheduler,
 ):
@@ -367,8 +367,8 @@ async def test_one_that_is_not_understood_here_holds_up_no_other(
     caplog: pytest.LogCaptureFixture,
 ):
     """It is told of, counted, and tried again later and later; the others are punctual."""
-    tally = Tally()
-    firing = Firing(scheduler.store, tally)
+    tally = AttemptStats()
+    firing = ScheduleRunner(scheduler.store, tally)
     strange = Schedule.make(
         hourly("a", time_zone="Mars/Olympus"),
         now=manual_clock.now(),
@@ -402,7 +402,7 @@ async def test_one_that_cannot_be_stored_holds_up_no_other(
     schedules: Schedules, scheduler: Scheduler, manual_clock: ManualClock
 ):
     """Where all at once are refused they are stored one by one."""
-    tally = Tally()
+    tally = AttemptStats()
     kept_fire = scheduler.store.schedules.fire
 
     async def picky(fires: Sequence[Fire]) -> Any:
@@ -413,7 +413,7 @@ async def test_one_that_cannot_be_stored_holds_up_no_other(
 
     faulty: Any = Faulty(scheduler.store.schedules)
     faulty.do_instead("fire", picky)
-    firing = Firing(replace(scheduler.store, schedules=faulty), tally)
+    firing = ScheduleRunner(replace(scheduler.store, schedules=faulty), tally)
     for number in range(10):
         await schedules.put(hourly(f"s{number}"))
     manual_clock.advance(HOUR)
@@ -422,7 +422,7 @@ async def test_one_that_cannot_be_stored_holds_up_no_other(
     assert (tally.fires["stored"], tally.fires["failed"]) == (9, 1)
     assert (await schedules.get("s3")).problem == "RuntimeError: no room for s3"
     manual_clock.advance(HOUR * 7)
-    assert await Firing(scheduler.store, tally).turn() == HOUR
+    assert await ScheduleRunner(scheduler.store, tally).turn() == HOUR
     assert (await schedules.get("s3")).problem is None
     assert tally.fires["missed"] > 0
 
@@ -431,7 +431,7 @@ async def test_a_store_that_goes_away_leaves_it_due(
     schedules: Schedules, manual_clock: ManualClock, scheduler: Scheduler
 ):
     faulty: Any = Faulty(scheduler.store.schedules)
-    firing = Firing(replace(scheduler.store, schedules=faulty))
+    firing = ScheduleRunner(replace(scheduler.store, schedules=faulty))
     await schedules.put(hourly())
     manual_clock.advance(HOUR)
     faulty.refuse("fire")

@@ -19,7 +19,7 @@ from taskscheduler.adapters.postgres.floors import (
     Looking,
     Place,
 )
-from taskscheduler.adapters.postgres.seen import WARM_MAX, Seen
+from taskscheduler.adapters.postgres.known_lanes import WARM_MAX, Seen
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.clock import START
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taskscheduler.application.firing import Firing
-from taskscheduler.application.foreseeing import Preview, foreseen
-from taskscheduler.application.timetable import Timetable
+from taskscheduler.application.calendar.preview import Preview, foreseen
+from taskscheduler.application.calendar.recurrence import Timetable
+from taskscheduler.application.maintenance.schedule_runner import ScheduleRunner
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
 from taskscheduler.domain.schedule import NewSchedule, due_at
@@ -130,7 +130,7 @@ async def test_what_is_used_up_has_ended(scheduler_in_memory: Scheduler, manual_
     definition = NewSchedule(name="a", kind="mail", every=timedelta(minutes=1), max_fires=3)
     await scheduler.schedules.put(definition)
     assert len(await scheduler.schedules.preview("a", 10)) == 3
-    firing = Firing(scheduler.store)
+    firing = ScheduleRunner(scheduler.store)
     for left in (2, 1, 0, 0):
         manual_clock.advance(minutes=1)
         await firing.turn()

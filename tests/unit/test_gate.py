@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taskscheduler.application import keys
-from taskscheduler.application.keys import PAUSE_S, RENEW_AFTER_S, STALE_AFTER_S, Gate, issue
+from taskscheduler.application.client import api_keys
+from taskscheduler.application.client.api_keys import (
+    PAUSE_S,
+    RENEW_AFTER_S,
+    STALE_AFTER_S,
+    KeyAuthenticator,
+    issue,
+)
 from taskscheduler.domain.access import TOKEN, Scope, digest_of
 from taskscheduler.domain.errors import InvalidKey, StoreUnavailable
 from taskscheduler.testing import ManualClock, in_memory
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.access import ApiKey, Caller, LivingKey, NewKey
+    from taskscheduler.domain.access import ActiveKey, ApiKey, Caller, NewKey
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +35,7 @@ UNKNOWN = "tsk_" + "0" * 16 + "_" + "0" * 64
 
 
 class CountingRing:
-    """The keys of a store; notes when it was asked, and may be away."""
+    """The api_keys of a store; notes when it was asked, and may be away."""
 
     def __init__(self, store: Store, clock: ManualClock) -> None:
         self._store = store
@@ -46,13 +52,13 @@ class CountingRing:
     async def list(self) -> Sequence[ApiKey]:
         return await self._store.keys.list()
 
-    async def living(self) -> Sequence[LivingKey]:
+    async def active(self) -> Sequence[ActiveKey]:
         self.asked_at.append(self._clock.monotonic())
         await asyncio.sleep(0)
         if self.away:
             message = "away"
             raise StoreUnavailable(message)
-        return await self._store.keys.living()
+        return await self._store.keys.active()
 
 
 @pytest.fixture
@@ -75,10 +81,10 @@ def gate(ring: CountingRing, clock: ManualClock):
     async def sleep(seconds: float) -> None:
         clock.advance(seconds=seconds)
 
-    return Gate(ring, clock, sleep=sleep)
+    return KeyAuthenticator(ring, clock, sleep=sleep)
 
 
-async def opened(gate: Gate, token: str) -> ApiKey:
+async def opened(gate: KeyAuthenticator, token: str) -> ApiKey:
     key = await gate.identify(token)
     assert key is not None
     return key
@@ -90,7 +96,7 @@ async def turns(count: int = 10):
 
 
 async def test_a_known_key_costs_the_store_one_question(
-    gate: Gate, ring: CountingRing, clock: ManualClock
+    gate: KeyAuthenticator, ring: CountingRing, clock: ManualClock
 ):
     issued = issue("shop", scope=Scope.WRITE, queue_prefix="shop.")
     await ring.add(issued.key)
@@ -101,7 +107,7 @@ async def test_a_known_key_costs_the_store_one_question(
 
 
 async def test_nobody_with_a_known_key_waits_for_two_readings(
-    gate: Gate, ring: CountingRing, clock: ManualClock
+    gate: KeyAuthenticator, ring: CountingRing, clock: ManualClock
 ):
     issued = issue("shop")
     await ring.add(issued.key)
@@ -115,7 +121,7 @@ async def test_nobody_with_a_known_key_waits_for_two_readings(
     assert len(ring.asked_at) == 2
 
 
-async def test_of_many_at_once_one_asks(gate: Gate, ring: CountingRing):
+async def test_of_many_at_once_one_asks(gate: KeyAuthenticator, ring: CountingRing):
     issued = issue("shop")
     await ring.add(issued.key)
     found = await asyncio.gather(*(opened(gate, issued.token) for _ in range(50)))
@@ -123,7 +129,7 @@ async def test_of_many_at_once_one_asks(gate: Gate, ring: CountingRing):
     assert len(ring.asked_at) == 1
 
 
-async def test_a_new_key_opens_at_once(gate: Gate, ring: CountingRing):
+async def test_a_new_key_opens_at_once(gate: KeyAuthenticator, ring: CountingRing):
     assert await gate.identify(UNKNOWN) is None
     for number in range(3):
         issued = issue(f"key {number}")
@@ -132,7 +138,7 @@ async def test_a_new_key_opens_at_once(gate: Gate, ring: CountingRing):
 
 
 async def test_what_does_not_open_asks_the_store_no_oftener_than_said(
-    gate: Gate, ring: CountingRing, clock: ManualClock
+    gate: KeyAuthenticator, ring: CountingRing, clock: ManualClock
 ):
     known = issue("shop")
     await ring.add(known.key)
@@ -147,7 +153,7 @@ async def test_what_does_not_open_asks_the_store_no_oftener_than_said(
 
 
 async def test_an_unknown_key_and_a_wrong_secret_take_the_same_way(
-    gate: Gate, ring: CountingRing, monkeypatch: pytest.MonkeyPatch
+    gate: KeyAuthenticator, ring: CountingRing, monkeypatch: pytest.MonkeyPatch
 ):
     known = issue("shop")
     await ring.add(known.key)
@@ -157,7 +163,7 @@ async def test_an_unknown_key_and_a_wrong_secret_take_the_same_way(
         compared.append(b)
         return hmac.compare_digest(a, b)
 
-    monkeypatch.setattr(keys.secrets, "compare_digest", compare)
+    monkeypatch.setattr(api_keys.secrets, "compare_digest", compare)
     assert await gate.identify(known.token)
     for token in (UNKNOWN, known.token[:-64] + "0" * 64):
         compared.clear()
@@ -182,14 +188,14 @@ async def test_an_unknown_key_and_a_wrong_secret_take_the_same_way(
     ],
 )
 async def test_what_is_no_token_is_refused_without_a_question(
-    gate: Gate, ring: CountingRing, text: str
+    gate: KeyAuthenticator, ring: CountingRing, text: str
 ):
     assert await gate.identify(text) is None
     assert ring.asked_at == []
 
 
 async def test_a_revoked_key_opens_no_longer_than_said(
-    gate: Gate, ring: CountingRing, clock: ManualClock
+    gate: KeyAuthenticator, ring: CountingRing, clock: ManualClock
 ):
     issued = issue("shop")
     await ring.add(issued.key)
@@ -201,7 +207,7 @@ async def test_a_revoked_key_opens_no_longer_than_said(
 
 
 async def test_in_use_a_revocation_is_noticed_in_the_background(
-    gate: Gate, ring: CountingRing, clock: ManualClock
+    gate: KeyAuthenticator, ring: CountingRing, clock: ManualClock
 ):
     issued = issue("shop")
     await ring.add(issued.key)
@@ -214,7 +220,7 @@ async def test_in_use_a_revocation_is_noticed_in_the_background(
 
 
 async def test_a_key_ends_when_it_expires_whenever_it_was_read(
-    gate: Gate, ring: CountingRing, clock: ManualClock
+    gate: KeyAuthenticator, ring: CountingRing, clock: ManualClock
 ):
     issued = issue("shop", expires=timedelta(seconds=0.5))
     await ring.add(issued.key)
@@ -226,7 +232,7 @@ async def test_a_key_ends_when_it_expires_whenever_it_was_read(
 
 
 async def test_while_the_store_is_away_what_was_read_holds_as_long_as_ever(
-    gate: Gate, ring: CountingRing, clock: ManualClock
+    gate: KeyAuthenticator, ring: CountingRing, clock: ManualClock
 ):
     issued = issue("shop")
     await ring.add(issued.key)
@@ -244,7 +250,9 @@ async def test_while_the_store_is_away_what_was_read_holds_as_long_as_ever(
     assert await gate.identify(issued.token)
 
 
-async def test_who_gives_up_waiting_takes_nobody_with_him(gate: Gate, ring: CountingRing):
+async def test_who_gives_up_waiting_takes_nobody_with_him(
+    gate: KeyAuthenticator, ring: CountingRing
+):
     issued = issue("shop")
     await ring.add(issued.key)
     impatient = asyncio.create_task(opened(gate, issued.token))

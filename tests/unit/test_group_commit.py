@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskscheduler.application.group_commit import BATCH_MAX, GroupCommit
+from taskscheduler.application.client.group_commit import BATCH_MAX, GroupCommit
 from taskscheduler.domain.errors import StoreUnavailable, TaskExists
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.testing.contracts.steps import new
-from taskscheduler.testing.faults import AWAY, Faulty
+from tests.support.faults import AWAY, Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler import Scheduler
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import NewTask, TaskId
+    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.values import TaskId
 
 pytestmark = pytest.mark.anyio
 

@@ -9,11 +9,11 @@ import pytest
 
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.asking import TAGS_CHARACTERS_MAX, tags_of
 from taskscheduler.entrypoints.http.errors import BadRequest
-from taskscheduler.entrypoints.http.hosts import Hosts, Proxies
-from taskscheduler.entrypoints.http.tasks import TaskRules
-from taskscheduler.entrypoints.http.tracing import context_headers
+from taskscheduler.entrypoints.http.middleware.hosts import Hosts, Proxies
+from taskscheduler.entrypoints.http.middleware.tracing import context_headers
+from taskscheduler.entrypoints.http.parameters import TAGS_CHARACTERS_MAX, tags_of
+from taskscheduler.entrypoints.http.routes.tasks import TaskRules
 from taskscheduler.testing import ManualClock, in_memory
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from taskscheduler.adapters.web.addresses import Opened, literal, reason_against
 from taskscheduler.adapters.web.calling import checked
-from taskscheduler.application.http_target import TargetRefused
+from taskscheduler.application.http_target.handler import TargetRefused
 from taskscheduler.domain.errors import InvalidConfiguration
 
 CLOSED = {

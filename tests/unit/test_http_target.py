@@ -16,7 +16,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from taskscheduler import TaskStatus, Worker
-from taskscheduler.application.http_target import (
+from taskscheduler.application.http_target.handler import (
     Answer,
     Call,
     HttpTarget,
@@ -25,7 +25,7 @@ from taskscheduler.application.http_target import (
     http_handlers,
     shown,
 )
-from taskscheduler.application.webhooks import Signer
+from taskscheduler.application.http_target.signing import Signer
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def run(
     task_id = await scheduler.schedule("http", {"url": URL, **payload})
     worker = Worker(scheduler, handlers, random=lambda: 0.0)
     assert await worker.turn() == 1
-    await worker.leave()
+    await worker.deregister()
     task = await scheduler.get(task_id)
     return task, [*await scheduler.attempts(task_id)], caller
 

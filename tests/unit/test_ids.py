@@ -12,7 +12,7 @@ import pytest
 from taskscheduler import InvalidTask, NewTask, Scheduler, TaskId
 from taskscheduler.adapters import system
 from taskscheduler.adapters.system import new_task_id
-from taskscheduler.application.watching import Watch, Watched
+from taskscheduler.application.client.change_feed import ChangeFeed, Watched
 from taskscheduler.domain.change import WATCHED_MAX
 from taskscheduler.domain.ids import AHEAD_MAX, BEHIND_MAX, HIGHEST, LOWEST, newest_of, spans
 
@@ -84,7 +84,7 @@ async def test_a_thousand_ids_that_bear_no_time_blind_no_watcher() -> None:
             for number in range(WATCHED_MAX + 1)
         ]
         await scheduler.schedule_many(strange)
-        watch = Watch(scheduler.store, Watched())
+        watch = ChangeFeed(scheduler.store, Watched())
         await watch.begin()
         await scheduler.cancel(before)
         after = await scheduler.schedule("mail")

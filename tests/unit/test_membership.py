@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskscheduler.application.membership import Membership
+from taskscheduler.application.worker.registration import Registration
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.worker import Cancellation, WorkerProfile
 from taskscheduler.testing.contracts.steps import TICK, claim, put
-from taskscheduler.testing.faults import AWAY, Faulty
+from tests.support.faults import AWAY, Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Bench:
         self.workers = Faulty(store.workers)
         self.cancelled: list[Cancellation] = []
         self.fenced = 0
-        self.membership = Membership(
+        self.registration = Registration(
             self.workers,  # pyright: ignore[reportArgumentType]
             clock,
             PROFILE,
@@ -56,9 +56,9 @@ class Bench:
         self.fenced += 1
 
     async def fail_to_beat(self) -> None:
-        self.workers.refuse("beat")
+        self.workers.refuse("heartbeat")
         with pytest.raises(StoreUnavailable):
-            await self.membership.beat()
+            await self.registration.heartbeat()
 
 
 @pytest.fixture
@@ -67,99 +67,99 @@ def bench(scheduler_in_memory: Scheduler, manual_clock: ManualClock) -> Bench:
 
 
 async def test_it_joins_once(bench: Bench) -> None:
-    assert bench.membership.worker_id is None
-    worker_id = await bench.membership.join()
-    assert await bench.membership.join() == worker_id == bench.membership.worker_id
-    await bench.membership.beat()
-    (seen,) = await bench.store.workers.sightings()
+    assert bench.registration.worker_id is None
+    worker_id = await bench.registration.register()
+    assert await bench.registration.register() == worker_id == bench.registration.worker_id
+    await bench.registration.heartbeat()
+    (seen,) = await bench.store.workers.registered()
     assert (seen.id, seen.beats) == (worker_id, 1)
 
 
 async def test_it_beats_three_times_before_it_would_fence_itself(bench: Bench) -> None:
-    assert bench.membership.interval_s * 3 == pytest.approx(LEASE.total_seconds() * 2 / 3)
+    assert bench.registration.interval_s * 3 == pytest.approx(LEASE.total_seconds() * 2 / 3)
 
 
 async def test_it_fences_itself_after_two_thirds_of_its_lease(bench: Bench) -> None:
-    await bench.membership.join()
+    await bench.registration.register()
     bench.clock.advance(LEASE * 2 / 3)
     await bench.fail_to_beat()
-    assert (bench.membership.is_fenced, bench.fenced) == (False, 0)
+    assert (bench.registration.is_fenced, bench.fenced) == (False, 0)
     bench.clock.advance(TICK)
     await bench.fail_to_beat()
-    assert (bench.membership.is_fenced, bench.fenced) == (True, 1)
+    assert (bench.registration.is_fenced, bench.fenced) == (True, 1)
     # The store gives its tasks to others only later.
-    assert [seen.expired for seen in await bench.store.workers.sightings()] == [False]
+    assert [seen.expired for seen in await bench.store.workers.registered()] == [False]
     await bench.fail_to_beat()
     assert bench.fenced == 1
-    await bench.membership.beat()
-    assert not bench.membership.is_fenced
+    await bench.registration.heartbeat()
+    assert not bench.registration.is_fenced
 
 
 async def test_a_beat_whose_answer_is_lost_does_not_count(bench: Bench) -> None:
-    await bench.membership.join()
+    await bench.registration.register()
     bench.clock.advance(LEASE / 2)
-    bench.workers.lose_answer("beat", AWAY)
+    bench.workers.lose_answer("heartbeat", AWAY)
     with pytest.raises(StoreUnavailable):
-        await bench.membership.beat()
+        await bench.registration.heartbeat()
     bench.clock.advance(LEASE / 2)
-    bench.membership.check()
-    assert bench.membership.is_fenced
+    bench.registration.check()
+    assert bench.registration.is_fenced
 
 
 async def test_the_lease_counts_from_before_the_call(bench: Bench) -> None:
-    await bench.membership.join()
-    beat = bench.store.workers.beat
+    await bench.registration.register()
+    heartbeat = bench.store.workers.heartbeat
 
     async def slow(worker_id: int, **how: int) -> object:
-        answer = await beat(worker_id, **how)  # pyright: ignore[reportArgumentType]
+        answer = await heartbeat(worker_id, **how)  # pyright: ignore[reportArgumentType]
         bench.clock.advance(LEASE * 2 / 3)
         return answer
 
-    bench.workers.do_instead("beat", slow)
-    await bench.membership.beat()
-    bench.membership.check()
-    assert not bench.membership.is_fenced
+    bench.workers.do_instead("heartbeat", slow)
+    await bench.registration.heartbeat()
+    bench.registration.check()
+    assert not bench.registration.is_fenced
     bench.clock.advance(TICK)
-    bench.membership.check()
-    assert bench.membership.is_fenced
+    bench.registration.check()
+    assert bench.registration.is_fenced
 
 
 async def test_the_stores_clock_does_not_fence(bench: Bench) -> None:
-    await bench.membership.join()
+    await bench.registration.register()
     for hours in (1, -2):
         bench.clock.jump(hours=hours)
-        bench.membership.check()
-    assert not bench.membership.is_fenced
+        bench.registration.check()
+    assert not bench.registration.is_fenced
 
 
 async def test_a_worker_that_was_struck_out_joins_anew(bench: Bench) -> None:
-    before = await bench.membership.join()
+    before = await bench.registration.register()
     bench.clock.advance(LEASE + TICK)
-    await bench.store.workers.bury(before, 0)
-    await bench.membership.beat()
+    await bench.store.workers.declare_dead(before, 0)
+    await bench.registration.heartbeat()
     assert bench.fenced == 1
-    assert not bench.membership.is_fenced
-    assert bench.membership.worker_id not in {None, before}
+    assert not bench.registration.is_fenced
+    assert bench.registration.worker_id not in {None, before}
 
 
 async def test_it_hands_on_what_was_taken_away(bench: Bench) -> None:
-    worker_id = await bench.membership.join()
+    worker_id = await bench.registration.register()
     await put(bench.store)
     (lease,) = await claim(bench.store, worker_id)
     await bench.store.tasks.cancel(lease.task_id)
-    await bench.membership.beat()
+    await bench.registration.heartbeat()
     assert bench.cancelled == [Cancellation(lease.task_id, lease.token)]
 
 
 async def test_who_never_joined_is_not_fenced_and_need_not_leave(bench: Bench) -> None:
     bench.clock.advance(LEASE * 5)
-    bench.membership.check()
-    await bench.membership.leave()
-    assert (bench.fenced, bench.workers.calls["leave"]) == (0, 0)
+    bench.registration.check()
+    await bench.registration.deregister()
+    assert (bench.fenced, bench.workers.calls["deregister"]) == (0, 0)
 
 
 async def test_leaving_is_leaving(bench: Bench) -> None:
-    await bench.membership.join()
-    await bench.membership.leave()
-    assert bench.membership.worker_id is None
-    assert list(await bench.store.workers.sightings()) == []
+    await bench.registration.register()
+    await bench.registration.deregister()
+    assert bench.registration.worker_id is None
+    assert list(await bench.store.workers.registered()) == []

@@ -9,15 +9,15 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.application.store import Store
 from taskscheduler.testing import ManualClock
 from taskscheduler.testing.contracts import (
+    ApiKeyRepositoryContract,
     ArchiveContract,
     AuditContract,
-    GaugeContract,
-    KeyRingContract,
+    BacklogStatsContract,
     KindCatalogueContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
-    TaskBoardContract,
+    TaskReaderContract,
     TaskRepositoryContract,
     WakeUpsContract,
     WorkerRegistryContract,
@@ -40,8 +40,8 @@ class TestTasks(TaskRepositoryContract):
     """``MemoryTaskRepository``; its transactions are none."""
 
 
-class TestBoard(TaskBoardContract):
-    """``MemoryTaskBoard``."""
+class TestBoard(TaskReaderContract):
+    """``MemoryTaskReader``."""
 
 
 class TestWorkers(WorkerRegistryContract):
@@ -68,16 +68,16 @@ class TestArchive(ArchiveContract):
     """``MemoryArchive``."""
 
 
-class TestKeys(KeyRingContract):
-    """``MemoryKeyRing``."""
+class TestKeys(ApiKeyRepositoryContract):
+    """``MemoryApiKeys``."""
 
 
 class TestAudit(AuditContract):
     """What both write into the audit trail."""
 
 
-class TestGauge(GaugeContract):
-    """``MemoryGauge``."""
+class TestGauge(BacklogStatsContract):
+    """``MemoryBacklogStats``."""
 
 
 class TestWakeUps(WakeUpsContract):

@@ -10,7 +10,7 @@ from hypothesis import settings
 from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.adapters.system import new_task_id
 from taskscheduler.testing import ManualClock
-from taskscheduler.testing.stateful import RepositoryMachine
+from tests.support.stateful import RepositoryMachine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

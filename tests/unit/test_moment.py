@@ -9,11 +9,11 @@ import pytest
 
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.moment import parse_moment
-from taskscheduler.entrypoints.cli.work import moment_of
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.cli._runtime import moment_of
+from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import decoded, decoder
 from taskscheduler.entrypoints.http.errors import BadRequest
-from taskscheduler.entrypoints.http.messages import NewTaskMessage
+from taskscheduler.entrypoints.messages.tasks import NewTaskMessage
 
 WHOLE = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -46,7 +46,7 @@ def test_a_time_is_never_read_as_an_earlier_one(text: str, moment: datetime):
     """Alike in a body, in a query and on the command line."""
     assert parse_moment(text) == moment
     assert moment_of(text) == moment
-    assert asking.retry_time_of(text) == moment
+    assert parameters.retry_time_of(text) == moment
     message = decoded(DECODER, b'{"kind": "a", "execute_at": "%s"}' % text.encode())
     assert message.execute_at == moment
 
@@ -88,11 +88,11 @@ def test_what_is_no_time_is_refused_alike_everywhere(text: str):
     assert (answered.value.path, answered.value.reason) == ("$.execute_at", str(refused.value))
     if text != "now":
         with pytest.raises(BadRequest) as answered:
-            asking.retry_time_of(text)
+            parameters.retry_time_of(text)
         assert answered.value.path == "at"
 
 
 def test_a_plus_in_a_query_may_come_as_a_blank():
     """Who forgets to encode it means an offset all the same."""
     expected = datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
-    assert asking.retry_time_of("2030-01-02T03:04:05 02:00") == expected
+    assert parameters.retry_time_of("2030-01-02T03:04:05 02:00") == expected

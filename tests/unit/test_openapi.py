@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema
 import pytest
 
-from taskscheduler.application.keys import Gate
-from taskscheduler.entrypoints.http.access import Access
+from taskscheduler.application.client.api_keys import KeyAuthenticator
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.middleware.access import Access
 from taskscheduler.testing import in_memory
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ METHODS: Final = {"get", "put", "post", "patch", "delete"}
 
 def document(*, closed: bool) -> dict[str, Any]:
     scheduler = in_memory()
-    gate = Gate(scheduler.store.keys, scheduler.store.clock)
+    gate = KeyAuthenticator(scheduler.store.keys, scheduler.store.clock)
     access = Access(gate=gate) if closed else None
     return create_app(scheduler, access=access).openapi_schema.to_schema()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.application.backoff import FIRST_S, LAST_S, Backoff
-from taskscheduler.application.pace import AHEAD_MAX, AHEAD_S, Pace
+from taskscheduler.application.worker.prefetch import AHEAD_MAX, AHEAD_S, Prefetch
 from taskscheduler.testing import ManualClock
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def test_a_standing_worker_claims_nothing_ahead() -> None:
     """Nor one that has just begun."""
     clock = ManualClock()
-    pace = Pace(clock)
+    pace = Prefetch(clock)
     assert pace.ahead(0) == 0
     clock.advance(seconds=1)
     assert pace.ahead(0) == 0
@@ -27,7 +27,7 @@ def test_a_standing_worker_claims_nothing_ahead() -> None:
 def test_a_worker_claims_ahead_what_it_will_soon_begin() -> None:
     """As fast as it goes; and stops when it stops."""
     clock = ManualClock()
-    pace = Pace(clock)
+    pace = Prefetch(clock)
     begun = ahead = 0
     for _ in range(20):
         clock.advance(seconds=0.1)
@@ -43,7 +43,7 @@ def test_a_worker_claims_ahead_what_it_will_soon_begin() -> None:
 def test_there_is_a_limit() -> None:
     """However fast it goes."""
     clock = ManualClock()
-    pace = Pace(clock)
+    pace = Prefetch(clock)
     clock.advance(seconds=0.1)
     assert pace.ahead(10**9) == AHEAD_MAX
 

@@ -11,7 +11,7 @@ import pytest
 from dependency_injector import providers
 
 import taskscheduler
-from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.container import Container, MemoryContainer
 from taskscheduler.domain.errors import InvalidConfiguration
 

@@ -17,7 +17,7 @@ import pydantic.dataclasses
 import pytest
 
 from taskscheduler import Context, Handlers, TaskStatus
-from taskscheduler.application.payloads import decoder_of, encode
+from taskscheduler.application.client.payloads import decoder_of, encode
 from taskscheduler.domain.errors import InvalidHandler, InvalidTask
 from taskscheduler.testing import Drained, drain
 
@@ -286,10 +286,10 @@ async def test_a_kind_is_a_string(scheduler_in_memory: Scheduler, kind: Any, sai
     "wish", [("job",), ("job", 1, None, 4), "jo", {"kind": "job"}, 5, None, ("job", 1, 5)]
 )
 async def test_a_wish_that_is_none_is_told_by_its_place(
-    scheduler_in_memory: Scheduler, wish: Any
+    scheduler_in_memory: Scheduler, spec: Any
 ) -> None:
     """Nothing is stored, and nothing runs now that names no time as it should."""
     with pytest.raises(InvalidTask) as found:
-        await scheduler_in_memory.schedule_many([("job", None), wish])
+        await scheduler_in_memory.schedule_many([("job", None), spec])
     assert found.value.index == 1
     assert list(await scheduler_in_memory.list()) == []

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from taskscheduler import NewTask, Scheduler
-from taskscheduler.application import preparing
-from taskscheduler.application.preparing import IDS_AT_ONCE, Prepared, times_of
+from taskscheduler.application.client import task_batch
+from taskscheduler.application.client.task_batch import IDS_AT_ONCE, LazyBatch, times_of
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.testing import in_memory
 
 if TYPE_CHECKING:
-    from taskscheduler.application.preparing import Wish
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.application.client.task_batch import TaskSpec
+    from taskscheduler.domain.values import TaskId
 
 LATER: Final = datetime(2124, 1, 1, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def given(scheduler_in_memory: Scheduler) -> NewTask:
 
 
 @pytest.fixture
-def wishes(given: NewTask) -> list[Wish]:
+def specs(given: NewTask) -> list[TaskSpec]:
     return [("mail", 0), ("mail", 1, LATER), given, ("mail", 3, None)]
 
 
@@ -38,27 +38,27 @@ def ids() -> list[TaskId]:
 
 
 @pytest.fixture
-def tasks(wishes: list[Wish], ids: list[TaskId], scheduler_in_memory: Scheduler) -> Prepared:
+def tasks(specs: list[TaskSpec], ids: list[TaskId], scheduler_in_memory: Scheduler) -> LazyBatch:
     def new_task_id() -> TaskId:
         ids.append(scheduler_in_memory.store.new_task_id())
         return ids[-1]
 
-    return Prepared(wishes, new_task_id)
+    return LazyBatch(specs, new_task_id)
 
 
-def test_nobody_looks_and_none_is_made(tasks: Prepared, ids: list[TaskId]) -> None:
+def test_nobody_looks_and_none_is_made(tasks: LazyBatch, ids: list[TaskId]) -> None:
     assert len(tasks) == 4
     assert ids == []
 
 
-def test_only_those_that_somebody_came_to_are_made(tasks: Prepared, ids: list[TaskId]) -> None:
+def test_only_those_that_somebody_came_to_are_made(tasks: LazyBatch, ids: list[TaskId]) -> None:
     first = list(islice(tasks, 2))
     assert [task.id for task in first] == ids[:2]
     assert [(task.payload, task.execute_at) for task in first] == [(b"0", None), (b"1", LATER)]
 
 
 def test_each_is_the_same_whenever_somebody_comes_to_it(
-    tasks: Prepared, ids: list[TaskId], given: NewTask
+    tasks: LazyBatch, ids: list[TaskId], given: NewTask
 ) -> None:
     assert list(islice(tasks, 1)) == list(tasks)[:1]
     assert list(tasks) == list(tasks) == tasks[:]
@@ -77,7 +77,7 @@ def test_the_garbage_collector_is_left_as_it_was(was_on: bool) -> None:  # noqa:
     try:
         (gc.enable if was_on else gc.disable)()
         with pytest.raises(RuntimeError):
-            list(Prepared([("mail", 1)], refuse))
+            list(LazyBatch([("mail", 1)], refuse))
         assert gc.isenabled() is was_on
     finally:
         (gc.enable if before else gc.disable)()
@@ -90,7 +90,7 @@ def test_ids_are_made_for_some_at_a_time(scheduler_in_memory: Scheduler) -> None
         made.append(scheduler_in_memory.store.new_task_id())
         return made[-1]
 
-    tasks = Prepared([("mail", None)] * (IDS_AT_ONCE + 5), new_task_id)
+    tasks = LazyBatch([("mail", None)] * (IDS_AT_ONCE + 5), new_task_id)
     next(iter(tasks))
     assert len(made) == IDS_AT_ONCE
     assert [task.id for task in tasks] == made
@@ -98,18 +98,18 @@ def test_ids_are_made_for_some_at_a_time(scheduler_in_memory: Scheduler) -> None
 
 
 def test_times_are_known_before_the_tasks(
-    tasks: Prepared, wishes: list[Wish], ids: list[TaskId]
+    tasks: LazyBatch, specs: list[TaskSpec], ids: list[TaskId]
 ) -> None:
     expected = [("default", None), ("default", LATER), ("letters", LATER), ("default", None)]
     assert list(times_of(tasks)) == expected
     assert ids == []
-    assert len(wishes) == len(expected)
+    assert len(specs) == len(expected)
     assert list(times_of(list(tasks))) == expected
 
 
 def test_a_wish_that_cannot_be_granted_is_named(scheduler_in_memory: Scheduler) -> None:
-    wishes: list[Wish] = [("mail", 0), ("no kind", 1), ("mail", 2)]
-    tasks = Prepared(wishes, scheduler_in_memory.store.new_task_id)
+    specs: list[TaskSpec] = [("mail", 0), ("no kind", 1), ("mail", 2)]
+    tasks = LazyBatch(specs, scheduler_in_memory.store.new_task_id)
     assert [task.payload for task in islice(tasks, 1)] == [b"0"]
     for _ in range(2):
         with pytest.raises(InvalidTask) as refused:
@@ -121,13 +121,13 @@ def test_a_wish_that_cannot_be_granted_is_named(scheduler_in_memory: Scheduler) 
 async def test_a_long_batch_in_memory_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not again for each of its tasks."""
     made: list[object] = []
-    encode = preparing.encode_payload
+    encode = task_batch.encode_payload
 
     def counted(payload: object) -> bytes:
         made.append(payload)
         return encode(payload)
 
-    monkeypatch.setattr(preparing, "encode_payload", counted)
+    monkeypatch.setattr(task_batch, "encode_payload", counted)
     async with in_memory() as scheduler:
         await scheduler.schedule_many([("job", number) for number in range(500)])
     assert len(made) <= 2 * 500

@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 
 from taskscheduler.domain.printable import printable, printable_json
-from taskscheduler.entrypoints.cli.work import say, tell
+from taskscheduler.entrypoints.cli._runtime import say, tell
 from taskscheduler.entrypoints.logs import configure_logs
 from taskscheduler.entrypoints.settings import LogFormat, LogLevel
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.adapters.system import SystemClock
-from taskscheduler.application.membership import Membership
-from taskscheduler.application.pulse import Pulse
+from taskscheduler.application.worker.heartbeat import Heartbeat
+from taskscheduler.application.worker.registration import Registration
 from taskscheduler.domain.worker import WorkerProfile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from taskscheduler import Scheduler
-    from taskscheduler.domain.ports import WorkerRegistry
+    from taskscheduler.domain.ports.workers import WorkerRegistry
     from taskscheduler.domain.worker import Cancellation
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ class SilentRegistry:
         yield self  # pyright: ignore[reportReturnType]
         self.is_open = False
 
-    async def beat(self, _: int, *, abandoned: int = 0) -> Sequence[Cancellation]:
+    async def heartbeat(self, _: int, *, abandoned: int = 0) -> Sequence[Cancellation]:
         self.asked.set()
         try:
             await asyncio.Event().wait()
@@ -64,15 +64,15 @@ async def test_a_beat_under_way_is_given_up_before_its_registry_closes(
 ):
     registry = SilentRegistry()
     clock = SystemClock()
-    membership = Membership(
+    registration = Registration(
         scheduler_in_memory.store.workers,
         clock,
         PROFILE,
         on_cancelled=lambda _: None,
         on_fenced=lambda: None,
     )
-    await membership.join()
-    async with Pulse(membership, clock, registry.opened).beating():
+    await registration.register()
+    async with Heartbeat(registration, clock, registry.opened).beating():
         await asyncio.to_thread(registry.asked.wait)
     assert registry.given_up_while_open is True
     assert not registry.is_open

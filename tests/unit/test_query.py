@@ -10,7 +10,7 @@ from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.query import FILTERS, TaskQuery
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.entrypoints.cli import bulk
-from taskscheduler.entrypoints.http import asking
+from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.errors import BadRequest
 
 
@@ -52,7 +52,7 @@ def test_what_is_no_filter_is_refused_alike_everywhere(text: str, why: str):
         TaskQuery.parse(["kind:Foo", text])
     assert why in str(refused.value)
     with pytest.raises(BadRequest) as answered:
-        asking.query_of([text], None, 1)
+        parameters.query_of([text], None, 1)
     with pytest.raises(InvalidConfiguration) as said:
         bulk.query_of([text])
     assert (answered.value.path, answered.value.reason) == ("filter", str(refused.value))

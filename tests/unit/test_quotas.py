@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from taskscheduler import NewTask, Scheduler
-from taskscheduler.application.acting import ActingScheduler
-from taskscheduler.application.keys import issue
-from taskscheduler.application.quotas import COUNT_EVERY_S
+from taskscheduler.application.client.api_keys import issue
+from taskscheduler.application.client.quotas import COUNT_EVERY_S
+from taskscheduler.application.client.tenant_scope import TenantScheduler
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.errors import Forbidden, InvalidKey, QuotaUsedUp, TooMuchWaiting
 from taskscheduler.domain.quota import BIGGEST, Quota
@@ -27,8 +27,8 @@ def scheduler(scheduler_in_memory: Scheduler) -> Scheduler:
     return scheduler_in_memory
 
 
-def acting(scheduler: Scheduler, prefix: str | None = "a.", **limits: int) -> ActingScheduler:
-    return ActingScheduler(
+def acting(scheduler: Scheduler, prefix: str | None = "a.", **limits: int) -> TenantScheduler:
+    return TenantScheduler(
         scheduler, Caller(name="shop", queue_prefix=prefix, quota=Quota(**limits))
     )
 
@@ -121,8 +121,8 @@ async def test_without_a_quota_nothing_is_counted(
     async def usage(*_: object, **__: object) -> None:
         pytest.fail("it was counted")
 
-    monkeypatch.setattr(scheduler.store.gauge, "usage", usage)
-    shop = ActingScheduler(scheduler, Caller(name="shop", queue_prefix="a."))
+    monkeypatch.setattr(scheduler.store.backlog_stats, "usage", usage)
+    shop = TenantScheduler(scheduler, Caller(name="shop", queue_prefix="a."))
     await shop.put(mail(scheduler))
     await shop.schedules.make(NewSchedule(name="one", kind="k", cron="0 3 * * *", queue="a.1"))
 
@@ -132,7 +132,7 @@ async def test_a_key_keeps_its_quota(scheduler: Scheduler) -> None:
         key = issue("shop", quota=quota).key
         kept = await scheduler.store.keys.add(key)
         assert kept.quota == quota
-        assert {each.key.id: each.key.quota for each in await scheduler.store.keys.living()}[
+        assert {each.key.id: each.key.quota for each in await scheduler.store.keys.active()}[
             key.id
         ] == quota
 

@@ -9,14 +9,14 @@ import logging
 import psycopg
 import pytest
 
+from taskscheduler.adapters.postgres.connection_errors import Refusals, told
 from taskscheduler.adapters.postgres.database import conninfo
-from taskscheduler.adapters.postgres.refusal import Refusals, told
-from taskscheduler.application.execution import describe, said
+from taskscheduler.application.worker.attempt import describe, said
 from taskscheduler.domain import redaction
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.redaction import learn, learn_url, redacted
 from taskscheduler.entrypoints.cli import fail
-from taskscheduler.entrypoints.cli.work import say
+from taskscheduler.entrypoints.cli._runtime import say
 from taskscheduler.entrypoints.logs import configure_logs
 from taskscheduler.entrypoints.settings import LogFormat, LogLevel
 

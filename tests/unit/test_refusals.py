@@ -10,16 +10,16 @@ import jsonschema
 import pytest
 
 from taskscheduler import Scheduler
-from taskscheduler.application.keys import STALE_AFTER_S, Gate, issue
-from taskscheduler.application.schedules import RACES_MAX
+from taskscheduler.application.client.api_keys import STALE_AFTER_S, KeyAuthenticator, issue
+from taskscheduler.application.client.schedules import RACES_MAX
 from taskscheduler.domain.access import Scope
 from taskscheduler.domain.errors import ScheduleChanged
 from taskscheduler.domain.schedule import NewSchedule
-from taskscheduler.entrypoints.http.access import Access, RateLimit
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.middleware.access import Access, RateLimit
 from taskscheduler.testing import ManualClock, in_memory
 from taskscheduler.testing.contracts.steps import lease_one
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -68,7 +68,7 @@ class Service:
         }
         self.store = replace(whole, **parts)
         self.limit = RateLimit(CALLS_S, self.clock)
-        gate = Gate(self.keys, self.clock, sleep=self.sleep)
+        gate = KeyAuthenticator(self.keys, self.clock, sleep=self.sleep)
         access = Access(gate=gate, limit=self.limit) if closed else None
         self.scheduler = Scheduler(self.store)
         self.app: Litestar = create_app(
@@ -224,7 +224,7 @@ async def provoked(service: Service, call: str) -> AsyncGenerator[httpx.Response
     for _ in range(int(CALLS_S)):
         service.limit.take(service.tokens["busy"][4:20])
     yield await service.ask(call, nowhere + "?nonsense=1", "busy", **good)
-    service.keys.refuse("living")
+    service.keys.refuse("active")
     service.upkeep.refuse("schema_version")
     service.clock.advance(seconds=STALE_AFTER_S)
     yield await service.ask(call, nowhere + "?nonsense=1", **good)

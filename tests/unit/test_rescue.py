@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskscheduler.application.rescue import Rescue
+from taskscheduler.application.maintenance.rescuer import Rescuer
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.testing.contracts.steps import LEASE, claim, join, lease_one, put, status_of
 
@@ -27,12 +27,12 @@ def store(scheduler_in_memory: Scheduler) -> Store:
 
 
 @pytest.fixture
-def rescue(store: Store, manual_clock: ManualClock) -> Rescue:
-    return Rescue(store.workers, manual_clock)
+def rescue(store: Store, manual_clock: ManualClock) -> Rescuer:
+    return Rescuer(store.workers, manual_clock)
 
 
 async def test_a_silent_worker_is_buried_within_two_leases(
-    store: Store, rescue: Rescue, manual_clock: ManualClock
+    store: Store, rescue: Rescuer, manual_clock: ManualClock
 ) -> None:
     lease = await lease_one(store)
     rescued = await rescue.turn()
@@ -47,7 +47,7 @@ async def test_a_silent_worker_is_buried_within_two_leases(
 
 
 async def test_who_has_just_come_must_watch_for_a_whole_lease_first(
-    store: Store, rescue: Rescue, manual_clock: ManualClock
+    store: Store, rescue: Rescuer, manual_clock: ManualClock
 ) -> None:
     await lease_one(store)
     manual_clock.advance(LEASE * 10)
@@ -58,7 +58,7 @@ async def test_who_has_just_come_must_watch_for_a_whole_lease_first(
 
 @pytest.mark.parametrize("hours", [1, -1, 24 * 365])
 async def test_a_jump_of_the_stores_clock_buries_no_living_worker(
-    store: Store, rescue: Rescue, manual_clock: ManualClock, hours: int
+    store: Store, rescue: Rescuer, manual_clock: ManualClock, hours: int
 ) -> None:
     worker_id = await join(store)
     await put(store)
@@ -69,25 +69,25 @@ async def test_a_jump_of_the_stores_clock_buries_no_living_worker(
         assert await rescue.turn() == 0
         manual_clock.advance(BEAT)
         assert await rescue.turn() == 0
-        await store.workers.beat(worker_id)
+        await store.workers.heartbeat(worker_id)
     assert await status_of(store, lease.task_id) is TaskStatus.IN_PROGRESS
 
 
 async def test_a_worker_that_beats_late_is_spared(
-    store: Store, rescue: Rescue, manual_clock: ManualClock
+    store: Store, rescue: Rescuer, manual_clock: ManualClock
 ) -> None:
     lease = await lease_one(store)
-    (seen,) = await store.workers.sightings()
+    (seen,) = await store.workers.registered()
     await rescue.turn()
     manual_clock.advance(LEASE - BEAT)
-    await store.workers.beat(seen.id)
+    await store.workers.heartbeat(seen.id)
     manual_clock.advance(LEASE)
     assert await rescue.turn() == 0
     assert await status_of(store, lease.task_id) is TaskStatus.IN_PROGRESS
 
 
 async def test_a_dead_worker_is_buried_although_the_clock_was_set_back(
-    store: Store, rescue: Rescue, manual_clock: ManualClock
+    store: Store, rescue: Rescuer, manual_clock: ManualClock
 ) -> None:
     await lease_one(store)
     manual_clock.jump(hours=-1)
@@ -98,7 +98,7 @@ async def test_a_dead_worker_is_buried_although_the_clock_was_set_back(
 
 async def test_of_two_who_watch_one_rescues(store: Store, manual_clock: ManualClock) -> None:
     await lease_one(store)
-    watchers = [Rescue(store.workers, manual_clock) for _ in range(2)]
+    watchers = [Rescuer(store.workers, manual_clock) for _ in range(2)]
     for rescue in watchers:
         await rescue.turn()
     manual_clock.advance(LEASE * 2)

@@ -21,12 +21,12 @@ from taskscheduler import (
     TaskNotFound,
     Worker,
 )
-from taskscheduler.application.acting import ActingScheduler
-from taskscheduler.application.waiting import Waiters
+from taskscheduler.application.client.result_waiters import Waiters
+from taskscheduler.application.client.tenant_scope import TenantScheduler
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ async def ran(scheduler: Scheduler, kind: str, payload: object = None, **options
     task_id = await scheduler.schedule(kind, payload, max_attempts=1)
     worker = Worker(scheduler, handlers, **options)
     await worker.turn()
-    await worker.leave()
+    await worker.deregister()
     return task_id
 
 
@@ -187,7 +187,7 @@ async def test_a_thousand_waiters_share_each_look(scheduler_in_memory: Scheduler
     found = await asyncio.gather(*waiting)
     assert [each["number"] for each in found] == [*range(500)] * 2
     assert notes.calls["endings"] < 20, "not one a waiter"
-    await worker.leave()
+    await worker.deregister()
     await scheduler.waiters.finish()
 
 
@@ -211,13 +211,13 @@ async def test_a_task_that_goes_while_it_is_waited_for(scheduler_in_memory: Sche
 
 async def test_a_tenant_sees_its_own_results_only(scheduler_in_memory: Scheduler):
     task_id = await ran(scheduler_in_memory, "plain")
-    stranger = ActingScheduler(scheduler_in_memory, Caller(name="bob", queue_prefix="bob."))
+    stranger = TenantScheduler(scheduler_in_memory, Caller(name="bob", queue_prefix="bob."))
     assert stranger.waiters is scheduler_in_memory.waiters
     calls: list[Callable[[Any], Any]] = [stranger.result, stranger.ending, stranger.notes]
     for call in calls:
         with pytest.raises(TaskNotFound):
             await call(task_id)
-    ada = ActingScheduler(scheduler_in_memory, Caller(name="ada"))
+    ada = TenantScheduler(scheduler_in_memory, Caller(name="ada"))
     assert await ada.result(task_id) == [1, 2, 3]
 
 
@@ -231,7 +231,7 @@ async def test_none_is_no_result(scheduler_in_memory: Scheduler):
     task_id = await scheduler_in_memory.schedule("nothing")
     worker = Worker(scheduler_in_memory, handlers_of_nothing)
     await worker.turn()
-    await worker.leave()
+    await worker.deregister()
     assert (await scheduler_in_memory.get(task_id)).status is TaskStatus.COMPLETED
     assert (await scheduler_in_memory.notes(task_id)).result is None
     assert await scheduler_in_memory.result(task_id) is None

@@ -10,7 +10,7 @@ import pytest
 
 from taskscheduler import Context, Discard, Handlers, Worker
 from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.events import end_streams
+from taskscheduler.entrypoints.http.routes.events import end_streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -52,7 +52,7 @@ async def put(client: httpx.AsyncClient, *numbers: int) -> str:
 async def work(scheduler: Scheduler) -> None:
     worker = Worker(scheduler, handlers)
     await worker.drain()
-    await worker.leave()
+    await worker.deregister()
 
 
 async def test_a_result_is_shown(client: httpx.AsyncClient, scheduler_in_memory: Scheduler):

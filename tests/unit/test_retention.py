@@ -12,26 +12,33 @@ import msgspec
 import pytest
 
 from taskscheduler import Context, Handlers, InvalidConfiguration, TaskStatus
-from taskscheduler.application.retention import EVERY_S, STEADY_S, Retention, expire_all, prune_all
+from taskscheduler.application.maintenance.pruner import (
+    EVERY_S,
+    STEADY_S,
+    Retention,
+    expire_all,
+    prune_all,
+)
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery, Pruned
 from taskscheduler.domain.retention import (
     AUDIT_DEFAULT,
+    SPAN_MAX,
     Expiry,
     RetentionPolicy,
     RetentionRule,
     audit_span,
+    span_of,
 )
-from taskscheduler.domain.span import SPAN_MAX, span_of
-from taskscheduler.entrypoints.exporting import exporter
+from taskscheduler.entrypoints.export import exporter
 from taskscheduler.testing import ManualClock, drain, in_memory
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.task import Task
 
 pytestmark = pytest.mark.anyio

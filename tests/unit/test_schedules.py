@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from taskscheduler import Scheduler
-from taskscheduler.application.acting import ActingScheduler
-from taskscheduler.application.firing import Firing
-from taskscheduler.application.schedules import Schedules
+from taskscheduler.application.client.schedules import Schedules
+from taskscheduler.application.client.tenant_scope import TenantScheduler
+from taskscheduler.application.maintenance.schedule_runner import ScheduleRunner
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.errors import (
@@ -53,8 +53,8 @@ def schedules(scheduler: Scheduler) -> Schedules:
 
 
 @pytest.fixture
-def firing(scheduler: Scheduler) -> Firing:
-    return Firing(scheduler.store)
+def firing(scheduler: Scheduler) -> ScheduleRunner:
+    return ScheduleRunner(scheduler.store)
 
 
 async def tasks_of(scheduler: Scheduler) -> list[Task]:
@@ -145,7 +145,7 @@ async def test_what_is_edited_leaves_the_rest(schedules: Schedules, manual_clock
 
 
 async def test_a_pause_stays_until_it_is_resumed(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock, scheduler: Scheduler
 ):
     await schedules.put(hourly())
     paused = await schedules.pause("hourly")
@@ -177,7 +177,7 @@ async def test_a_trigger_stores_a_task_for_now(
 
 
 async def test_a_preview_tells_what_comes(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock
 ):
     await schedules.put(hourly())
     start = manual_clock.now()
@@ -216,7 +216,7 @@ async def test_many_who_change_it_at_once(schedules: Schedules):
 
 
 async def test_a_caller_with_a_prefix_sees_its_own_alone(scheduler: Scheduler):
-    theirs = ActingScheduler(scheduler, BOB).schedules
+    theirs = TenantScheduler(scheduler, BOB).schedules
     await scheduler.schedules.put(hourly())
     await theirs.put(hourly("bobs", queue="bob.a"))
     assert [each.name for each in await theirs.list()] == ["bobs"]
@@ -321,7 +321,7 @@ async def test_a_change_that_leaves_the_rule_leaves_what_comes(
 
 
 async def test_another_rule_leaves_what_is_due(
-    schedules: Schedules, firing: Firing, manual_clock: ManualClock, scheduler: Scheduler
+    schedules: Schedules, firing: ScheduleRunner, manual_clock: ManualClock, scheduler: Scheduler
 ):
     """And makes no fire of times before it held, whatever is to be caught up with."""
     start = manual_clock.now()

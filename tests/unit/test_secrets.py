@@ -9,7 +9,7 @@ import pytest
 from taskscheduler.domain import redaction
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.redaction import redacted
-from taskscheduler.entrypoints.cli.secrets import IN_FILES, learn_all, read_files
+from taskscheduler.entrypoints.cli.secret_files import IN_FILES, learn_all, read_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from taskscheduler.application.sharing import Shared
+from taskscheduler.application.client.shared_answer import Shared
 
 pytestmark = pytest.mark.anyio
 

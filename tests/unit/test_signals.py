@@ -18,7 +18,7 @@ from taskscheduler import (
     Wait,
     Worker,
 )
-from taskscheduler.application.acting import ActingScheduler
+from taskscheduler.application.client.tenant_scope import TenantScheduler
 from taskscheduler.domain.access import Caller
 
 if TYPE_CHECKING:
@@ -100,10 +100,10 @@ async def test_an_approval(
         assert sent.process_at == manual_clock.now()
     else:
         manual_clock.advance(TIMEOUT)
-    await worker.leave()
+    await worker.deregister()
     worker = Worker(scheduler, handlers_of(handler))
     await worker.drain()
-    await worker.leave()
+    await worker.deregister()
     answer = {"ok": True} if approved else None
     expected = [7, answer] if handler is order else answer
     assert await scheduler.result(task_id, timeout=0) == expected
@@ -119,7 +119,7 @@ async def test_who_waits_for_what_it_has_fails_in_words(scheduler_in_memory: Sch
     task_id = await scheduler_in_memory.schedule("job")
     await scheduler_in_memory.signal(task_id, "approval")
     await worker.drain()
-    await worker.leave()
+    await worker.deregister()
     (attempt,) = await scheduler_in_memory.attempts(task_id)
     assert attempt.error is not None
     assert attempt.error.message == "waits for the signal 'approval', which it has"
@@ -132,7 +132,7 @@ async def test_what_cannot_be_sent(scheduler_in_memory: Scheduler):
     await scheduler_in_memory.signal(task_id, "approval", 1)
     with pytest.raises(SignalExists):
         await scheduler_in_memory.signal(task_id, "approval", 1)
-    stranger = ActingScheduler(scheduler_in_memory, Caller(name="bob", queue_prefix="bob."))
+    stranger = TenantScheduler(scheduler_in_memory, Caller(name="bob", queue_prefix="bob."))
     with pytest.raises(TaskNotFound):
         await stranger.signal(task_id, "other", 1)
 

@@ -22,7 +22,7 @@ from taskscheduler import (
     Worker,
 )
 from taskscheduler.domain.errors import InvalidHandler, LeaseLost
-from taskscheduler.domain.task import TaskId
+from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Bench:
             assert await worker.turn() == 1
         assert worker.backlog == 0
         assert (await self.scheduler.get(other)).status is TaskStatus.COMPLETED
-        await worker.leave()
+        await worker.deregister()
         task = await self.scheduler.get(task_id)
         return task, [*await self.scheduler.attempts(task_id)]
 

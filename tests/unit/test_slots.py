@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 
 from taskscheduler import Context, Handlers
-from taskscheduler.application.context import CURRENT
-from taskscheduler.application.execution import Execution
-from taskscheduler.application.slots import Slots
-from taskscheduler.application.threads import Threads
+from taskscheduler.application.worker.attempt import AttemptRunner
+from taskscheduler.application.worker.context import CURRENT
+from taskscheduler.application.worker.executor import Executor
+from taskscheduler.application.worker.threads import Threads
 from taskscheduler.domain.lease import Lease, Settlement
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import TaskId, WorkerId
+from taskscheduler.domain.values import TaskId, WorkerId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,11 +35,13 @@ class Bench:
     def __init__(self, scheduler: Scheduler, threads: Threads) -> None:
         self.handlers = Handlers()
         self.settled: list[Settlement | None] = []
-        self._execution = Execution(scheduler, self.handlers, threads=threads, random=lambda: 0.0)
+        self._execution = AttemptRunner(
+            scheduler, self.handlers, threads=threads, random=lambda: 0.0
+        )
         self._leased = 0
 
-    def slots(self, size: int, *, may_begin: Callable[[], bool] = lambda: True) -> Slots:
-        return Slots(
+    def slots(self, size: int, *, may_begin: Callable[[], bool] = lambda: True) -> Executor:
+        return Executor(
             self._execution, size=size, on_settled=self.settled.append, may_begin=may_begin
         )
 

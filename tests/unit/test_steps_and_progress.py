@@ -19,13 +19,13 @@ from taskscheduler import (
     TaskStatus,
     Worker,
 )
-from taskscheduler.application.lookout import Lookout
-from taskscheduler.application.progress import Reporter
-from taskscheduler.application.watching import Watched
+from taskscheduler.application.client.change_feed import Watched
+from taskscheduler.application.client.shared_look import Lookout
+from taskscheduler.application.worker.progress import Reporter
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.notes import Report
 from taskscheduler.testing.contracts.steps import lease_one
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ async def run(
     for _ in range(POLICY.max_attempts):
         await worker.turn()
         clock.advance(minutes=1)
-    await worker.leave()
+    await worker.deregister()
     return await scheduler.get(task_id)
 
 
@@ -227,7 +227,7 @@ async def test_progress_is_written_seldom_and_before_the_outcome(
     ids = await scheduler.schedule_many([("job", None)] * 50)
     worker = Worker(scheduler, handlers, concurrency=50)
     await worker.turn()
-    await worker.leave()
+    await worker.deregister()
     for task_id in ids:
         progress = (await scheduler.notes(task_id)).progress
         assert progress is not None

@@ -13,10 +13,10 @@ from taskscheduler.adapters.memory.tasks import MemoryTaskRepository
 from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.lease import Lease
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import WorkerId
+from taskscheduler.domain.values import WorkerId
 from taskscheduler.domain.worker import Subscription
 from taskscheduler.testing import ManualClock
-from taskscheduler.testing.storm import storm
+from tests.support.storm import storm
 
 pytestmark = pytest.mark.anyio
 

@@ -30,9 +30,9 @@ from taskscheduler import (
     TaskQuery,
     TaskStatus,
 )
-from taskscheduler.application.errands import Errands, InCallersThread, home
-from taskscheduler.application.schedules import Schedules
-from taskscheduler.application.sync import SyncSchedules
+from taskscheduler.application.client.errands import Errands, InCallersThread, home
+from taskscheduler.application.client.schedules import Schedules
+from taskscheduler.application.client.sync import SyncSchedules
 from taskscheduler.domain.why import Reason
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from taskscheduler import Context, Handlers, RetryPolicy, Worker
-from taskscheduler.application.observer import Ran
-from taskscheduler.application.sampling import Sampling
-from taskscheduler.application.tally import ENDINGS, Tally
+from taskscheduler.application.metrics.attempt_stats import ENDINGS, AttemptStats
+from taskscheduler.application.metrics.observer import Ran
+from taskscheduler.application.metrics.store_sampler import StoreSampler
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.status import Event
 from taskscheduler.entrypoints.metrics import Metrics
@@ -33,7 +33,7 @@ def values(text: bytes) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 def test_attempts_add_up_by_kind():
-    tally = Tally()
+    tally = AttemptStats()
     tally.set_clock(NOW, 100.0)
     late = NOW - timedelta(seconds=2)
     tally.ran([Ran("a", late, 100.0, 100.5, Event.COMPLETE), Ran("a", NOW, 99.0, 99.002, None)])
@@ -44,7 +44,7 @@ def test_attempts_add_up_by_kind():
 
 
 async def test_a_worker_tells_and_metrics_show_it():
-    handlers, clock, tally = Handlers(), ManualClock(), Tally()
+    handlers, clock, tally = Handlers(), ManualClock(), AttemptStats()
 
     @handlers.register("good")
     async def good(_: Context) -> None: ...
@@ -86,7 +86,7 @@ async def test_a_first_failure_is_a_rise():
     async def bad(_: Context) -> None:
         raise ValueError
 
-    clock, tally = ManualClock(), Tally(handlers)
+    clock, tally = ManualClock(), AttemptStats(handlers)
     async with in_memory(clock) as scheduler:
         worker = Worker(scheduler, handlers, observer=tally)
         metrics = Metrics(scheduler.store)
@@ -108,22 +108,22 @@ async def test_of_many_who_ask_one_looks_and_the_answer_keeps():
     looks = 0
     async with in_memory(clock) as scheduler:
 
-        class Gauge:
-            async def census(self, **asked: Any) -> Any:
+        class BacklogStats:
+            async def backlog(self, **asked: Any) -> Any:
                 nonlocal looks
                 looks += 1
                 await asyncio.sleep(0)
-                return await scheduler.store.gauge.census(**asked)
+                return await scheduler.store.backlog_stats.backlog(**asked)
 
             def connections(self) -> dict[str, int]:
                 return {}
 
-        sampling = Sampling(replace(scheduler.store, gauge=Gauge()), fresh_s=5)
-        await asyncio.gather(*(sampling.latest() for _ in range(20)))
-        await sampling.latest()
+        sampler = StoreSampler(replace(scheduler.store, backlog_stats=BacklogStats()), fresh_s=5)
+        await asyncio.gather(*(sampler.latest() for _ in range(20)))
+        await sampler.latest()
         assert looks == 1
         clock.advance(seconds=5)
-        await sampling.latest()
+        await sampler.latest()
         assert looks == 2
 
 
@@ -132,17 +132,17 @@ async def test_a_store_that_is_away_is_told_of_and_the_last_look_kept():
     away = False
     async with in_memory(clock) as scheduler:
 
-        class Gauge:
-            async def census(self, **asked: Any) -> Any:
+        class BacklogStats:
+            async def backlog(self, **asked: Any) -> Any:
                 if away:
                     raise StoreUnavailable("away")
-                return await scheduler.store.gauge.census(**asked)
+                return await scheduler.store.backlog_stats.backlog(**asked)
 
             def connections(self) -> dict[str, int]:
                 return {}
 
         await scheduler.schedule("good")
-        metrics = Metrics(replace(scheduler.store, gauge=Gauge()))
+        metrics = Metrics(replace(scheduler.store, backlog_stats=BacklogStats()))
         assert values(await metrics.exposition())["taskscheduler_store_up", ()] == 1
         away = True
         clock.advance(seconds=60)

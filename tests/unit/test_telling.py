@@ -15,15 +15,15 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskscheduler.application.keys import Gate, issue
-from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.client.api_keys import KeyAuthenticator, issue
+from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.domain.access import Scope
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.entrypoints.http.access import Access
 from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.telling import told
+from taskscheduler.entrypoints.http.middleware.access import Access
+from taskscheduler.entrypoints.http.middleware.request_log import told
 from taskscheduler.entrypoints.logs import configure_logs
-from taskscheduler.entrypoints.requests import REQUEST_ID, Requests
+from taskscheduler.entrypoints.request_metrics import REQUEST_ID, Requests
 from taskscheduler.entrypoints.settings import LogFormat, LogLevel
 from taskscheduler.testing import ManualClock, in_memory
 
@@ -118,7 +118,9 @@ async def test_a_request_leaves_one_line_without_query_headers_and_body(
     clock = ManualClock()
     scheduler = in_memory(clock)
     app = create_app(
-        scheduler, kinds={"Foo": 3}, access=Access(gate=Gate(scheduler.store.keys, clock))
+        scheduler,
+        kinds={"Foo": 3},
+        access=Access(gate=KeyAuthenticator(scheduler.store.keys, clock)),
     )
     async with calling(app) as client:
         issued = issue("ada", scope=Scope.WRITE)
@@ -269,7 +271,9 @@ async def test_of_a_stream_its_beginning_is_timed():
     async def nothing(*_: Any) -> Any: ...
 
     scope: Any = {"type": "http", "method": "GET", "path": "/x", "headers": [], "client": None}
-    with patch("taskscheduler.entrypoints.http.telling.perf_counter", lambda: next(clock)):
+    with patch(
+        "taskscheduler.entrypoints.http.middleware.request_log.perf_counter", lambda: next(clock)
+    ):
         await told(streaming, requests)(scope, nothing, nothing)
     assert requests.took_s["GET", "none", 200].sum == pytest.approx(0.25)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from taskscheduler import Context, Handlers, RetryPolicy, TaskStatus, Worker
-from taskscheduler.application import execution
-from taskscheduler.application.threads import Threads
+from taskscheduler.application.worker import attempt
+from taskscheduler.application.worker.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ SOON = RetryPolicy(max_attempts=3, base=timedelta(0), jitter=0)
 @pytest.fixture
 def let_go(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Let the threads go at the end of the test; abandon them soon."""
-    monkeypatch.setattr(execution, "THREAD_GRACE_S", 0.02)
+    monkeypatch.setattr(attempt, "THREAD_GRACE_S", 0.02)
     event = threading.Event()
     yield event
     event.set()
@@ -59,8 +59,8 @@ async def test_an_abandoned_threads_place_is_given_to_a_new_one(
     task = await scheduler_in_memory.get(third)
     assert (task.status, task.attempt, called) == (TaskStatus.COMPLETED, 1, [third])
     await worker.turn()
-    (sighting,) = await scheduler_in_memory.store.workers.sightings()
-    assert sighting.abandoned == 2
+    (registered,) = await scheduler_in_memory.store.workers.registered()
+    assert registered.abandoned == 2
     let_go.set()
     async with asyncio.timeout(PATIENCE_S):
         while worker.abandoned:
@@ -84,7 +84,7 @@ async def test_the_time_of_a_plain_function_counts_from_when_it_begins(
     scheduler_in_memory: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long its thread was waited for."""
-    monkeypatch.setattr("taskscheduler.application.worker.Threads", Late)
+    monkeypatch.setattr("taskscheduler.application.worker.worker.Threads", Late)
     handlers = Handlers()
 
     @handlers.register("job", timeout=timedelta(milliseconds=200))
@@ -104,7 +104,7 @@ async def test_what_was_stopped_before_it_began_does_not_begin(
     scheduler_in_memory: Scheduler, monkeypatch: pytest.MonkeyPatch, let_go: threading.Event
 ) -> None:
     del let_go
-    monkeypatch.setattr("taskscheduler.application.worker.Threads", Late)
+    monkeypatch.setattr("taskscheduler.application.worker.worker.Threads", Late)
     monkeypatch.setattr(Late, "gate", threading.Event())
     handlers = Handlers()
     called: list[Context] = []
@@ -140,7 +140,7 @@ async def test_where_there_can_be_no_thread_no_attempt_is_burned(
     handlers.register("job")(called.append)
     task_id = await scheduler_in_memory.schedule("job", max_attempts=1)
     with monkeypatch.context() as patched:
-        patched.setattr("taskscheduler.application.worker.Threads", Full)
+        patched.setattr("taskscheduler.application.worker.worker.Threads", Full)
         assert await Worker(scheduler_in_memory, handlers).turn() == 1
     task = await scheduler_in_memory.get(task_id)
     assert (task.status, task.attempt) == (TaskStatus.PENDING, 0)

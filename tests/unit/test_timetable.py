@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskscheduler.application import zones
-from taskscheduler.application.timetable import TICK, Timetable
+from taskscheduler.application.calendar import zones
+from taskscheduler.application.calendar.recurrence import TICK, Timetable
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.schedule import NewSchedule
 

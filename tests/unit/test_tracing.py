@@ -27,12 +27,12 @@ from taskscheduler import (
 from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.adapters.otel.tracing import OtelTracing
 from taskscheduler.adapters.system import new_task_id
-from taskscheduler.application.acting import ActingScheduler
-from taskscheduler.application.scheduler import Scheduler
+from taskscheduler.application.client.scheduler import Scheduler
+from taskscheduler.application.client.tenant_scope import TenantScheduler
 from taskscheduler.domain.access import Caller
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing import ManualClock
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 from tests.unit.spans import Spans, carried, facts, ids, ids_of_link, parent, traces, with_tasks
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ async def test_one_look_finds_the_traces_of_a_batch(
 
 
 async def test_what_a_key_stores_is_traced_too(scheduler: Scheduler, spans: Spans) -> None:
-    acting = ActingScheduler(scheduler, Caller(name="ada", queue_prefix="ada."))
+    acting = TenantScheduler(scheduler, Caller(name="ada", queue_prefix="ada."))
     one = await acting.schedule("mail", queue="ada.mails")
     (many,) = await acting.schedule_many([acting.prepare("mail", queue="ada.mails")])
     first, second = spans.named("schedule mail")

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import (
 
 from taskscheduler import InvalidConfiguration, Scheduler
 from taskscheduler.adapters.otel import exporting
-from taskscheduler.adapters.otel.exporting import Told, close, exported
+from taskscheduler.adapters.otel.exporting import Changes, close, exported
 from taskscheduler.adapters.otel.tracing import OtelTracing
 from taskscheduler.container import otlp_tracing
 from taskscheduler.entrypoints.logs import configure_logs
@@ -57,7 +57,7 @@ class Scripted(SpanExporter):
 
 
 def test_it_is_said_once_that_spans_are_lost(caplog: pytest.LogCaptureFixture) -> None:
-    told = Told(Scripted(OK, FAILED, OSError("reset"), FAILED, OK, FAILED))
+    told = Changes(Scripted(OK, FAILED, OSError("reset"), FAILED, OK, FAILED))
     with caplog.at_level(logging.INFO, "taskscheduler.tracing"):
         for expected in (OK, FAILED, FAILED, FAILED, OK, FAILED):
             assert told.export([SPAN, SPAN]) is expected
@@ -71,7 +71,7 @@ def test_it_is_said_once_that_spans_are_lost(caplog: pytest.LogCaptureFixture) -
 def test_the_last_spans_are_handed_over_at_the_end() -> None:
     exporter = Scripted()
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(Told(exporter), schedule_delay_millis=60_000))
+    provider.add_span_processor(BatchSpanProcessor(Changes(exporter), schedule_delay_millis=60_000))
     with provider.get_tracer("test").start_as_current_span("last"):
         pass
     assert exporter.taken == []

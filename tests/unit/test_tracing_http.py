@@ -14,11 +14,11 @@ from taskscheduler import TaskId
 from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.adapters.otel.tracing import OtelTracing
 from taskscheduler.adapters.system import new_task_id
-from taskscheduler.application.scheduler import Scheduler
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.application.client.scheduler import Scheduler
+from taskscheduler.domain.trace import TraceContext
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.testing import ManualClock
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 from tests.unit.spans import Spans, facts, ids, parent, traces, with_tasks
 
 if TYPE_CHECKING:

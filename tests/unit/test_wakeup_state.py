@@ -15,8 +15,8 @@ from taskscheduler.adapters.memory.store import memory_store
 from taskscheduler.adapters.polling import PollingWakeUps
 from taskscheduler.adapters.system import new_task_id
 from taskscheduler.application.backoff import Backoff
-from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import Ear
+from taskscheduler.application.wakeups.listener import WakeUpListener
+from taskscheduler.application.wakeups.notifier import WakeUpNotifier
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.metrics import Metrics
 from taskscheduler.testing import ManualClock
@@ -24,7 +24,7 @@ from taskscheduler.testing import ManualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection
 
-    from taskscheduler.domain.ports import WakeUps
+    from taskscheduler.domain.ports.wakeups import WakeUps
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +38,8 @@ class Pigeons:
 
     def __init__(self) -> None:
         self.flying = True
-        self.ear = Ear({"default"}, lambda: None, degraded="not listening yet")
-        self._doorbell = Doorbell(
+        self.ear = WakeUpListener({"default"}, lambda: None, degraded="not listening yet")
+        self._notifier = WakeUpNotifier(
             self._send, bytes_max=100, failures=(OSError,), every_s=0, backoff=Backoff(last_s=0)
         )
 
@@ -49,21 +49,21 @@ class Pigeons:
 
     @property
     def hints(self) -> Any:
-        return self._doorbell.hints
+        return self._notifier.hints
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
         yield
-        await self._doorbell.finish()
+        await self._notifier.finish()
 
     def ring(self, queues: Collection[str]) -> None:
-        self._doorbell.ring(queues)
+        self._notifier.ring(queues)
 
     def ring_cancellation(self) -> None:
-        self._doorbell.ring_cancellation()
+        self._notifier.ring_cancellation()
 
     @asynccontextmanager
-    async def listen(self, queues: Collection[str], **_: Any) -> AsyncGenerator[Ear]:
+    async def listen(self, queues: Collection[str], **_: Any) -> AsyncGenerator[WakeUpListener]:
         yield self.ear
 
 

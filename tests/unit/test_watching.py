@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from taskscheduler.application.lookout import FRESH_S, Lookout
-from taskscheduler.application.scheduler import Scheduler
-from taskscheduler.application.watching import Watch, Watched
+from taskscheduler.application.client.change_feed import ChangeFeed, Watched
+from taskscheduler.application.client.scheduler import Scheduler
+from taskscheduler.application.client.shared_look import FRESH_S, Lookout
 from taskscheduler.domain.change import LATE, WATCHED_MAX
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.testing import ManualClock, in_memory
 from taskscheduler.testing.contracts.steps import bring, claim, end, join
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 pytestmark = pytest.mark.anyio
 
@@ -37,14 +37,14 @@ def scheduler(clock: ManualClock) -> Scheduler:
     return in_memory(clock)
 
 
-async def told(watch: Watch) -> list[tuple[str, str]]:
+async def told(watch: ChangeFeed) -> list[tuple[str, str]]:
     found = await watch.look()
     assert list(found.gone) == []
     return [(state.kind, state.status.value) for state in found.changed]
 
 
 async def test_each_change_is_told_once(scheduler: Scheduler) -> None:
-    watch = Watch(scheduler.store, Watched(kind="mail"))
+    watch = ChangeFeed(scheduler.store, Watched(kind="mail"))
     await scheduler.schedule("mail")
     assert list((await watch.begin()).changed) == []
     assert await told(watch) == []
@@ -62,7 +62,7 @@ async def test_each_change_is_told_once(scheduler: Scheduler) -> None:
 
 async def test_a_task_that_is_watched_by_its_id_may_go(scheduler: Scheduler) -> None:
     task_id = await scheduler.schedule("mail")
-    watch = Watch(scheduler.store, Watched(ids=(task_id,)))
+    watch = ChangeFeed(scheduler.store, Watched(ids=(task_id,)))
     first = await watch.begin()
     assert [state.id for state in first.changed] == [task_id]
     await scheduler.schedule("mail")
@@ -79,7 +79,7 @@ async def test_who_watches_ids_is_told_at_once_where_they_stand(
     nobodys = scheduler.store.new_task_id()
     ended = await bring(scheduler.store, TaskStatus.COMPLETED)
     waiting = await scheduler.schedule("mail")
-    watch = Watch(scheduler.store, Watched(ids=(waiting, nobodys, ended)))
+    watch = ChangeFeed(scheduler.store, Watched(ids=(waiting, nobodys, ended)))
     first = await watch.begin()
     assert [(state.id, state.status) for state in first.changed] == [
         (ended, TaskStatus.COMPLETED),
@@ -94,7 +94,7 @@ async def test_who_watches_ids_is_told_at_once_where_they_stand(
 
 
 async def test_values_of_one_field_are_alternatives(scheduler: Scheduler) -> None:
-    watch = Watch(scheduler.store, Watched(kind=("mail", "fax"), queue="default"))
+    watch = ChangeFeed(scheduler.store, Watched(kind=("mail", "fax"), queue="default"))
     await watch.begin()
     for kind in ("mail", "fax", "pigeon"):
         await scheduler.schedule(kind)
@@ -105,7 +105,7 @@ async def test_values_of_one_field_are_alternatives(scheduler: Scheduler) -> Non
 async def test_old_tasks_that_come_into_sight_are_no_news(scheduler: Scheduler) -> None:
     await scheduler.schedule_many([("mail", None)] * 10)
     newest = await scheduler.schedule_many([("mail", None)] * WATCHED_MAX)
-    watch = Watch(scheduler.store, Watched())
+    watch = ChangeFeed(scheduler.store, Watched())
     await watch.begin()
     await scheduler.delete(newest[-1])
     assert await told(watch) == []
@@ -122,7 +122,7 @@ async def test_who_comes_back_is_told_what_was_missed(
     await bring(scheduler.store, TaskStatus.FAILED)
     clock.advance(seconds=1)
     await scheduler.schedule("fax")
-    watch = Watch(scheduler.store, Watched())
+    watch = ChangeFeed(scheduler.store, Watched())
     first = await watch.begin(last)
     assert [state.status.value for state in first.changed] == ["Failed", "Pending"]
     assert await told(watch) == []
@@ -144,9 +144,9 @@ class Counting:
 async def test_many_who_watch_the_same_cost_one_look(scheduler: Scheduler) -> None:
     board = Counting(scheduler.store.board)
     counted: Any = board
-    lookout = Lookout(replace(scheduler.store, board=counted))
-    watches = [Watch(scheduler.store, Watched(kind="mail"), lookout) for _ in range(100)]
-    other = Watch(scheduler.store, Watched(kind="fax"), lookout)
+    shared_look = Lookout(replace(scheduler.store, board=counted))
+    watches = [ChangeFeed(scheduler.store, Watched(kind="mail"), shared_look) for _ in range(100)]
+    other = ChangeFeed(scheduler.store, Watched(kind="fax"), shared_look)
     for watch in (*watches, other):
         await watch.begin()
     board.looks = 0
@@ -175,8 +175,8 @@ async def test_a_look_that_fails_fails_for_all_and_the_next_one_is_new(
 ) -> None:
     board: Any = Faulty(scheduler.store.board)
     store = replace(scheduler.store, board=board)
-    lookout = Lookout(store)
-    watches = [Watch(store, Watched(), lookout) for _ in range(3)]
+    shared_look = Lookout(store)
+    watches = [ChangeFeed(store, Watched(), shared_look) for _ in range(3)]
     for watch in watches:
         await watch.begin()
     board.refuse("states")
@@ -188,9 +188,9 @@ async def test_a_look_that_fails_fails_for_all_and_the_next_one_is_new(
 
 
 async def test_who_leaves_does_not_end_the_look_of_others(scheduler: Scheduler) -> None:
-    lookout = Lookout(scheduler.store)
-    leaving = asyncio.create_task(lookout.shared(Watched()))
-    staying = asyncio.create_task(lookout.shared(Watched()))
+    shared_look = Lookout(scheduler.store)
+    leaving = asyncio.create_task(shared_look.shared(Watched()))
+    staying = asyncio.create_task(shared_look.shared(Watched()))
     await asyncio.sleep(0)
     leaving.cancel()
     assert await staying == {}

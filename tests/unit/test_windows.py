@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from taskscheduler.adapters.postgres.day_windows import DAYS, cut
 from taskscheduler.adapters.postgres.partitions import first_id
-from taskscheduler.adapters.postgres.windows import DAYS, cut
 
 LOW, HIGH = UUID(int=0), UUID(int=2**128 - 1)
 FIRST = date(2030, 1, 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from taskscheduler import Context, Handlers, Scheduler, StoreUnavailable, TaskStatus, Worker
-from taskscheduler.testing.faults import AWAY, Faulty
+from tests.support.faults import AWAY, Faulty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,15 +30,23 @@ class Away:
         self._ports = {"tasks": Faulty(store.tasks), "workers": Faulty(store.workers)}
 
         @asynccontextmanager
-        async def own_registry() -> AsyncGenerator[Any]:
+        async def heartbeat_registry() -> AsyncGenerator[Any]:
             yield self._ports["workers"]
 
-        self.cut = Scheduler(replace(store, **self._ports, own_registry=own_registry))  # pyright: ignore[reportArgumentType]
+        self.cut = Scheduler(replace(store, **self._ports, heartbeat_registry=heartbeat_registry))  # pyright: ignore[reportArgumentType]
 
-    def leave(self) -> None:
+    def cut_off(self) -> None:
         """Refuse all that a worker asks for, from now on."""
         for port in self._ports.values():
-            for method in ("beat", "claim", "join", "leave", "next_due", "reconcile", "settle"):
+            for method in (
+                "heartbeat",
+                "claim",
+                "register",
+                "deregister",
+                "next_due",
+                "reconcile",
+                "settle",
+            ):
                 port.do_instead(method, refuse)
 
 
@@ -49,7 +57,7 @@ async def refuse(*arguments: object, **options: object) -> None:
 
 async def test_a_store_that_is_away_from_the_start_is_said_and_not_waited_for():
     away = Away()
-    away.leave()
+    away.cut_off()
     worker = Worker(away.cut, Handlers())
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(StoreUnavailable, match="says the test"):
@@ -61,7 +69,7 @@ async def test_a_store_that_goes_away_for_longer_than_the_lease_ends_it():
 
     @handlers.register("cut")
     async def cut(context: Context) -> None:
-        away.leave()
+        away.cut_off()
 
     task_id = await away.scheduler.schedule("cut")
     worker = Worker(

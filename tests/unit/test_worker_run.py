@@ -12,7 +12,7 @@ import pytest
 
 from taskscheduler import Context, Handlers, NewTask, Scheduler, TaskStatus, Worker
 from taskscheduler.testing.contracts.steps import until
-from taskscheduler.testing.faults import AWAY, Faulty
+from tests.support.faults import AWAY, Faulty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -81,7 +81,7 @@ async def test_it_works_until_it_is_stopped(bench: Bench) -> None:
             task_id = await bench.scheduler.schedule("quick")
             await bench.get_when(task_id, TaskStatus.COMPLETED)
         assert worker.id is not None
-    assert list(await bench.scheduler.store.workers.sightings()) == []
+    assert list(await bench.scheduler.store.workers.registered()) == []
 
 
 async def test_while_idle_it_asks_what_is_due_and_claims_only_then(
@@ -173,7 +173,7 @@ async def test_cancelled_it_gives_everything_back(bench: Bench) -> None:
     for task_id in ids:
         task = await bench.scheduler.get(task_id)
         assert (task.status, task.attempt) == (TaskStatus.PENDING, 0)
-    assert list(await bench.scheduler.store.workers.sightings()) == []
+    assert list(await bench.scheduler.store.workers.registered()) == []
 
 
 async def test_a_task_cancelled_while_it_runs_is_stopped(bench: Bench) -> None:
@@ -210,7 +210,7 @@ async def test_stopped_before_it_ran_it_ends_at_once(bench: Bench) -> None:
 async def test_it_waits_for_a_store_that_is_away(bench: Bench) -> None:
     store = bench.scheduler.store
     tasks, workers = Faulty(store.tasks), Faulty(store.workers)
-    workers.refuse("join")
+    workers.refuse("register")
     tasks.refuse("claim", AWAY, AWAY)
     tasks.lose_answer("claim")
     tasks.refuse("settle")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler import Context, Handlers, TaskStatus, Worker
-from taskscheduler.application.suspicion import HOLD_S, LOOK_EVERY_S, PATIENCE_S, Suspicion
+from taskscheduler.application.worker.suspects import HOLD_S, LOOK_EVERY_S, PATIENCE_S, Suspicion
 from taskscheduler.domain.lease import SUSPECT_AFTER, Suspects, company
 from taskscheduler.domain.why import Reason
 from taskscheduler.domain.worker import Subscription, WorkerProfile
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from taskscheduler import TaskId
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
 
 pytestmark = pytest.mark.anyio
 
@@ -41,14 +41,14 @@ async def crash(
         concurrency=9,
         lease=LEASE,
     )
-    worker_id = await store.workers.join(profile)
+    worker_id = await store.workers.register(profile)
     wanted = Subscription(queues=profile.queues, kinds=frozenset(profile.kinds))
     leases = await store.tasks.claim(worker_id, wanted, 100)
     if begin:
         for lease in leases:
             await store.tasks.begin(lease)
     clock.advance(LEASE + timedelta(seconds=1))
-    return len(await store.workers.bury(worker_id, 0)) or len(leases)
+    return len(await store.workers.declare_dead(worker_id, 0)) or len(leases)
 
 
 class Bench:

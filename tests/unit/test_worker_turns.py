@@ -13,7 +13,7 @@ from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.testing import Drained, assert_scheduled, drain, refute_scheduled
 from taskscheduler.testing.contracts.steps import claim
-from taskscheduler.testing.faults import Faulty
+from tests.support.faults import Faulty
 
 if TYPE_CHECKING:
     from taskscheduler.testing import ManualClock
@@ -123,7 +123,7 @@ async def test_draining_runs_what_tasks_schedule(
     await scheduler.schedule("mail", queue="letters")
     assert await drain(scheduler, handlers) == Drained(completed=4)
     assert ran == [("chain", 3), ("chain", 2), ("chain", 1), ("chain", 0)]
-    assert list(await scheduler.store.workers.sightings()) == []
+    assert list(await scheduler.store.workers.registered()) == []
     assert await drain(scheduler, handlers, queue="letters") == Drained(completed=1)
     await assert_scheduled(scheduler, "mail", execute_at=later)
 
@@ -131,7 +131,7 @@ async def test_draining_runs_what_tasks_schedule(
 async def test_a_dead_workers_task_runs_elsewhere(
     scheduler: Scheduler, handlers: Handlers, manual_clock: ManualClock, ran: list[Any]
 ) -> None:
-    dead, living = (Worker(scheduler, handlers, lease=LEASE) for _ in range(2))
+    dead, active = (Worker(scheduler, handlers, lease=LEASE) for _ in range(2))
     await dead.turn()
     task_id = await scheduler.schedule("mail")
     assert dead.id is not None
@@ -139,7 +139,7 @@ async def test_a_dead_workers_task_runs_elsewhere(
     turns = 0
     while not ran:
         manual_clock.advance(LEASE / 3)
-        await living.turn()
+        await active.turn()
         turns += 1
     assert turns <= 6
     assert ran == [("mail", 2)]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskscheduler import Context, Handlers, TaskStatus, Worker
-from taskscheduler.application.threads import Threads
+from taskscheduler.application.worker.threads import Threads
 from taskscheduler.testing import ManualClock, in_memory
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ async def test_a_thread_asks_again_before_it_begins(monkeypatch: pytest.MonkeyPa
                 clock.advance(LEASE)
             return super().submit(fn, *args, **kwargs)
 
-    monkeypatch.setattr("taskscheduler.application.worker.Threads", Late)
+    monkeypatch.setattr("taskscheduler.application.worker.worker.Threads", Late)
     async with in_memory(clock) as scheduler:
         task_id = await scheduler.schedule("job")
         worker = Worker(scheduler, handlers, lease=LEASE)

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from taskscheduler.application.ear import Ear
-from taskscheduler.domain.hints import Hints
+from taskscheduler.application.wakeups.listener import WakeUpListener
+from taskscheduler.domain.ports.wakeups import Hints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -36,6 +36,6 @@ class PollingWakeUps:
     @asynccontextmanager
     async def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AsyncGenerator[Ear]:
+    ) -> AsyncGenerator[WakeUpListener]:
         """See ``WakeUps.listen``."""
-        yield Ear(queues, on_cancellation)
+        yield WakeUpListener(queues, on_cancellation)

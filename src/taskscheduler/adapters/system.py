@@ -11,7 +11,7 @@ from uuid import UUID, SafeUUID
 from uuid_utils import uuid7
 
 if TYPE_CHECKING:
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 _MONOTONIC: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 AHEAD_MS: Final = 10_000

@@ -9,47 +9,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from taskscheduler.domain.ports import (
-        Archive,
-        AuditTrail,
-        Clock,
-        Gauge,
-        KeyRing,
-        KindCatalogue,
-        Notes,
-        QueueRegistry,
-        ScheduleRepository,
-        TaskBoard,
-        TaskRepository,
-        Upkeep,
-        WakeUps,
-        WorkerRegistry,
-    )
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.ports.access import ApiKeyRepository, AuditTrail
+    from taskscheduler.domain.ports.clock import Clock
+    from taskscheduler.domain.ports.kinds import KindCatalogue
+    from taskscheduler.domain.ports.maintenance import Archive, SchemaUpkeep
+    from taskscheduler.domain.ports.queues import BacklogStats, QueueRegistry
+    from taskscheduler.domain.ports.reader import TaskReader
+    from taskscheduler.domain.ports.results import Notes
+    from taskscheduler.domain.ports.schedules import ScheduleRepository
+    from taskscheduler.domain.ports.tasks import TaskRepository
+    from taskscheduler.domain.ports.wakeups import WakeUps
+    from taskscheduler.domain.ports.workers import WorkerRegistry
+    from taskscheduler.domain.values import TaskId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """The ports of one store, and how to open and close what they share.
 
-    ``opened`` returns a context manager within which the ports may be used. ``own_registry`` opens
-    a registry that shares no connection with ``workers``, for use on another event loop.
+    ``opened`` returns a context manager within which the ports may be used. ``heartbeat_registry``
+    opens a registry that shares no connection with ``workers``, for use on another event loop.
     """
 
     tasks: TaskRepository
-    board: TaskBoard
+    board: TaskReader
     notes: Notes
     workers: WorkerRegistry
-    own_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
+    heartbeat_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
     queues: QueueRegistry
     schedules: ScheduleRepository
-    keys: KeyRing
+    keys: ApiKeyRepository
     audit: AuditTrail
-    upkeep: Upkeep
+    upkeep: SchemaUpkeep
     archive: Archive
     wakeups: WakeUps
-    gauge: Gauge
+    backlog_stats: BacklogStats
     clock: Clock
     new_task_id: Callable[[], TaskId]
     opened: Callable[[], AbstractAsyncContextManager[None]]

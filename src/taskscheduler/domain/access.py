@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidKey
-from taskscheduler.domain.span import SPAN_MAX
+from taskscheduler.domain.retention import SPAN_MAX
 from taskscheduler.domain.task import LATEST, NAME, TENANT_MARK
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class ApiKey:
         return hmac.compare_digest(self.digest, digest)
 
 
-class LivingKey(NamedTuple):
+class ActiveKey(NamedTuple):
     """A key that opens at present, and for how much longer; None: until it is revoked."""
 
     key: ApiKey

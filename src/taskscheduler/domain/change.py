@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from taskscheduler.domain.notes import Progress  # noqa: TC001 - a field of a tuple
 from taskscheduler.domain.status import TaskStatus  # noqa: TC001 - a field of a tuple
-from taskscheduler.domain.task import Task, TaskId  # noqa: TC001 - a field of a tuple
+from taskscheduler.domain.task import Task  # noqa: TC001 - a field of a tuple
+from taskscheduler.domain.values import TaskId  # noqa: TC001 - a field of a tuple
 
 WATCHED_MAX: Final = 1_000
 """How many tasks one look takes in: the newest that fit."""

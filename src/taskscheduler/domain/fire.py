@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.ledger import Untaken
     from taskscheduler.domain.rule import Rule
     from taskscheduler.domain.schedule import CatchUp, Overlap, Schedule
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 TAKE: Final = timedelta(seconds=2)
 """How long a schedule that was taken is left to whoever took it."""

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import TaskId, WorkerId  # noqa: TC001
-from taskscheduler.domain.tracing import TraceContext  # noqa: TC001
+from taskscheduler.domain.trace import TraceContext  # noqa: TC001
+from taskscheduler.domain.values import TaskId, WorkerId  # noqa: TC001
 
 SUSPECT_AFTER: Final = 2
 """So many crashes in company are bad luck; after them a task is suspect, and runs beside nothing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

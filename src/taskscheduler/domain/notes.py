@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.lease import AttemptError
     from taskscheduler.domain.status import TaskStatus
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 RESULT_BYTES_MAX: Final = 64 * 1024
 """How large a result may be where nobody says otherwise."""

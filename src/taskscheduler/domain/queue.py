@@ -9,7 +9,9 @@ from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.task import NAME, NAME_FORM
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
 
 COUNT_MAX: Final = 10_000
 """As many of a queue are counted one by one; of more it is said that they are at least so many."""
@@ -49,3 +51,30 @@ def check_queue(name: str) -> str:
     if NAME.fullmatch(name) is None:
         raise InvalidTask("queue", f"must be {NAME_FORM}")
     return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDepth:
+    """The Pending tasks of one queue.
+
+    ``due`` ones could run now, ``scheduled`` ones later. ``oldest_due`` is how long the first of
+    them has been due; None if none is. ``estimated`` says that they were too many to be counted.
+    """
+
+    due: int
+    scheduled: int
+    oldest_due: timedelta | None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits, queue by queue, and the store's time of looking.
+
+    ``left_out`` says that there is more: tasks wait in more lanes, or there are more queues, than
+    are looked into.
+    """
+
+    now: datetime
+    queues: Mapping[str, QueueDepth]
+    left_out: bool = False

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.domain.span import span_of
 from taskscheduler.domain.status import FINAL, TaskStatus
 from taskscheduler.domain.task import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import date, timedelta
+    from datetime import date
+
 
 FOREVER: Final = "forever"
 AUDIT_DEFAULT: Final = "400d"
@@ -107,3 +109,24 @@ class Expiry(NamedTuple):
     dropped: int = 0
     deleted: int = 0
     more: bool = False
+
+
+SPAN_FORM: Final = re.compile(r"([0-9]{1,7})([smhdw])", re.ASCII)
+UNITS: Final = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+SPAN_MAX: Final = timedelta(days=100 * 366)
+"""A hundred years: with so much added or taken, every time of ours stays one."""
+
+
+def span_of(text: str) -> timedelta | None:
+    """Return the span that ``text`` is; None if it is none, or longer than a hundred years."""
+    parts = SPAN_FORM.fullmatch(text)
+    if parts is None:
+        return None
+    span = int(parts[1]) * UNITS[parts[2]]
+    return span if span <= SPAN_MAX else None

@@ -18,9 +18,9 @@ from taskscheduler.domain.task import (
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
     NewTask,
-    TaskId,
     in_utc,
 )
+from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

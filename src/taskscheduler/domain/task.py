@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NewType, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
-from taskscheduler.domain.checks import (
+from taskscheduler.domain.errors import InvalidTask
+from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
+from taskscheduler.domain.status import Event, TaskStatus, after
+from taskscheduler.domain.values import (
     AT_ONCE,
     EARLIEST,
     LATEST,
@@ -19,6 +22,8 @@ from taskscheduler.domain.checks import (
     TENANT_MARK,
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
+    TaskId,
+    WorkerId,
     in_utc,
     require_key,
     require_name,
@@ -28,16 +33,13 @@ from taskscheduler.domain.checks import (
     text_of,
     uuid_of,
 )
-from taskscheduler.domain.errors import InvalidTask
-from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
-from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.edit import TaskEdit
-    from taskscheduler.domain.tracing import TraceContext
+    from taskscheduler.domain.trace import TraceContext
+
 
 __all__ = [
     "AT_ONCE",
@@ -59,9 +61,6 @@ __all__ = [
     "WorkerId",
     "in_utc",
 ]
-
-TaskId = NewType("TaskId", UUID)
-WorkerId = NewType("WorkerId", int)
 
 
 class _Asked(NamedTuple):
@@ -383,3 +382,31 @@ class Task:
             worker_id=None,
             token=None,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEdit:
+    """New values for a pending task; None leaves a field as it is.
+
+    ``execute_at`` is aware, and in the past means now. ``payload`` is JSON text in UTF-8.
+    ``priority`` runs from 0, the most urgent, to 9.
+
+    Raises:
+        InvalidTask: a value cannot be stored, or there is none.
+    """
+
+    execute_at: datetime | None = None
+    payload: bytes | None = None
+    priority: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        if self.execute_at is None and self.payload is None and self.priority is None:
+            raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
+        if self.execute_at is not None:
+            object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
+        if self.payload is not None:
+            require_payload(self.payload)
+        if self.priority is not None:
+            priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
+            object.__setattr__(self, "priority", priority)

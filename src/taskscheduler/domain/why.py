@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.domain.queue import Count
-    from taskscheduler.domain.task import Task, WorkerId
+    from taskscheduler.domain.task import Task
+    from taskscheduler.domain.values import WorkerId
 
 
 class Reason(StrEnum):
@@ -36,7 +37,7 @@ class Reason(StrEnum):
     """It has ended."""
 
 
-class Standing(NamedTuple):
+class QueuePosition(NamedTuple):
     """Where a Pending task stands: whether it is due and how many of its queue come before it."""
 
     is_due: bool

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.domain.queue import Count
-    from taskscheduler.domain.task import TaskId, WorkerId
+    from taskscheduler.domain.values import TaskId, WorkerId
 
 
 AHEAD: Final = timedelta(seconds=1)
@@ -58,7 +58,7 @@ class WorkerProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSighting:
+class RegisteredWorker:
     """A registered worker at one look.
 
     ``beats`` rises with every heartbeat. ``expired`` is what ``has_expired`` says of the last one
@@ -84,7 +84,7 @@ class WorkerSighting:
 class WorkerLoad(NamedTuple):
     """A worker and how many tasks it holds."""
 
-    worker: WorkerSighting
+    worker: RegisteredWorker
     running: Count
 
 

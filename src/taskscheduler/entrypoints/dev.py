@@ -6,19 +6,19 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from taskscheduler.application.tally import Tally
+from taskscheduler.application.metrics.attempt_stats import AttemptStats
 from taskscheduler.container import Container, embedded_postgres, migrate_schema
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.entrypoints.http.access_mode import SAID, access_mode, access_of, hosts_of
 from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.events import end_streams
-from taskscheduler.entrypoints.http.hosts import Proxies
-from taskscheduler.entrypoints.http.limits import ServerLimits
-from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of, hosts_of
+from taskscheduler.entrypoints.http.middleware.hosts import Proxies
+from taskscheduler.entrypoints.http.middleware.request_limits import ServerLimits
+from taskscheduler.entrypoints.http.routes.events import end_streams
+from taskscheduler.entrypoints.http.routes.tasks import TaskRules
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
-from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
 from taskscheduler.entrypoints.metrics import Metrics
-from taskscheduler.entrypoints.requests import Requests
+from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.entrypoints.settings import URL_FILE
 from taskscheduler.entrypoints.signals import on_signals
 from taskscheduler.entrypoints.worker.main import build_worker
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from taskscheduler.application.handlers import Handlers
-    from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.application.worker.handlers import Handlers
+    from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.entrypoints.settings import AccessMode, DevSettings
 
 
@@ -71,7 +71,7 @@ async def _run(
     tracing: Tracing | None,
 ) -> None:
     await migrate_schema(url, settings.schema)
-    tally = Tally(handlers)
+    tally = AttemptStats(handlers)
     scheduler = Container(database_url=url, schema=settings.schema, tracing=tracing).scheduler()
     async with scheduler:
         worker = build_worker(scheduler, handlers, settings.worker, tally)

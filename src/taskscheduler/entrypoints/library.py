@@ -5,21 +5,21 @@ from __future__ import annotations
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
 
-from taskscheduler.application.scheduler import Scheduler as StoreScheduler
-from taskscheduler.application.sync import BlockingScheduler
+from taskscheduler.application.client.scheduler import Scheduler as StoreScheduler
+from taskscheduler.application.client.sync import BlockingScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.domain.ports.tracing import Tracing
 
 
 Parameters = ParamSpec("Parameters")
 
 
 class Scheduler(StoreScheduler):
-    """Stores tasks and looks after them; see ``taskscheduler.application.scheduler``.
+    """Stores tasks and looks after them; see ``taskscheduler.application.client.scheduler``.
 
     The adapters are imported when a store is chosen, so that importing this package stays cheap.
     """
@@ -91,7 +91,7 @@ def _blocking(
 
 
 class SyncScheduler(BlockingScheduler):
-    """``Scheduler`` without ``await``; see ``taskscheduler.application.sync``.
+    """``Scheduler`` without ``await``; see ``taskscheduler.application.client.sync``.
 
     ``postgres`` and ``in_memory`` take what those of ``Scheduler`` take. Of what lives in memory
     each process has its own.

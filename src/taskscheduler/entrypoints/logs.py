@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 
-from taskscheduler.application.context import CURRENT
+from taskscheduler.application.worker.context import CURRENT
 from taskscheduler.domain.printable import printable
 from taskscheduler.domain.redaction import redacted
-from taskscheduler.entrypoints.requests import REQUEST_ID
+from taskscheduler.entrypoints.request_metrics import REQUEST_ID
 from taskscheduler.entrypoints.settings import LogFormat, LogLevel
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-    from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.domain.ports.tracing import Tracing
 
 
 OURS: Final = frozenset(

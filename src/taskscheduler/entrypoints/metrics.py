@@ -21,7 +21,7 @@ from prometheus_client.core import (
 )
 
 from taskscheduler.application.distribution import release
-from taskscheduler.application.sampling import Sampling
+from taskscheduler.application.metrics.store_sampler import StoreSampler
 from taskscheduler.domain.status import Event
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from taskscheduler.application.sampling import Sample
+    from taskscheduler.application.metrics.attempt_stats import AttemptStats, Histogram
+    from taskscheduler.application.metrics.store_sampler import Sample
     from taskscheduler.application.store import Store
-    from taskscheduler.application.tally import Histogram, Tally
-    from taskscheduler.application.worker import Worker
-    from taskscheduler.domain.ports import WakeUps
-    from taskscheduler.entrypoints.requests import Requests
+    from taskscheduler.application.worker.worker import Worker
+    from taskscheduler.domain.ports.wakeups import WakeUps
+    from taskscheduler.entrypoints.request_metrics import Requests
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4"
 CONTENT_TYPE: Final = f"{MEDIA_TYPE}; charset=utf-8"
@@ -48,9 +48,9 @@ class Metrics:
     def __init__(self, store: Store) -> None:
         """Tell of ``store``; ``worker`` and ``requests`` may be added."""
         self._store = store
-        self._sampling = Sampling(store)
+        self._sampler = StoreSampler(store)
         self._sample: Sample | None = None
-        self.tally: Tally | None = None
+        self.tally: AttemptStats | None = None
         self.worker: Worker | None = None
         self.requests: Requests | None = None
         self._registry = CollectorRegistry()
@@ -61,11 +61,11 @@ class Metrics:
 
     async def exposition(self) -> bytes:
         """Return all metrics as text. What the store tells is at most some seconds old."""
-        self._sample = await self._sampling.latest()
+        self._sample = await self._sampler.latest()
         if self._sample is not None and self.tally is not None:
             # The clock that counts boot time and the one that measures attempts may differ.
-            monotonic_s = time.monotonic() - self._sampling.age_s(self._sample)
-            self.tally.set_clock(self._sample.census.now, monotonic_s)
+            monotonic_s = time.monotonic() - self._sampler.age_s(self._sample)
+            self.tally.set_clock(self._sample.backlog.now, monotonic_s)
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -92,18 +92,18 @@ class Metrics:
         yield gauge(
             "store_up",
             "1 if the last look at the store was answered",
-            int(self._sampling.store_answers),
+            int(self._sampler.store_answers),
         )
         pool = GaugeMetricFamily(
             f"{NAME}_pool", "Pooled connections, and callers waiting for one", labels=["state"]
         )
-        for state, number in self._store.gauge.connections().items():
+        for state, number in self._store.backlog_stats.connections().items():
             pool.add_metric([state], number)
         yield pool
         if (sample := self._sample) is None:
             return
         yield gauge(
-            "sample_age_seconds", "How old the look at the store is", self._sampling.age_s(sample)
+            "sample_age_seconds", "How old the look at the store is", self._sampler.age_s(sample)
         )
         depth = GaugeMetricFamily(
             f"{NAME}_tasks", "Pending tasks: due now, or scheduled", labels=["queue", "state"]
@@ -117,9 +117,9 @@ class Metrics:
         yield gauge(
             "tasks_left_out",
             "1 if tasks wait in so many queues, kinds and priorities that some were not counted",
-            int(sample.census.left_out),
+            int(sample.backlog.left_out),
         )
-        for queue, here in sample.census.queues.items():
+        for queue, here in sample.backlog.queues.items():
             depth.add_metric([queue, "due"], here.due)
             depth.add_metric([queue, "scheduled"], here.scheduled)
             guessed.add_metric([queue], int(here.estimated))
@@ -184,7 +184,7 @@ def of_wakeups(wakeups: WakeUps, worker: Worker | None) -> Iterator[Metric]:
         )
 
 
-def of_tally(tally: Tally) -> Iterator[Metric]:
+def of_tally(tally: AttemptStats) -> Iterator[Metric]:
     """Yield what a worker has done."""
     attempts = CounterMetricFamily(
         f"{NAME}_attempts",

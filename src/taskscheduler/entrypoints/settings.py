@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from taskscheduler.application.scheduler import Scheduler
-    from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.application.client.scheduler import Scheduler
+    from taskscheduler.domain.ports.tracing import Tracing
 
 BODY_BYTES_MAX_DEFAULT: Final = 16 * 1024 * 1024
 CONNECTIONS_DEFAULT: Final = 1_000

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from taskscheduler.application.preparing import encode_payload
+from taskscheduler.application.client.task_batch import encode_payload
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.task import Task
 
 ANY = object()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 MAKE: Final[LiteralString] = "CREATE TABLE IF NOT EXISTS {schema}.manual_clock (now timestamptz)"
 CLEAR: Final[LiteralString] = "DELETE FROM {schema}.manual_clock"

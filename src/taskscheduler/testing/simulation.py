@@ -11,12 +11,12 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import TaskSchedulerError
 from taskscheduler.domain.lease import SETTLING, AttemptError, Lease, Settlement
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import NewTask, Task, TaskId, WorkerId
+from taskscheduler.domain.task import NewTask, Task, TaskEdit
+from taskscheduler.domain.values import TaskId, WorkerId
 from taskscheduler.domain.worker import Subscription, WorkerProfile
 
 if TYPE_CHECKING:
@@ -177,23 +177,23 @@ class Simulation:
             concurrency=1,
             lease=timedelta(seconds=30),
         )
-        self._workers.append(await self._store.workers.join(profile))
+        self._workers.append(await self._store.workers.register(profile))
 
     async def _beat(self) -> None:
         place = self._random.randrange(len(self._workers))
         await self._see(f"beat {place}", self._told(self._workers[place]))
 
     async def _told(self, worker_id: WorkerId) -> None:
-        await self._store.workers.beat(worker_id)
+        await self._store.workers.heartbeat(worker_id)
 
     async def _leave(self) -> None:
         place = self._random.randrange(len(self._workers))
-        await self._see(f"leave {place}", self._store.workers.leave(self._workers[place]))
+        await self._see(f"leave {place}", self._store.workers.deregister(self._workers[place]))
 
     async def _bury(self) -> None:
-        for seen in await self._store.workers.sightings():
+        for seen in await self._store.workers.registered():
             if seen.expired:
-                rescued = await self._store.workers.bury(seen.id, seen.beats)
+                rescued = await self._store.workers.declare_dead(seen.id, seen.beats)
                 place = self._workers.index(seen.id)
                 self._saw(f"bury {place}: rescued {sorted(rescued)}")
 

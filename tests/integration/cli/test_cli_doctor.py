@@ -76,7 +76,7 @@ def admin(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
 def join(url: str, schema: str, kind: str) -> None:
     async def work() -> None:
         async with Scheduler.postgres(url, schema=schema, pool_size=2) as scheduler:
-            await scheduler.store.workers.join(
+            await scheduler.store.workers.register(
                 WorkerProfile(
                     name="there",
                     queues=frozenset({"default"}),
@@ -189,7 +189,7 @@ def test_days_that_nobody_prepared(doctor: Doctor, admin: psycopg.Connection[Any
 def test_an_old_transaction_is_named(
     doctor: Doctor, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("taskscheduler.domain.checkup.HELD_WARN", timedelta(0))
+    monkeypatch.setattr("taskscheduler.adapters.postgres.health_checks.HELD_WARN", timedelta(0))
     options = "-c default_transaction_isolation=repeatable\\ read"
     with psycopg.connect(postgres_url, options=options, application_name="forgetful") as held:
         held.execute("SELECT 1 FROM pg_class LIMIT 1")

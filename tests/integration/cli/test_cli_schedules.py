@@ -79,8 +79,8 @@ def test_a_schedule_from_its_making_to_its_deletion(operator: Operator):
     assert operator.good(NIGHTLY).endswith("Z  as it was\n")
     assert operator.good(f"{NIGHTLY} --priority 1").endswith("Z  changed\n")
     operator.good("put beat --kind Foo --every 90 --queue mail")
-    beat, nightly = operator.good("list").splitlines()
-    assert re.match(r"beat +Foo +mail +every 90 s +UTC  next 2", beat)
+    heartbeat, nightly = operator.good("list").splitlines()
+    assert re.match(r"beat +Foo +mail +every 90 s +UTC  next 2", heartbeat)
     assert nightly.startswith("nightly ")
     assert operator.good("pause nightly beat").count("  paused since 2") == 2
     assert operator.good(NIGHTLY).endswith("Z  changed\n")  # and paused still

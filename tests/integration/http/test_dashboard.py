@@ -11,16 +11,16 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from taskscheduler.application.keys import Gate
-from taskscheduler.entrypoints.http import pages
-from taskscheduler.entrypoints.http.access import Access
+from taskscheduler.application.client.api_keys import KeyAuthenticator
 from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.middleware.access import Access
+from taskscheduler.entrypoints.http.routes import dashboard
 from taskscheduler.testing import in_memory
 from tests.integration.http.answers import problem
 
 pytestmark = pytest.mark.anyio
 
-FOLDER: Final = Path(pages.__file__).parent / "dashboard"
+FOLDER: Final = Path(dashboard.__file__).parents[1] / "dashboard"
 FILES: Final = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file())
 SCRIPTS: Final = [name for name in FILES if name.endswith(".js")]
 LINES_MAX: Final = 300
@@ -41,7 +41,7 @@ TYPES: Final = {
 async def client(request: pytest.FixtureRequest) -> AsyncGenerator[httpx.AsyncClient]:
     """Call an application without a key, where none is asked for and where one is."""
     scheduler = in_memory()
-    gate = Gate(scheduler.store.keys, scheduler.store.clock)
+    gate = KeyAuthenticator(scheduler.store.keys, scheduler.store.clock)
     app = create_app(scheduler, access=Access(gate=gate) if request.param == "closed" else None)
     served: Any = app
     transport = httpx.ASGITransport(served, raise_app_exceptions=False)
@@ -74,7 +74,7 @@ class Elements(HTMLParser):
             self.inline += data.strip()
 
 
-PAGE: Final = Elements((FOLDER / pages.PAGE).read_text("utf-8"))
+PAGE: Final = Elements((FOLDER / dashboard.PAGE).read_text("utf-8"))
 
 
 def policy_of(answer: httpx.Response) -> dict[str, str]:
@@ -86,7 +86,7 @@ def policy_of(answer: httpx.Response) -> dict[str, str]:
 async def test_the_page_is_served_to_all_under_a_policy_of_its_own(client: httpx.AsyncClient):
     answer = await client.get("/")
     assert answer.status_code == 200
-    assert answer.content == (FOLDER / pages.PAGE).read_bytes()
+    assert answer.content == (FOLDER / dashboard.PAGE).read_bytes()
     assert answer.headers["content-type"] == TYPES[".html"]
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["x-content-type-options"] == "nosniff"

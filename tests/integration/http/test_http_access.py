@@ -16,10 +16,11 @@ import pytest
 from litestar import get, post
 from litestar.routes import HTTPRoute
 
-from taskscheduler.application.keys import STALE_AFTER_S, Gate, issue
-from taskscheduler.application.watching import Watch
+from taskscheduler.application.client.api_keys import STALE_AFTER_S, KeyAuthenticator, issue
+from taskscheduler.application.client.change_feed import ChangeFeed
 from taskscheduler.domain.access import Scope
-from taskscheduler.entrypoints.http.access import (
+from taskscheduler.entrypoints.http.app import create_app
+from taskscheduler.entrypoints.http.middleware.access import (
     READING,
     SCOPE,
     TENANTS,
@@ -27,8 +28,7 @@ from taskscheduler.entrypoints.http.access import (
     RateLimit,
     needed_by,
 )
-from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.browsers import add_headers
+from taskscheduler.entrypoints.http.middleware.browser_security import add_headers
 from taskscheduler.testing import ManualClock, in_memory
 from tests.integration.http.answers import problem, put
 from tests.integration.processes import Programs, eventually
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from litestar import Litestar
 
-    from taskscheduler.application.scheduler import Scheduler
-    from taskscheduler.application.watching import Told
+    from taskscheduler.application.client.change_feed import Changes
+    from taskscheduler.application.client.scheduler import Scheduler
 
 pytestmark = pytest.mark.anyio
 
@@ -122,7 +122,7 @@ async def serve(limit: float | None = None, **options: Any) -> AsyncGenerator[Se
         clock.advance(seconds=seconds)
 
     rate = None if limit is None else RateLimit(limit, clock)
-    access = Access(gate=Gate(scheduler.store.keys, clock, sleep=sleep), limit=rate)
+    access = Access(gate=KeyAuthenticator(scheduler.store.keys, clock, sleep=sleep), limit=rate)
     given: dict[str, Any] = {"access": access, **options}
     app = create_app(scheduler, kinds={"Foo": 3}, **given)
     served: Any = app  # each has its own name for what an application is
@@ -696,13 +696,13 @@ async def test_events_end_with_the_key_that_began_them(
 ):
     """The answer is whole only once the stream has ended."""
     begun = asyncio.Event()
-    begin = Watch.begin
+    begin = ChangeFeed.begin
 
-    async def seen(watch: Watch, since: datetime | None = None) -> Told:
+    async def seen(watch: ChangeFeed, since: datetime | None = None) -> Changes:
         begun.set()
         return await begin(watch, since)
 
-    monkeypatch.setattr(Watch, "begin", seen)
+    monkeypatch.setattr(ChangeFeed, "begin", seen)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         events = group.create_task(service.ask("GET", "/events", "write"))
         await begun.wait()

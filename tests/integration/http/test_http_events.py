@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from taskscheduler.entrypoints.http.events import CLIENTS_MAX
+from taskscheduler.entrypoints.http.routes.events import CLIENTS_MAX
 from tests.integration.http.answers import fault, put, until
 from tests.integration.processes import Programs
 

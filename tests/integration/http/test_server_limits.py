@@ -18,11 +18,11 @@ import msgspec
 import pytest
 
 from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.door import no_descriptors
-from taskscheduler.entrypoints.http.limits import ServerLimits
+from taskscheduler.entrypoints.http.middleware.connection_limits import no_descriptors
+from taskscheduler.entrypoints.http.middleware.request_limits import ServerLimits
+from taskscheduler.entrypoints.http.routes.tasks import TaskRules
 from taskscheduler.entrypoints.http.server import bind, build_server
-from taskscheduler.entrypoints.http.tasks import TaskRules
-from taskscheduler.entrypoints.requests import Requests
+from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.testing import in_memory
 
 if TYPE_CHECKING:
@@ -435,14 +435,18 @@ def test_it_is_said_when_no_file_can_be_opened(monkeypatch: pytest.MonkeyPatch):
     def none_left(*_: object) -> int:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("taskscheduler.entrypoints.http.door.os.open", none_left)
+    monkeypatch.setattr(
+        "taskscheduler.entrypoints.http.middleware.connection_limits.os.open", none_left
+    )
     assert "ulimit -n" in str(no_descriptors())
 
 
 def test_no_more_connections_than_files_are_accepted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("taskscheduler.entrypoints.http.limits.descriptors_max", lambda: 256)
+    monkeypatch.setattr(
+        "taskscheduler.entrypoints.http.middleware.request_limits.descriptors_max", lambda: 256
+    )
     assert ServerLimits().within_descriptors().connections == 192
     assert "at most 192 connections are accepted, not 1000" in caplog.text
     assert ServerLimits(connections=10).within_descriptors().connections == 10

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.ports import WakeUps
+    from taskscheduler.domain.ports.wakeups import WakeUps
     from tests.integration.wakeups.conftest import Broker
 
 

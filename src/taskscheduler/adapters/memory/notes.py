@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import AttemptError, Lease
     from taskscheduler.domain.notes import Awaited, Report
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 
 class MemoryNotes:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.values import WorkerId
 
 
 class MemoryQueueRegistry:

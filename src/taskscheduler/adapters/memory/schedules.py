@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.fire import Fire
     from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
-    from taskscheduler.domain.ports import TaskRepository
+    from taskscheduler.domain.ports.tasks import TaskRepository
     from taskscheduler.domain.schedule import Schedule
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 
 class MemoryScheduleRepository:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from taskscheduler.domain.notes import Awaited, Progress
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.status import Event
-    from taskscheduler.domain.task import Task, TaskId, WorkerId
-    from taskscheduler.domain.tracing import TraceContext
+    from taskscheduler.domain.task import Task
+    from taskscheduler.domain.trace import TraceContext
+    from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Cancellation, Subscription, WorkerProfile
 
 

@@ -6,30 +6,31 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from taskscheduler.adapters.memory.api_keys import MemoryApiKeys
 from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
-from taskscheduler.adapters.memory.gauge import MemoryGauge
-from taskscheduler.adapters.memory.keys import MemoryKeyRing
+from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
 from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.schedules import MemoryScheduleRepository
 from taskscheduler.adapters.memory.state import State
-from taskscheduler.adapters.memory.tasks import MemoryTaskBoard, MemoryTaskRepository
+from taskscheduler.adapters.memory.tasks import MemoryTaskReader, MemoryTaskRepository
 from taskscheduler.adapters.memory.wakeups import MemoryWakeUps
 from taskscheduler.adapters.memory.workers import (
     MemoryKindCatalogue,
-    MemoryUpkeep,
+    MemorySchemaUpkeep,
     MemoryWorkerRegistry,
 )
 from taskscheduler.application.store import Store
-from taskscheduler.domain.ports import Clock
+from taskscheduler.domain.ports.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
 
-    from taskscheduler.domain.ports import WakeUps, WorkerRegistry
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.ports.wakeups import WakeUps
+    from taskscheduler.domain.ports.workers import WorkerRegistry
+    from taskscheduler.domain.values import TaskId
 
 
 class StoreClock(Clock, Protocol):
@@ -53,26 +54,26 @@ def memory_store(
     workers = MemoryWorkerRegistry(state)
 
     @asynccontextmanager
-    async def own_registry() -> AsyncGenerator[WorkerRegistry]:
+    async def heartbeat_registry() -> AsyncGenerator[WorkerRegistry]:
         # Each of its methods runs from start to end without giving way, so threads may share it.
         yield workers
 
     tasks = MemoryTaskRepository(state, on_cancellation=bell.ring_cancellation)
     return Store(
         tasks=tasks,
-        board=MemoryTaskBoard(state, new_task_id),
+        board=MemoryTaskReader(state, new_task_id),
         notes=MemoryNotes(state),
         workers=workers,
-        own_registry=own_registry,
+        heartbeat_registry=heartbeat_registry,
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
         schedules=MemoryScheduleRepository(state, tasks),
-        keys=MemoryKeyRing(state),
+        keys=MemoryApiKeys(state),
         audit=MemoryAuditTrail(state),
-        upkeep=MemoryUpkeep(state),
+        upkeep=MemorySchemaUpkeep(state),
         wakeups=bell,
         archive=MemoryArchive(state),
-        gauge=MemoryGauge(state),
+        backlog_stats=MemoryBacklogStats(state),
         clock=clock,
         new_task_id=new_task_id,
         opened=bell.opened,

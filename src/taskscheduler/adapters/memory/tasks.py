@@ -23,8 +23,8 @@ from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
 from taskscheduler.domain.notes import Awaited
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId
-from taskscheduler.domain.why import Standing
+from taskscheduler.domain.task import Idempotency, NewTask, Task
+from taskscheduler.domain.why import QueuePosition
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.edit import TaskEdit
     from taskscheduler.domain.query import TaskQuery
-    from taskscheduler.domain.task import WorkerId
-    from taskscheduler.domain.tracing import TraceContext
+    from taskscheduler.domain.task import TaskEdit
+    from taskscheduler.domain.trace import TraceContext
+    from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
 
 RECORDED = frozenset({Event.COMPLETE, Event.RETRY, Event.FAIL, Event.CANCEL})
@@ -345,8 +345,8 @@ class MemoryTaskRepository:
         return task.snooze(now=now, delay=timedelta(0) if has_come else settlement.delay)
 
 
-class MemoryTaskBoard:
-    """``TaskBoard`` in memory."""
+class MemoryTaskReader:
+    """``TaskReader`` in memory."""
 
     def __init__(self, state: State, new_task_id: Callable[[], TaskId]) -> None:
         """Read ``state``; ``new_task_id`` tells which id can be the newest."""
@@ -354,7 +354,7 @@ class MemoryTaskBoard:
         self._new_task_id = new_task_id
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
-        """See ``TaskBoard.list``."""
+        """See ``TaskReader.list``."""
         downwards = sorted(self._state.tasks.items(), reverse=True)
         found = (
             task
@@ -375,7 +375,7 @@ class MemoryTaskBoard:
     async def states(
         self, query: TaskQuery, task_ids: Collection[TaskId] = ()
     ) -> Sequence[TaskState]:
-        """See ``TaskBoard.states``."""
+        """See ``TaskReader.states``."""
         if task_ids:
             known = (self._state.tasks.get(task_id) for task_id in set(task_ids))
             found = [task for task in known if task is not None]
@@ -386,7 +386,7 @@ class MemoryTaskBoard:
     async def attempts(
         self, task_id: TaskId, *, before: int | None = None, limit: int | None = None
     ) -> Sequence[Attempt]:
-        """See ``TaskBoard.attempts``."""
+        """See ``TaskReader.attempts``."""
         attempts = list(self._state.history.get(task_id, ()))
         task = self._state.tasks.get(task_id)
         if task is not None and task.status is TaskStatus.IN_PROGRESS:
@@ -403,14 +403,14 @@ class MemoryTaskBoard:
         wanted = [each for each in attempts if before is None or each.number < before]
         return wanted if limit is None else wanted[max(0, len(wanted) - limit) :]
 
-    async def standing(self, task_id: TaskId, count_max: int) -> Standing | None:
-        """See ``TaskBoard.standing``."""
+    async def queue_position(self, task_id: TaskId, count_max: int) -> QueuePosition | None:
+        """See ``TaskReader.queue_position``."""
         task = self._state.tasks.get(task_id)
         if task is None or task.status is not TaskStatus.PENDING:
             return None
         now = self._state.now()
         if task.process_at > now:
-            return Standing(is_due=False, before=Count(0))
+            return QueuePosition(is_due=False, before=Count(0))
         place = (task.priority, task.process_at, task.id)
         number = sum(
             each.queue == task.queue
@@ -419,4 +419,4 @@ class MemoryTaskBoard:
             and (each.priority, each.process_at, each.id) < place
             for each in self._state.tasks.values()
         )
-        return Standing(is_due=True, before=Count(min(number, count_max), number < count_max))
+        return QueuePosition(is_due=True, before=Count(min(number, count_max), number < count_max))

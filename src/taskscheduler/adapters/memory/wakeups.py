@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from taskscheduler.application.ear import Ear
-from taskscheduler.domain.hints import Hints
+from taskscheduler.application.wakeups.listener import WakeUpListener
+from taskscheduler.domain.ports.wakeups import Hints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
@@ -20,7 +20,7 @@ class MemoryWakeUps:
 
     def __init__(self) -> None:
         """Start with nobody listening."""
-        self._ears: set[Ear] = set()
+        self._ears: set[WakeUpListener] = set()
         self.hints = Hints(since=datetime.now(UTC))
 
     @asynccontextmanager
@@ -43,9 +43,9 @@ class MemoryWakeUps:
     @asynccontextmanager
     async def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AsyncGenerator[Ear]:
+    ) -> AsyncGenerator[WakeUpListener]:
         """See ``WakeUps.listen``."""
-        ear = Ear(queues, on_cancellation)
+        ear = WakeUpListener(queues, on_cancellation)
         self._ears.add(ear)
         try:
             yield ear

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from taskscheduler.adapters.memory.state import Registered, State
 from taskscheduler.domain.errors import WorkerLost
 from taskscheduler.domain.lease import AttemptError
-from taskscheduler.domain.schema import SchemaVersion
+from taskscheduler.domain.ports.maintenance import SchemaVersion
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import WorkerId
-from taskscheduler.domain.worker import WorkerProfile, WorkerSighting, has_expired
+from taskscheduler.domain.values import WorkerId
+from taskscheduler.domain.worker import RegisteredWorker, WorkerProfile, has_expired
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
     from taskscheduler.domain.worker import Cancellation
 
 WORKER_LOST = AttemptError("WorkerLost", "the worker fell silent while it ran the task")
@@ -28,8 +28,8 @@ class MemoryWorkerRegistry:
         """Work on ``state``."""
         self._state = state
 
-    async def join(self, profile: WorkerProfile) -> WorkerId:
-        """See ``WorkerRegistry.join``."""
+    async def register(self, profile: WorkerProfile) -> WorkerId:
+        """See ``WorkerRegistry.register``."""
         self._state.worker_ids += 1
         worker_id = WorkerId(self._state.worker_ids)
         now = self._state.now()
@@ -37,8 +37,8 @@ class MemoryWorkerRegistry:
         self._state.kinds.update(profile.kinds)
         return worker_id
 
-    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
-        """See ``WorkerRegistry.beat``."""
+    async def heartbeat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
+        """See ``WorkerRegistry.heartbeat``."""
         worker = self._state.workers.get(worker_id)
         if worker is None:
             raise WorkerLost(worker_id)
@@ -48,16 +48,16 @@ class MemoryWorkerRegistry:
         cancelled, worker.cancelled = worker.cancelled, []
         return cancelled
 
-    async def leave(self, worker_id: WorkerId) -> None:
-        """See ``WorkerRegistry.leave``."""
+    async def deregister(self, worker_id: WorkerId) -> None:
+        """See ``WorkerRegistry.deregister``."""
         self._state.workers.pop(worker_id, None)
         for task in [t for t in self._state.tasks.values() if t.worker_id == worker_id]:
             self._state.save(task.release(now=self._state.now()))
 
-    async def sightings(self) -> Sequence[WorkerSighting]:
-        """See ``WorkerRegistry.sightings``."""
+    async def registered(self) -> Sequence[RegisteredWorker]:
+        """See ``WorkerRegistry.registered``."""
         return [
-            WorkerSighting(
+            RegisteredWorker(
                 id=worker_id,
                 name=worker.profile.name,
                 queues=worker.profile.queues,
@@ -75,8 +75,8 @@ class MemoryWorkerRegistry:
             for worker_id, worker in self._state.workers.items()
         ]
 
-    async def bury(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
-        """See ``WorkerRegistry.bury``."""
+    async def declare_dead(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
+        """See ``WorkerRegistry.declare_dead``."""
         worker = self._state.workers.get(worker_id)
         if worker is None or worker.beats != beats or not self._is_expired(worker):
             return []
@@ -126,11 +126,11 @@ class MemoryKindCatalogue:
         return frozenset(self._state.kinds)
 
 
-class MemoryUpkeep:
-    """``Upkeep`` in memory: drops keys that expired and lanes left empty."""
+class MemorySchemaUpkeep:
+    """``SchemaUpkeep`` in memory: drops keys that expired and lanes left empty."""
 
     async def schema_version(self) -> SchemaVersion:
-        """See ``Upkeep.schema_version``: there is no schema, and none is needed."""
+        """See ``SchemaUpkeep.schema_version``: there is no schema, and none is needed."""
         return SchemaVersion(found=0, expected=0)
 
     def __init__(self, state: State) -> None:
@@ -138,7 +138,7 @@ class MemoryUpkeep:
         self._state = state
 
     async def turn(self) -> Sequence[str]:
-        """See ``Upkeep.turn``."""
+        """See ``SchemaUpkeep.turn``."""
         now = self._state.now()
         for name in [n for n, (_, expires_at) in self._state.unique.items() if expires_at <= now]:
             del self._state.unique[name]

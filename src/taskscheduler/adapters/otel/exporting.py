@@ -42,7 +42,7 @@ def exported(service: str) -> OtelTracing:
         if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: service}))
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(Told(OTLPSpanExporter())))
+        provider.add_span_processor(BatchSpanProcessor(Changes(OTLPSpanExporter())))
     except (ValueError, OSError) as error:
         message = f"tracing cannot be set up: {error}"
         raise InvalidConfiguration(message) from error
@@ -59,7 +59,7 @@ def close(provider: TracerProvider, within_s: float = CLOSE_S) -> None:
         log.warning("the last spans were not taken within %g s, and are lost", within_s)
 
 
-class Told(SpanExporter):
+class Changes(SpanExporter):
     """Says once that spans are not taken, and once that they are again."""
 
     def __init__(self, exporter: SpanExporter) -> None:

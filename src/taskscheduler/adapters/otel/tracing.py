@@ -15,7 +15,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from taskscheduler.application.distribution import release
 from taskscheduler.domain.errors import InvalidTask
-from taskscheduler.domain.tracing import TRACESTATE, TraceContext
+from taskscheduler.domain.ports.tracing import TRACESTATE
+from taskscheduler.domain.trace import TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence

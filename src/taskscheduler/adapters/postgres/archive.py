@@ -18,14 +18,14 @@ from psycopg import sql
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.bulk import DELETE_ALL
 from taskscheduler.adapters.postgres.database import translated
-from taskscheduler.adapters.postgres.ledger import PRUNE
+from taskscheduler.adapters.postgres.fire_ledger import PRUNE
+from taskscheduler.adapters.postgres.mapping import STATUSES, read, uuids
 from taskscheduler.adapters.postgres.partitions import (
     DAYS_BEHIND,
     EXISTING,
     first_id,
     id_of,
 )
-from taskscheduler.adapters.postgres.rows import STATUSES, read, uuids
 from taskscheduler.domain.retention import Expiry
 from taskscheduler.domain.status import FINAL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
 
-from taskscheduler.adapters.postgres.rows import uuids
+from taskscheduler.adapters.postgres.mapping import uuids
 from taskscheduler.domain.audit import Action, AuditEntry, Pruned
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.audit import AuditQuery
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 Done = TypeVar("Done")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from taskscheduler.adapters.postgres.rows import STATUSES, uuids
+from taskscheduler.adapters.postgres.mapping import STATUSES, uuids
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.status import TaskStatus
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 CANCEL_ALL: Final = """
 WITH held AS MATERIALIZED (

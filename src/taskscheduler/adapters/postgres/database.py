@@ -13,12 +13,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from taskscheduler.adapters.postgres.lending import LentConnection
-from taskscheduler.adapters.postgres.prepared import NEVER, PooledConnection
-from taskscheduler.adapters.postgres.refusal import Refusals, WatchedConnection, told
-from taskscheduler.adapters.postgres.sessions import ENCODING, FOR_THE_SESSION, look
+from taskscheduler.adapters.postgres.connection_errors import Refusals, WatchedConnection, told
+from taskscheduler.adapters.postgres.fast_connection import NEVER, PooledConnection
+from taskscheduler.adapters.postgres.lent_connection import LentConnection
+from taskscheduler.adapters.postgres.session_settings import ENCODING, FOR_THE_SESSION, look
 from taskscheduler.adapters.postgres.sqlstates import READ_ONLY, is_stale, is_unavailable
-from taskscheduler.application.patience import uncounted
+from taskscheduler.application.worker.uncounted_time import uncounted
 from taskscheduler.domain.errors import (
     InvalidConfiguration,
     SchemaMismatch,
@@ -206,7 +206,7 @@ class Database:
             await self._pool.drain()
 
     def connections(self) -> dict[str, int]:
-        """Return the pool's state; see ``Gauge.connections``."""
+        """Return the pool's state; see ``BacklogStats.connections``."""
         stats = self._pool.get_stats()
         size, idle = stats.get("pool_size", 0), stats.get("pool_available", 0)
         return {

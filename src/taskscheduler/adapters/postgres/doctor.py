@@ -12,12 +12,12 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from taskscheduler.adapters.postgres import health_checks as c
 from taskscheduler.adapters.postgres.database import Database, first_line
 from taskscheduler.adapters.postgres.migrate import fits, migrations, version_of
 from taskscheduler.adapters.postgres.partitions import EXISTING, PARTITIONED, TODAY
-from taskscheduler.adapters.postgres.sessions import ENCODING, NEEDED, awkward
+from taskscheduler.adapters.postgres.session_settings import ENCODING, NEEDED, awkward
 from taskscheduler.adapters.postgres.statements import SIGHTINGS
-from taskscheduler.domain import checkup as c
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:

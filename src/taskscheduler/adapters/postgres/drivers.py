@@ -17,8 +17,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.array import ListBinaryDumper
 
+from taskscheduler.adapters.postgres.fast_connection import Statement
 from taskscheduler.adapters.postgres.lanes import LaneGone
-from taskscheduler.adapters.postgres.prepared import Statement
 from taskscheduler.domain.errors import InvalidTask, NotInTransaction
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from psycopg.abc import Params
 
-    from taskscheduler.application.errands import InCallersThread
+    from taskscheduler.application.client.errands import InCallersThread
 
     AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
     Connection = psycopg.Connection[tuple[Any, ...]]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from taskscheduler.adapters.postgres.prepared import Statement
-from taskscheduler.adapters.postgres.rows import bigints, text_of, texts, utc, uuids
+from taskscheduler.adapters.postgres.fast_connection import Statement
+from taskscheduler.adapters.postgres.mapping import bigints, text_of, texts, utc, uuids
 from taskscheduler.adapters.postgres.schedule_options import options_of
 from taskscheduler.domain.errors import ScheduleBusy
 from taskscheduler.domain.fire import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.adapters.postgres.database import Database
-    from taskscheduler.adapters.postgres.prepared import PooledConnection
+    from taskscheduler.adapters.postgres.fast_connection import PooledConnection
     from taskscheduler.domain.fire import Fire
 
 # Nobody has taken it, or whoever did has had his time; a time that lies further ahead was written

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from taskscheduler.domain.ports import Clock
+    from taskscheduler.domain.ports.clock import Clock
 
 MARGIN: Final = timedelta(milliseconds=50)
 """How late a commit may become visible and still be claimed without a look below the floor."""

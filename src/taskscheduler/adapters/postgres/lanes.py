@@ -105,7 +105,7 @@ class Lanes:
 
         return await self._database.run(make)
 
-    async def standing(
+    async def queue_position(
         self, lanes: Iterable[Lane], store: Callable[[Mapping[Lane, int]], Awaitable[Answer]]
     ) -> Answer:
         """Let ``store`` store into ``lanes`` by their numbers; once more if one had been removed.

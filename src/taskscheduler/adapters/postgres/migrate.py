@@ -18,9 +18,9 @@ import psycopg
 from psycopg import sql
 
 from taskscheduler.adapters.postgres.database import checked_schema, conninfo, translated
+from taskscheduler.adapters.postgres.fast_connection import PooledConnection
 from taskscheduler.adapters.postgres.partitions import prepare_days
-from taskscheduler.adapters.postgres.prepared import PooledConnection
-from taskscheduler.adapters.postgres.sessions import check_encoding
+from taskscheduler.adapters.postgres.session_settings import check_encoding
 from taskscheduler.domain.errors import InvalidConfiguration, SchemaMismatch, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from taskscheduler.adapters.postgres.audit import Trail
-from taskscheduler.adapters.postgres.rows import STATUSES, bigints, uuids
+from taskscheduler.adapters.postgres.mapping import STATUSES, bigints, uuids
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import IllegalTransition, LeaseLost, SignalExists, TaskNotFound
 from taskscheduler.domain.lease import AttemptError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.lease import Lease, Settlement
     from taskscheduler.domain.notes import Report
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
 
 STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 """Results of so many bytes in all are written by one statement."""

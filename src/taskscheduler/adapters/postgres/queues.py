@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from taskscheduler.adapters.postgres.audit import Trail
-from taskscheduler.adapters.postgres.rows import utc
-from taskscheduler.application.sharing import Shared
+from taskscheduler.adapters.postgres.mapping import utc
+from taskscheduler.application.client.shared_answer import Shared
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.queue import COUNT_MAX, Count, Queue
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.values import WorkerId
 
 PAGES_MAX: Final = 4096
 """Of the hot table so many pages (32 MiB) are looked through for tasks in progress."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from taskscheduler.adapters.postgres.audit import Trail
+from taskscheduler.adapters.postgres.fire_ledger import Ledger
 from taskscheduler.adapters.postgres.fires import FITTING, PostgresFires
-from taskscheduler.adapters.postgres.ledger import Ledger
-from taskscheduler.adapters.postgres.rows import utc
+from taskscheduler.adapters.postgres.mapping import utc
 from taskscheduler.adapters.postgres.schedule_options import options_of, text_of_options
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (

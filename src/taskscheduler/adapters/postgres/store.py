@@ -7,22 +7,22 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.adapters.postgres.api_keys import PostgresApiKeys
 from taskscheduler.adapters.postgres.archive import PostgresArchive
 from taskscheduler.adapters.postgres.audit import PostgresAuditTrail
-from taskscheduler.adapters.postgres.board import PostgresTaskBoard
+from taskscheduler.adapters.postgres.backlog import PostgresBacklogStats
 from taskscheduler.adapters.postgres.database import Database
-from taskscheduler.adapters.postgres.gauge import PostgresGauge
-from taskscheduler.adapters.postgres.keys import PostgresKeyRing
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.notes import PostgresNotes
 from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
+from taskscheduler.adapters.postgres.reader import PostgresTaskReader
 from taskscheduler.adapters.postgres.schedules import PostgresScheduleRepository
 from taskscheduler.adapters.postgres.tasks import PostgresTaskRepository
 from taskscheduler.adapters.postgres.wakeups import PostgresWakeUps, channel_of
 from taskscheduler.adapters.postgres.workers import (
     PostgresKindCatalogue,
-    PostgresUpkeep,
+    PostgresSchemaUpkeep,
     PostgresWorkerRegistry,
 )
 from taskscheduler.application.store import Store
@@ -31,8 +31,10 @@ from taskscheduler.domain.errors import StoreRefused, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from taskscheduler.domain.ports import Clock, WakeUps, WorkerRegistry
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.ports.clock import Clock
+    from taskscheduler.domain.ports.wakeups import WakeUps
+    from taskscheduler.domain.ports.workers import WorkerRegistry
+    from taskscheduler.domain.values import TaskId
 
 UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
 
@@ -65,7 +67,7 @@ def postgres_store(
                 yield
 
     @asynccontextmanager
-    async def own_registry() -> AsyncGenerator[WorkerRegistry]:
+    async def heartbeat_registry() -> AsyncGenerator[WorkerRegistry]:
         # Two connections: while one hangs in a network that has gone silent, the other tries anew.
         own = Database(database.url, schema=database.schema, pool_size=2)
         async with own.opened():
@@ -81,19 +83,19 @@ def postgres_store(
     )
     return Store(
         tasks=tasks,
-        board=PostgresTaskBoard(database, lanes, new_task_id),
+        board=PostgresTaskReader(database, lanes, new_task_id),
         notes=PostgresNotes(database),
         workers=PostgresWorkerRegistry(database),
-        own_registry=own_registry,
+        heartbeat_registry=heartbeat_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
         schedules=PostgresScheduleRepository(database, unique_for),
-        keys=PostgresKeyRing(database),
+        keys=PostgresApiKeys(database),
         audit=PostgresAuditTrail(database),
-        upkeep=PostgresUpkeep(database, clock),
+        upkeep=PostgresSchemaUpkeep(database, clock),
         wakeups=bell,
         archive=PostgresArchive(database),
-        gauge=PostgresGauge(database),
+        backlog_stats=PostgresBacklogStats(database),
         clock=clock,
         new_task_id=new_task_id,
         opened=opened,

@@ -11,22 +11,22 @@ import psycopg
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.bulk import Bulk
-from taskscheduler.adapters.postgres.claiming import Claims
-from taskscheduler.adapters.postgres.copying import COPIED_FROM, CopiedInserts
+from taskscheduler.adapters.postgres.caller_transaction import joined
+from taskscheduler.adapters.postgres.claim import Claims
+from taskscheduler.adapters.postgres.copy_format import NotPlain, UnknownLane
 from taskscheduler.adapters.postgres.database import translated
-from taskscheduler.adapters.postgres.editing import Edits
-from taskscheduler.adapters.postgres.fresh import FreshInserts
-from taskscheduler.adapters.postgres.joining import joined
+from taskscheduler.adapters.postgres.edit import Edits
+from taskscheduler.adapters.postgres.fast_connection import Statement
+from taskscheduler.adapters.postgres.insert_copy import COPIED_FROM, CopiedInserts
+from taskscheduler.adapters.postgres.insert_idempotent import Inserts
+from taskscheduler.adapters.postgres.insert_new import FreshInserts
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
+from taskscheduler.adapters.postgres.mapping import bigints, read, uuids
 from taskscheduler.adapters.postgres.notes import with_results
-from taskscheduler.adapters.postgres.packing import NotPlain, UnknownLane
-from taskscheduler.adapters.postgres.prepared import Statement
-from taskscheduler.adapters.postgres.rows import bigints, read, uuids
 from taskscheduler.adapters.postgres.sqlstates import is_unavailable
-from taskscheduler.adapters.postgres.storing import Inserts
 from taskscheduler.adapters.postgres.tracing import TRACES, read_traces
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
-from taskscheduler.application.ear import hint_of
+from taskscheduler.application.wakeups.listener import hint_of
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
     IllegalTransition,
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.fast_connection import PooledConnection
     from taskscheduler.adapters.postgres.lanes import Lane
-    from taskscheduler.adapters.postgres.prepared import PooledConnection
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
-    from taskscheduler.domain.edit import TaskEdit
-    from taskscheduler.domain.ports import Clock
-    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskId, WorkerId
-    from taskscheduler.domain.tracing import TraceContext
+    from taskscheduler.domain.ports.clock import Clock
+    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskEdit
+    from taskscheduler.domain.trace import TraceContext
+    from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
 
 RACES_MAX: Final = 10
@@ -126,7 +126,7 @@ class PostgresTaskRepository:
         async def put(lanes: Mapping[Lane, int]) -> Sequence[TaskId]:
             return await self._put(tasks, lanes, transaction, idempotency)
 
-        return await self._lanes.standing(wanted, put)
+        return await self._lanes.queue_position(wanted, put)
 
     async def _put(
         self,

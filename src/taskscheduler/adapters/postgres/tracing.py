@@ -9,15 +9,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, LiteralString
 
-from taskscheduler.adapters.postgres.rows import texts, uuids
+from taskscheduler.adapters.postgres.mapping import texts, uuids
 from taskscheduler.domain.errors import InvalidTask
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.domain.trace import TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection
-    from taskscheduler.domain.task import NewTask, TaskId
+    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.values import TaskId
 
 TRACES: Final = """
 SELECT id, traceparent, tracestate FROM {schema}.task

@@ -2,7 +2,7 @@
 
 A transaction that notifies holds a lock of the whole database cluster while it commits, and every
 listener wakes for it. So nothing here notifies within a task's own transaction: a doorbell rings
-after the commit, in a transaction that waits for no disk (``application/doorbell.py``).
+after the commit, in a transaction that waits for no disk (``application/wakeups/notifier.py``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg import sql
 
-from taskscheduler.adapters.postgres.prepared import Statement
-from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import listening
+from taskscheduler.adapters.postgres.fast_connection import Statement
+from taskscheduler.application.wakeups.listener import listening
+from taskscheduler.application.wakeups.notifier import WakeUpNotifier
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.adapters.postgres.database import Connection, Database
-    from taskscheduler.application.ear import Ear
-    from taskscheduler.domain.hints import Hints
+    from taskscheduler.application.wakeups.listener import WakeUpListener
+    from taskscheduler.domain.ports.wakeups import Hints
 
 PAYLOAD_BYTES_MAX: Final = 7_900
 PROBE_EVERY_S: Final = 15.0
@@ -53,14 +53,14 @@ class PostgresWakeUps:
         self._listening = listening
         self._channel = channel_of(database.schema)
         self._ring = Statement.of(RING)
-        self._doorbell = Doorbell(
+        self._notifier = WakeUpNotifier(
             self._send, bytes_max=PAYLOAD_BYTES_MAX, failures=(StoreUnavailable, psycopg.Error)
         )
 
     @property
     def hints(self) -> Hints:
         """See ``WakeUps.hints``."""
-        return self._doorbell.hints
+        return self._notifier.hints
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -68,15 +68,15 @@ class PostgresWakeUps:
         try:
             yield
         finally:
-            await self._doorbell.finish()
+            await self._notifier.finish()
 
     def ring(self, queues: Collection[str]) -> None:
         """See ``WakeUps.ring``."""
-        self._doorbell.ring(queues)
+        self._notifier.ring(queues)
 
     def ring_cancellation(self) -> None:
         """See ``WakeUps.ring_cancellation``."""
-        self._doorbell.ring_cancellation()
+        self._notifier.ring_cancellation()
 
     async def _send(self, hint: str) -> None:
         async with self._database.connection() as connection:
@@ -84,11 +84,11 @@ class PostgresWakeUps:
 
     def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AbstractAsyncContextManager[Ear]:
+    ) -> AbstractAsyncContextManager[WakeUpListener]:
         """See ``WakeUps.listen``."""
         return listening(queues, on_cancellation, self._hear, failures=LISTENING_FAILURES)
 
-    async def _hear(self, ear: Ear, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         async with AsyncExitStack() as stack:
             connection = await self._listening.connect()
             stack.push_async_callback(connection.close)
@@ -105,7 +105,9 @@ class PostgresWakeUps:
                 async for notice in connection.notifies(timeout=PROBE_EVERY_S):
                     ear.hear_text(notice.payload)
 
-    async def _talk_to_itself(self, connection: Connection, probe: str, ear: Ear) -> None:
+    async def _talk_to_itself(
+        self, connection: Connection, probe: str, ear: WakeUpListener
+    ) -> None:
         await connection.execute(NOTIFY, {"channel": self._channel, "payload": probe})
         async with aclosing(connection.notifies()) as notices:
             async for notice in notices:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.lane_removal import Sweep
 from taskscheduler.adapters.postgres.migrate import migrations, version_of
 from taskscheduler.adapters.postgres.partitions import prepare_days
-from taskscheduler.adapters.postgres.sweeping import Sweep
 from taskscheduler.domain.errors import StoreUnavailable, WorkerLost
+from taskscheduler.domain.ports.maintenance import SchemaVersion
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
-from taskscheduler.domain.schema import SchemaVersion
-from taskscheduler.domain.worker import Cancellation, WorkerProfile, WorkerSighting
+from taskscheduler.domain.worker import Cancellation, RegisteredWorker, WorkerProfile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
-    from taskscheduler.domain.ports import Clock
-    from taskscheduler.domain.task import TaskId, WorkerId
+    from taskscheduler.domain.ports.clock import Clock
+    from taskscheduler.domain.values import TaskId, WorkerId
 
 UPKEEP_S: Final = 60.0
 
@@ -38,8 +38,8 @@ class PostgresWorkerRegistry:
         self._bury = sql(s.BURY)
         self._rescue_orphans = sql(s.RESCUE_ORPHANS)
 
-    async def join(self, profile: WorkerProfile) -> WorkerId:
-        """See ``WorkerRegistry.join``."""
+    async def register(self, profile: WorkerProfile) -> WorkerId:
+        """See ``WorkerRegistry.register``."""
         kinds = sorted(profile.kinds)  # in one order everywhere: two workers cannot deadlock
         async with self._database.connection() as connection:
             cursor = await connection.execute(
@@ -59,8 +59,8 @@ class PostgresWorkerRegistry:
             assert row is not None  # noqa: S101 - a function returns one row
             return row[0]
 
-    async def beat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
-        """See ``WorkerRegistry.beat``."""
+    async def heartbeat(self, worker_id: WorkerId, *, abandoned: int = 0) -> Sequence[Cancellation]:
+        """See ``WorkerRegistry.heartbeat``."""
 
         async def work(connection: Connection) -> Sequence[Cancellation]:
             values = {"worker_id": worker_id, "abandoned": abandoned}
@@ -71,21 +71,21 @@ class PostgresWorkerRegistry:
 
         return await self._database.run(work)
 
-    async def leave(self, worker_id: WorkerId) -> None:
-        """See ``WorkerRegistry.leave``."""
+    async def deregister(self, worker_id: WorkerId) -> None:
+        """See ``WorkerRegistry.deregister``."""
 
         async def work(connection: Connection) -> None:
             await connection.execute(self._leave, {"worker_id": worker_id})
 
         await self._database.run(work)
 
-    async def sightings(self) -> Sequence[WorkerSighting]:
-        """See ``WorkerRegistry.sightings``."""
+    async def registered(self) -> Sequence[RegisteredWorker]:
+        """See ``WorkerRegistry.registered``."""
 
-        async def work(connection: Connection) -> Sequence[WorkerSighting]:
+        async def work(connection: Connection) -> Sequence[RegisteredWorker]:
             rows = await (await connection.execute(self._sightings)).fetchall()
             return [
-                WorkerSighting(
+                RegisteredWorker(
                     id=row[0],
                     name=row[1],
                     queues=frozenset(row[2]),
@@ -105,8 +105,8 @@ class PostgresWorkerRegistry:
 
         return await self._database.run(work)
 
-    async def bury(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
-        """See ``WorkerRegistry.bury``."""
+    async def declare_dead(self, worker_id: WorkerId, beats: int) -> Collection[TaskId]:
+        """See ``WorkerRegistry.declare_dead``."""
         values = {
             "worker_id": worker_id,
             "beats": beats,
@@ -172,8 +172,8 @@ async def register(connection: Connection, statement: object, kinds: Mapping[str
     )
 
 
-class PostgresUpkeep:
-    """``Upkeep`` on PostgreSQL: prepares days; drops expired keys and lanes that are left empty."""
+class PostgresSchemaUpkeep:
+    """``SchemaUpkeep`` on PostgreSQL: prepares days; drops expired keys and empty lanes."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         """Work through ``database``."""
@@ -186,7 +186,7 @@ class PostgresUpkeep:
         self._next_at = clock.monotonic()
 
     async def turn(self) -> Sequence[str]:
-        """See ``Upkeep.turn``. What was done within the last minute is not done again."""
+        """See ``SchemaUpkeep.turn``. What was done within the last minute is not done again."""
         now = self._clock.monotonic()
         if now < self._next_at:
             return ()
@@ -208,7 +208,7 @@ class PostgresUpkeep:
             raise
 
     async def schema_version(self) -> SchemaVersion:
-        """See ``Upkeep.schema_version``."""
+        """See ``SchemaUpkeep.schema_version``."""
 
         async def work(connection: Connection) -> int:
             return await version_of(connection, self._database.schema)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import aio_pika
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
-from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import listening, reason_of
+from taskscheduler.application.wakeups.listener import listening, reason_of
+from taskscheduler.application.wakeups.notifier import WakeUpNotifier
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.redaction import learn_url
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         AbstractQueue,
     )
 
-    from taskscheduler.application.ear import Ear
-    from taskscheduler.domain.hints import Hints
+    from taskscheduler.application.wakeups.listener import WakeUpListener
+    from taskscheduler.domain.ports.wakeups import Hints
 
 HINT_BYTES_MAX: Final = 64 * 1024
 HEARTBEAT_S: Final = 10
@@ -74,14 +74,14 @@ class RabbitWakeUps:
         learn_url(url)
         self._url = url
         self._exchange = exchange
-        self._doorbell = Doorbell(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)
+        self._notifier = WakeUpNotifier(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)
         self._connection: AbstractConnection | None = None
         self._publishing: AbstractExchange | None = None
 
     @property
     def hints(self) -> Hints:
         """See ``WakeUps.hints``."""
-        return self._doorbell.hints
+        return self._notifier.hints
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -89,20 +89,20 @@ class RabbitWakeUps:
         try:
             yield
         finally:
-            await self._doorbell.finish()
+            await self._notifier.finish()
             await self._hang_up()
 
     def ring(self, queues: Collection[str]) -> None:
         """See ``WakeUps.ring``."""
-        self._doorbell.ring(queues)
+        self._notifier.ring(queues)
 
     def ring_cancellation(self) -> None:
         """See ``WakeUps.ring_cancellation``."""
-        self._doorbell.ring_cancellation()
+        self._notifier.ring_cancellation()
 
     def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AbstractAsyncContextManager[Ear]:
+    ) -> AbstractAsyncContextManager[WakeUpListener]:
         """See ``WakeUps.listen``."""
         return listening(queues, on_cancellation, self._hear, failures=FAILURES)
 
@@ -136,7 +136,7 @@ class RabbitWakeUps:
 
     # -- listening -------------------------------------------------------------------------------
 
-    async def _hear(self, ear: Ear, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(ANSWER_S):
                 connection = await aio_pika.connect(
@@ -166,7 +166,7 @@ class RabbitWakeUps:
                     raise BrokerAway(reason_of(lost.result()))
 
 
-async def hear_message(ear: Ear, message: AbstractIncomingMessage) -> None:
+async def hear_message(ear: WakeUpListener, message: AbstractIncomingMessage) -> None:
     """Hand a message to ``ear``; what is not a hint of ours is passed over."""
     ear.hear_text(message.body[:HINT_BYTES_MAX].decode("utf-8", "replace"))
 

@@ -17,16 +17,16 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
-from taskscheduler.application.doorbell import Doorbell
-from taskscheduler.application.ear import listening
+from taskscheduler.application.wakeups.listener import listening
+from taskscheduler.application.wakeups.notifier import WakeUpNotifier
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from taskscheduler.application.ear import Ear
-    from taskscheduler.domain.hints import Hints
+    from taskscheduler.application.wakeups.listener import WakeUpListener
+    from taskscheduler.domain.ports.wakeups import Hints
 
 HINT_BYTES_MAX: Final = 64 * 1024
 WAIT_S: Final = 20
@@ -76,14 +76,14 @@ class SqsWakeUps:
             raise InvalidConfiguration(message)
         self._queue_url = queue_url
         self._endpoint_url = endpoint_url
-        self._doorbell = Doorbell(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)
+        self._notifier = WakeUpNotifier(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)
         self._sending: Client | None = None
         self._closing: AbstractAsyncContextManager[Client] | None = None
 
     @property
     def hints(self) -> Hints:
         """See ``WakeUps.hints``."""
-        return self._doorbell.hints
+        return self._notifier.hints
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -91,22 +91,22 @@ class SqsWakeUps:
         try:
             yield
         finally:
-            await self._doorbell.finish()
+            await self._notifier.finish()
             if self._closing is not None:
                 await self._closing.__aexit__(None, None, None)
             self._sending = self._closing = None
 
     def ring(self, queues: Collection[str]) -> None:
         """See ``WakeUps.ring``."""
-        self._doorbell.ring(queues)
+        self._notifier.ring(queues)
 
     def ring_cancellation(self) -> None:
         """See ``WakeUps.ring_cancellation``."""
-        self._doorbell.ring_cancellation()
+        self._notifier.ring_cancellation()
 
     def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
-    ) -> AbstractAsyncContextManager[Ear]:
+    ) -> AbstractAsyncContextManager[WakeUpListener]:
         """See ``WakeUps.listen``."""
         return listening(queues, on_cancellation, self._hear, failures=FAILURES)
 
@@ -129,11 +129,13 @@ class SqsWakeUps:
                 self._sending = await self._closing.__aenter__()
             await self._sending.send_message(QueueUrl=self._queue_url, MessageBody=hint)
 
-    async def _hear(self, ear: Ear, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         async with self._client() as client:
             await self._receive(client, ear, on_hearing)
 
-    async def _receive(self, client: Client, ear: Ear, on_hearing: Callable[[], None]) -> None:
+    async def _receive(
+        self, client: Client, ear: WakeUpListener, on_hearing: Callable[[], None]
+    ) -> None:
         async with asyncio.timeout(ANSWER_S):
             await client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
         while True:

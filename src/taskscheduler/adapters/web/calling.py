@@ -16,13 +16,18 @@ import httpx
 from taskscheduler.adapters.web.addresses import Opened, literal
 from taskscheduler.adapters.web.dialing import CheckedDialer
 from taskscheduler.adapters.web.heads import Head, MeasuredDialer
-from taskscheduler.application.http_target import Answer, TargetRefused, TargetUnreachable, shown
+from taskscheduler.application.http_target.handler import (
+    Answer,
+    TargetRefused,
+    TargetUnreachable,
+    shown,
+)
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from taskscheduler.application.http_target import Call
+    from taskscheduler.application.http_target.handler import Call
 
 RESPONSE_BYTES_MAX: Final = 64 * 1024
 PORT_MAX: Final = 65_535
@@ -50,7 +55,7 @@ class WebCaller:
         self._response_bytes_max = response_bytes_max
 
     async def __call__(self, call: Call) -> Answer:
-        """Make ``call``; see ``taskscheduler.application.http_target.Caller``."""
+        """Make ``call``; see ``taskscheduler.application.http_target.handler.Caller``."""
         limit = asyncio.timeout(call.timeout_s)
         try:
             async with limit:

@@ -15,7 +15,7 @@ from httpcore import AnyIOBackend
 
 from taskscheduler.adapters.web.addresses import Address, Opened, literal, reason_against
 from taskscheduler.adapters.web.lookups import LookUps
-from taskscheduler.application.http_target import TargetRefused
+from taskscheduler.application.http_target.handler import TargetRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence

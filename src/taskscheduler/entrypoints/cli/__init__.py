@@ -26,7 +26,7 @@ from taskscheduler.entrypoints.cli import (
     retention,
     schedules,
     schema,
-    secrets,
+    secret_files,
     services,
     tasks,
 )
@@ -101,7 +101,7 @@ def _commands(group: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 def load_environment() -> None:
     """Add to the environment what the ``.env`` file of this folder, or one above it, says.
 
-    Then come secrets that are in files of their own.
+    Then come secret_files that are in files of their own.
 
     Raises:
         InvalidConfiguration: one of them cannot be read.
@@ -112,8 +112,8 @@ def load_environment() -> None:
     except (OSError, ValueError) as error:
         message = f"{file} cannot be read: {error}"
         raise InvalidConfiguration(message) from None
-    secrets.read_files(os.environ)
-    secrets.learn_all(os.environ)
+    secret_files.read_files(os.environ)
+    secret_files.learn_all(os.environ)
 
 
 def version(asked: bool) -> None:

@@ -8,10 +8,10 @@ from uuid import UUID  # noqa: TC003 - typer reads it at run time
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, say, tell, with_scheduler
+from taskscheduler.entrypoints.cli._runtime import at_text, say, tell, with_scheduler
 
 if TYPE_CHECKING:
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.audit import AuditEntry
 
 
@@ -45,7 +45,7 @@ def audit(
         query = AuditQuery(task_id=task, target=target, actor=actor, before=before, limit=limit)
         entries = await scheduler.store.audit.list(query)
         if json:
-            from taskscheduler.entrypoints.http.messages import AuditMessage
+            from taskscheduler.entrypoints.messages.audit import AuditMessage
 
             say([AuditMessage.of(entry) for entry in entries], as_json=True, text="")
         else:

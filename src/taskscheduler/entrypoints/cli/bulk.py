@@ -13,13 +13,13 @@ from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
 from taskscheduler.domain.task import AT_ONCE
-from taskscheduler.entrypoints.cli.work import at_text, moment_of, say, with_scheduler
+from taskscheduler.entrypoints.cli._runtime import at_text, moment_of, say, with_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from uuid import UUID
 
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
 
 DONE = {BulkVerb.CANCEL: "cancelled", BulkVerb.RETRY: "retried", BulkVerb.DELETE: "deleted"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli._runtime import say, tell
 from taskscheduler.entrypoints.cli.store import database_url as chosen
-from taskscheduler.entrypoints.cli.work import say, tell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,8 +22,8 @@ def doctor(
 ) -> None:
     """Look the database over; exit 1 when something is wrong. Changes nothing."""
     from taskscheduler.application.distribution import NAME, release, stranger
+    from taskscheduler.application.doctor import Verdict, judge_package, worst
     from taskscheduler.container import examine
-    from taskscheduler.domain.checkup import Verdict, judge_package, worst
     from taskscheduler.entrypoints.logs import no_logs
     from taskscheduler.entrypoints.loop import run
 

@@ -10,9 +10,9 @@ import typer
 from taskscheduler.domain.access import Scope
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.quota import Quota
-from taskscheduler.domain.span import span_of
+from taskscheduler.domain.retention import span_of
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import (
+from taskscheduler.entrypoints.cli._runtime import (
     at_text,
     moment_of,
     operator,
@@ -24,7 +24,7 @@ from taskscheduler.entrypoints.cli.work import (
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.access import ApiKey
 
 app = typer.Typer(help="Add, list and revoke the keys of the REST service.")
@@ -66,7 +66,7 @@ def add(
     json: o.Json = False,
 ) -> None:
     """Make a key and print its token, this once: it is kept nowhere."""
-    from taskscheduler.application.keys import issue
+    from taskscheduler.application.client.api_keys import issue
 
     quota = Quota(
         queues=queues_max,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import at_text, say, tell, with_scheduler
+from taskscheduler.entrypoints.cli._runtime import at_text, say, tell, with_scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.queue import Count, Queue
     from taskscheduler.domain.worker import WorkerLoad
 
@@ -36,7 +36,7 @@ def list_(
     """List queues: what is due, for later, in progress; whether they are paused."""
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.operating import QueueMessage
+        from taskscheduler.entrypoints.messages.queues import QueueMessage
 
         found = await all_queues(scheduler)
         if json:
@@ -79,7 +79,7 @@ def workers(
     """List workers: where they run, what they run, when they were last heard of."""
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.operating import WorkerMessage
+        from taskscheduler.entrypoints.messages.workers import WorkerMessage
 
         found = await scheduler.workers()
         if json:
@@ -137,7 +137,7 @@ def _for_each(
     as_json: bool,
 ) -> None:
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.operating import QueueMessage
+        from taskscheduler.entrypoints.messages.queues import QueueMessage
 
         takers = takers_of(await scheduler.workers())
         for name in names:

@@ -9,10 +9,10 @@ import typer
 from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
 from taskscheduler.domain.retention import FOREVER, RetentionPolicy, audit_span
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.work import say, with_scheduler
+from taskscheduler.entrypoints.cli._runtime import say, with_scheduler
 
 if TYPE_CHECKING:
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
 
 app = typer.Typer(help="Drop tasks that ended long ago, and old entries of the audit trail.")
 
@@ -42,8 +42,8 @@ def run(
         raise InvalidConfiguration(message)
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.application.retention import expire_all, prune_all
-        from taskscheduler.entrypoints.exporting import exporter
+        from taskscheduler.application.maintenance.pruner import expire_all, prune_all
+        from taskscheduler.entrypoints.export import exporter
 
         archive = scheduler.store.archive
         export = retention_export and exporter(retention_export)

@@ -10,8 +10,7 @@ from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.rule import Fold, Gap
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.kinds import require_known_unless
-from taskscheduler.entrypoints.cli.work import (
+from taskscheduler.entrypoints.cli._runtime import (
     at_text,
     json_of,
     moment_of,
@@ -19,13 +18,14 @@ from taskscheduler.entrypoints.cli.work import (
     tell,
     with_scheduler,
 )
+from taskscheduler.entrypoints.cli.known_kinds import require_known_unless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime, timedelta
 
-    from taskscheduler.application.scheduler import Scheduler
-    from taskscheduler.application.schedules import Schedules
+    from taskscheduler.application.client.scheduler import Scheduler
+    from taskscheduler.application.client.schedules import Schedules
     from taskscheduler.domain.ledger import LedgerEntry
     from taskscheduler.domain.schedule import Schedule
 
@@ -45,7 +45,7 @@ def list_(
 
     async def work(scheduler: Scheduler) -> None:
         if json:
-            from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+            from taskscheduler.entrypoints.messages.schedules import ScheduleMessage
 
             found = [ScheduleMessage.of(each) async for each in _all(scheduler.schedules)]
             say(found, as_json=True, text="")
@@ -66,7 +66,7 @@ def show(
     """Show one schedule: what it stores, and what it stored last."""
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+        from taskscheduler.entrypoints.messages.schedules import ScheduleMessage
 
         schedule = await scheduler.schedules.get(name)
         lines = [line_of(schedule), *details_of(schedule)]
@@ -145,7 +145,7 @@ def put(
     json: o.Json = False,
 ) -> None:
     """Make a schedule, or put it in the place of the one of that name; a pause stays."""
-    from taskscheduler.application.preparing import encode_payload
+    from taskscheduler.application.client.task_batch import encode_payload
 
     if (cron is None and not crons) == (every is None):
         message = "give either --cron or --every"
@@ -173,7 +173,7 @@ def put(
     )
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+        from taskscheduler.entrypoints.messages.schedules import ScheduleMessage
 
         await require_known_unless(accept_unknown_kinds, scheduler, kind)
         before = await _found(scheduler.schedules, name)
@@ -252,7 +252,7 @@ def preview(
     """Tell when a schedule fires next, and then, in UTC and on the clocks of its zone."""
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.schedule_messages import PreviewMessage
+        from taskscheduler.entrypoints.messages.schedules import PreviewMessage
 
         schedule = await scheduler.schedules.get(name)
         found = PreviewMessage.of(
@@ -282,7 +282,7 @@ def fires(
     """Tell what became of a schedule's fires, the latest first."""
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.schedule_fires import LedgerMessage
+        from taskscheduler.entrypoints.http.routes.schedule_fires import LedgerMessage
 
         entries = await scheduler.schedules.fires(name, limit=limit)
         if json:
@@ -379,7 +379,7 @@ def _for_each(
     as_json: bool,
 ) -> None:
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.schedule_messages import ScheduleMessage
+        from taskscheduler.entrypoints.messages.schedules import ScheduleMessage
 
         for name in names:
             schedule = await verb(scheduler.schedules)(name)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from taskscheduler.entrypoints.cli import options as o
+from taskscheduler.entrypoints.cli._runtime import tell
 from taskscheduler.entrypoints.cli.store import database_url as chosen
-from taskscheduler.entrypoints.cli.work import tell
 
 
 def add_to(app: typer.Typer) -> None:

@@ -33,8 +33,8 @@ RATE_MAX: Final = 1_000_000
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from taskscheduler.application.handlers import Handlers
-    from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.application.worker.handlers import Handlers
+    from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.entrypoints.settings import StoreSettings
 
 

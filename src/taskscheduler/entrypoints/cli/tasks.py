@@ -9,10 +9,9 @@ import typer
 
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.entrypoints.cli import bulk, changes, listing, waiting
+from taskscheduler.entrypoints.cli import bulk, list_tasks, update, wait
 from taskscheduler.entrypoints.cli import options as o
-from taskscheduler.entrypoints.cli.kinds import require_known_unless
-from taskscheduler.entrypoints.cli.work import (
+from taskscheduler.entrypoints.cli._runtime import (
     at_text,
     json_of,
     line_of,
@@ -22,17 +21,18 @@ from taskscheduler.entrypoints.cli.work import (
     tell,
     with_scheduler,
 )
+from taskscheduler.entrypoints.cli.known_kinds import require_known_unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from taskscheduler.application.scheduler import Scheduler
+    from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.task import Task
 
 app = typer.Typer(help="Add, list, show and change tasks.")
-changes.add_to(app)
-listing.add_to(app)
-waiting.add_to(app)
+update.add_to(app)
+list_tasks.add_to(app)
+wait.add_to(app)
 
 SomeTaskIds = Annotated[
     list[UUID] | None, typer.Argument(metavar="[ID...]", help="Single tasks, by their ids.")
@@ -112,7 +112,7 @@ def show(
         attempts = await scheduler.store.board.attempts(task.id)
         notes = await scheduler.notes(task.id)
         if json:
-            from taskscheduler.entrypoints.http.messages import TaskWithAttempts
+            from taskscheduler.entrypoints.messages.tasks import TaskWithAttempts
 
             say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
@@ -147,7 +147,7 @@ def why(
     """Say why tasks are not running."""
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.explaining import WhyMessage
+        from taskscheduler.entrypoints.messages.why import WhyMessage
 
         for task_id in task_ids:
             found = await scheduler.why(task_id)
@@ -205,7 +205,7 @@ def retry(
         return
 
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.messages import TaskMessage
+        from taskscheduler.entrypoints.messages.tasks import TaskMessage
 
         for task_id in task_ids or []:
             task = await scheduler.retry(task_id, at=moment)
@@ -267,7 +267,7 @@ def _for_each(
     as_json: bool,
 ) -> None:
     async def work(scheduler: Scheduler) -> None:
-        from taskscheduler.entrypoints.http.messages import TaskMessage
+        from taskscheduler.entrypoints.messages.tasks import TaskMessage
 
         for task_id in task_ids:
             task = await verb(scheduler)(task_id)

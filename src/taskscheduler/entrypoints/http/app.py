@@ -5,111 +5,50 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from litestar import Litestar, Response, get
-from litestar.di import NamedDependency, Provide
+from litestar import Litestar
+from litestar.di import Provide
 
 from taskscheduler.application.backoff import Backoff
+from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.application.distribution import release
-from taskscheduler.application.scheduler import Scheduler
 from taskscheduler.domain.errors import SchemaMismatch, StoreUnavailable
-from taskscheduler.entrypoints.http import documentation as docs
-from taskscheduler.entrypoints.http import refusals
-from taskscheduler.entrypoints.http.access import OPEN, reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.audit import list_audit
-from taskscheduler.entrypoints.http.browsers import add_headers, cors_config, own_pages_only
-from taskscheduler.entrypoints.http.errors import HANDLERS, RETRY_AFTER_S
-from taskscheduler.entrypoints.http.events import event_router
-from taskscheduler.entrypoints.http.heads import with_heads
-from taskscheduler.entrypoints.http.hosts import Hosts, Proxies, called
-from taskscheduler.entrypoints.http.messages import (
-    Health,
-    Readiness,
-    SchemaMessage,
-    WakeUpsMessage,
+from taskscheduler.entrypoints.http.errors import HANDLERS
+from taskscheduler.entrypoints.http.middleware.access import seen_by_caller
+from taskscheduler.entrypoints.http.middleware.browser_security import (
+    add_headers,
+    cors_config,
+    own_pages_only,
 )
-from taskscheduler.entrypoints.http.operating import operating_router
-from taskscheduler.entrypoints.http.pages import page_router
-from taskscheduler.entrypoints.http.schedules import schedule_router
-from taskscheduler.entrypoints.http.tasks import TaskRules, task_router
-from taskscheduler.entrypoints.http.telling import told
-from taskscheduler.entrypoints.http.tracing import traced
-from taskscheduler.entrypoints.requests import Requests
+from taskscheduler.entrypoints.http.middleware.head_requests import with_heads
+from taskscheduler.entrypoints.http.middleware.hosts import Hosts, Proxies, called
+from taskscheduler.entrypoints.http.middleware.request_log import told
+from taskscheduler.entrypoints.http.middleware.tracing import traced
+from taskscheduler.entrypoints.http.openapi import error_responses
+from taskscheduler.entrypoints.http.openapi import operations as docs
+from taskscheduler.entrypoints.http.routes.audit import list_audit
+from taskscheduler.entrypoints.http.routes.dashboard import page_router
+from taskscheduler.entrypoints.http.routes.events import event_router
+from taskscheduler.entrypoints.http.routes.queues import operating_router
+from taskscheduler.entrypoints.http.routes.schedules import schedule_router
+from taskscheduler.entrypoints.http.routes.tasks import TaskRules, task_router
+from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from taskscheduler.domain.ports import Listener
-    from taskscheduler.entrypoints.http.access import Access
+    from taskscheduler.domain.ports.wakeups import Listener
+    from taskscheduler.entrypoints.http.middleware.access import Access
     from taskscheduler.entrypoints.metrics import Metrics
 
+from taskscheduler.entrypoints.http.routes.health import healthz, metrics, readyz
+
 ANNOUNCE_S: Final = 2.0
-READY_S: Final = 2.0
-AWAY: Final = "the database cannot be reached at present"
 
 log = logging.getLogger("taskscheduler.http")
-
-
-@get(
-    "/healthz",
-    opt=OPEN,
-    operation_class=docs.Documented,
-    summary="Is the process alive?",
-    tags=["service"],
-)
-async def healthz() -> Health:
-    """Answer as long as the process answers anything."""
-    return Health("ok")
-
-
-@get("/metrics", opt=reached_by("read"), include_in_schema=False)
-async def metrics(metrics: NamedDependency[Any]) -> Response[bytes]:
-    """Answer with the metrics of this process and of the store, for Prometheus."""
-    from taskscheduler.entrypoints.metrics import MEDIA_TYPE  # noqa: PLC0415 - when asked for
-
-    # The framework adds the charset of what is text.
-    return Response(await metrics().exposition(), media_type=MEDIA_TYPE)
-
-
-@get(
-    "/readyz",
-    opt=OPEN,
-    operation_class=docs.Documented,
-    responses=refusals.NOT_READY_YET,
-    summary="Can it work?",
-    tags=["service"],
-)
-async def readyz(
-    scheduler: NamedDependency[Scheduler], listener: NamedDependency[Any]
-) -> Response[Readiness]:
-    """Answer 200 when the database answers and its schema fits, 503 otherwise.
-
-    Wake-ups that do not get through cost latency alone: they are told of, and change no status.
-    """
-    wakeups = WakeUpsMessage.of(scheduler.store.wakeups, listener())
-    try:
-        async with asyncio.timeout(READY_S):
-            version = await scheduler.store.upkeep.schema_version()
-    except (StoreUnavailable, SchemaMismatch, TimeoutError):
-        return not_ready(Readiness("unavailable", AWAY, wakeups=wakeups))
-    schema = SchemaMessage(version.found, version.expected)
-    if not version.fits:
-        detail = "the database's schema is missing or too old; run: taskscheduler migrate"
-        return not_ready(Readiness("unavailable", detail, schema, wakeups))
-    return Response(Readiness("ok", None, schema, wakeups))
-
-
-def not_ready(readiness: Readiness) -> Response[Readiness]:
-    """Return the answer of a service that cannot work, and when to ask again."""
-    return Response(
-        readiness,
-        status_code=HTTPStatus.SERVICE_UNAVAILABLE,
-        headers={"Retry-After": str(RETRY_AFTER_S)},
-    )
 
 
 def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may choose
@@ -177,7 +116,7 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
         exception_handlers=dict(HANDLERS),
         lifespan=[_lifespan(scheduler, kinds or {}, open_scheduler=open_scheduler)],
         openapi_config=docs.openapi_config(release(), closed=access is not None),
-        plugins=[refusals.RefusedByAccess(closed=access is not None)],
+        plugins=[error_responses.RefusedByAccess(closed=access is not None)],
         request_max_body_size=body_bytes_max,
         logging_config=None,
     )

@@ -11,7 +11,8 @@ from msgspec import Raw, Struct
 
 from taskscheduler.domain.moment import parse_moment
 from taskscheduler.entrypoints.http.errors import BadRequest
-from taskscheduler.entrypoints.http.messages import FieldProblem, Instant
+from taskscheduler.entrypoints.messages.problems import FieldProblem
+from taskscheduler.entrypoints.messages.tasks import Instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,7 +34,7 @@ from taskscheduler.domain.errors import (
     TooMuchWaiting,
     UnknownKind,
 )
-from taskscheduler.entrypoints.http.messages import FieldProblem, Problem
+from taskscheduler.entrypoints.messages.problems import FieldProblem, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -5,23 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from taskscheduler.entrypoints.http.access_mode import SAID, access_mode, access_of, hosts_of
 from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.events import end_streams
-from taskscheduler.entrypoints.http.hosts import Proxies
-from taskscheduler.entrypoints.http.limits import ServerLimits
-from taskscheduler.entrypoints.http.opening import SAID, access_mode, access_of, hosts_of
+from taskscheduler.entrypoints.http.middleware.hosts import Proxies
+from taskscheduler.entrypoints.http.middleware.request_limits import ServerLimits
+from taskscheduler.entrypoints.http.routes.events import end_streams
+from taskscheduler.entrypoints.http.routes.tasks import TaskRules
 from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
-from taskscheduler.entrypoints.http.tasks import TaskRules
 from taskscheduler.entrypoints.loop import run
-from taskscheduler.entrypoints.requests import Requests
+from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.entrypoints.signals import on_signals
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
-    from taskscheduler.application.scheduler import Scheduler
-    from taskscheduler.domain.tracing import Tracing
+    from taskscheduler.application.client.scheduler import Scheduler
+    from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.entrypoints.settings import AccessMode, ApiSettings, StoreSettings
 
 

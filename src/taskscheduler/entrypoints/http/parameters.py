@@ -1,88 +1,175 @@
-"""Query parameters: each is known to its call, is given once, and means what it says.
-
-A route need not say so itself, and so cannot forget to: what it takes is read from its signature.
-"""
+"""Reading requests by hand: what is wrong in them is answered in one way everywhere."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
 
-from litestar.handlers import HTTPRouteHandler
-from litestar.routes import HTTPRoute
+from litestar.params import PathParameter, QueryParameter
 
+from taskscheduler.domain.errors import InvalidTask, UnknownKind
+from taskscheduler.domain.moment import parse_moment
+from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
+from taskscheduler.domain.task import AT_ONCE, Idempotency, in_utc
+from taskscheduler.entrypoints.http.decoding import FAULTS_MAX
 from taskscheduler.entrypoints.http.errors import BadRequest
+from taskscheduler.entrypoints.http.openapi import operations as docs
+from taskscheduler.entrypoints.messages.problems import FieldProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Mapping, Sequence
+    from datetime import datetime
 
-    from litestar import Litestar, Request
-    from litestar.typing import FieldDefinition
+    from litestar import Request
 
-INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-KNOWN: Final = "taskscheduler_parameters"
-"""In the application's state: what each of its calls takes, as far as that was asked for."""
-UNDEMANDING: Final = frozenset({"OPTIONS"})
+    from taskscheduler.application.client.scheduler import Scheduler
 
+# Nothing in it is tried twice, whatever comes: what was taken is never given back.
+TAG: Final = re.compile(r'[ \t,]*+(?:(W/)?"([^"]*+)"[ \t]*+(?=,|$)|[^,]++)')
+TAGS_CHARACTERS_MAX: Final = 8192
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What a call takes, in the order of its signature; ``several`` may be given more than once."""
-
-    names: tuple[str, ...]
-    several: frozenset[str]
-    integers: frozenset[str]
-
-    def check(self, given: Iterable[tuple[str, Any]]) -> None:
-        """Refuse what is not known, given twice, or no number. Raises BadRequest."""
-        seen: set[str] = set()
-        for name, value in given:
-            if name not in self.names:
-                told = f"known are {' and '.join(self.names)}" if self.names else "there are none"
-                raise BadRequest(name, f"unknown parameter; {told}")
-            if name in seen and name not in self.several:
-                raise BadRequest(name, "must be given once")
-            if name in self.integers and INTEGER.fullmatch(value) is None:
-                # The framework would take 1e2 for a hundred.
-                raise BadRequest(name, "must be a whole number in decimal digits")
-            seen.add(name)
+TaskIdText = Annotated[str, PathParameter(schema_extra=docs.UUID_TEXT)]
+Filters = Annotated[
+    list[str] | None,
+    QueryParameter(
+        name="filter",
+        description=f"{FILTERS}; repeated, {REPEATED}",
+        schema_extra=docs.FILTER_LIST,
+    ),
+]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        description="from the Link header of the page before", schema_extra=docs.ONE_UUID
+    ),
+]
 
 
-async def check_parameters(request: Request[Any, Any, Any]) -> None:
-    """Refuse a request whose query its route does not understand. Raises BadRequest."""
-    given = request.query_params.multi_items()
-    if not given or request.method in UNDEMANDING:
+RetryAt = Annotated[
+    str | None,
+    QueryParameter(
+        description="when it is due instead: now, or a time in ISO 8601 with an offset",
+        schema_extra=docs.NOW_OR_TIME,
+    ),
+]
+#: Text, because an int would take the word null, too. So many digits always fit the store's ids.
+NUMBER: Final = re.compile("[1-9][0-9]{0,8}")
+Number = Annotated[
+    str | None,
+    QueryParameter(
+        description="from the Link header of the page before",
+        schema_extra={**docs.ONE_TEXT, "pattern": f"^{NUMBER.pattern}$"},
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRules:
+    """What the service accepts. ``accept_unknown_kinds`` lets producers go before workers."""
+
+    accept_unknown_kinds: bool = False
+
+
+def uuid_of(text: str, path: str = "id") -> UUID:
+    """Return the UUID in ``text``. Raises BadRequest."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadRequest(path, f"{text!r} is not a UUID") from None
+
+
+def number_of(cursor: str) -> int:
+    """Return the number that ``cursor`` is. Raises BadRequest."""
+    if NUMBER.fullmatch(cursor) is None:
+        raise BadRequest("cursor", "must be as the Link header of the page before has it")
+    return int(cursor)
+
+
+def retry_time_of(text: str | None) -> datetime | None:
+    """Return the time that ``at`` asks for. Raises BadRequest."""
+    if text is None or text == "now":
+        return None if text is None else AT_ONCE
+    try:
+        # A plus in a query is a blank, and a time has no other.
+        return in_utc("at", parse_moment(text.replace(" ", "+") if "T" in text else text))
+    except ValueError as error:
+        raise BadRequest("at", f"{error}; or the word now") from None
+    except InvalidTask as error:
+        raise BadRequest("at", error.reason) from None
+
+
+def query_of(
+    filters: Sequence[str] | None, cursor: str | None, limit: int, *, bytes_max: int | None = None
+) -> TaskQuery:
+    """Return what the parameters ask for.
+
+    Raises:
+        BadRequest: one of them cannot be understood.
+    """
+    before = None if cursor is None else uuid_of(cursor, "cursor")
+    with as_filter():
+        return TaskQuery.parse(filters or (), before=before, limit=limit, bytes_max=bytes_max)
+
+
+@contextmanager
+def as_filter() -> Generator[None]:
+    """Read filters within. Raises BadRequest for one that is none."""
+    try:
+        yield
+    except ValueError as error:
+        raise BadRequest("filter", str(error)) from None
+
+
+async def require_known(scheduler: Scheduler, rules: TaskRules, places: Mapping[str, str]) -> None:
+    """Check the kinds in ``places``, each of which was named at its place in the request.
+
+    Raises:
+        BadRequest: nobody has registered one of them.
+    """
+    if rules.accept_unknown_kinds:
         return
-    known: dict[HTTPRouteHandler, Parameters] = request.app.state.setdefault(KNOWN, {})
-    handler = request.route_handler
-    assert isinstance(handler, HTTPRouteHandler)  # noqa: S101 - it answers to a request
-    if (parameters := known.get(handler)) is None:
-        parameters = known[handler] = _of(request.app, handler)
-    parameters.check(given)
+    try:
+        await scheduler.require_known(places)
+    except UnknownKind as error:
+        faults = [
+            FieldProblem(place, f"unknown kind {kind!r}")
+            for kind, place in places.items()
+            if kind not in error.known
+        ]
+        faults[0].reason = str(error)
+        raise BadRequest.of(faults[:FAULTS_MAX], known_kinds=list(error.known)) from None
 
 
-def _of(app: Litestar, handler: HTTPRouteHandler) -> Parameters:
-    models = (
-        model
-        for route in app.routes
-        if isinstance(route, HTTPRoute)
-        for served, model in route.route_handler_map.values()
-        if served is handler
-    )
-    expected = next(models).expected_query_params
-    fields: dict[str, FieldDefinition] = {}
-    for provider in handler.resolve_dependencies().values():
-        fields |= provider.parsed_fn_signature.parameters
-    fields |= handler.parsed_fn_signature.parameters
-    places = {name: place for place, name in enumerate(fields)}
-    ordered = sorted(expected, key=lambda each: (places.get(each.field_name, -1), each.field_name))
-    return Parameters(
-        names=tuple(each.field_alias for each in ordered),
-        several=frozenset(each.field_alias for each in ordered if each.is_sequence),
-        integers=frozenset(
-            each.field_alias
-            for each in ordered
-            if each.field_name in fields and fields[each.field_name].annotation is int
-        ),
+def idempotency_of(request: Request[Any, Any, Any], body: bytes) -> Idempotency | None:
+    """Return the name that the client gave its request; the same call and body must follow it."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    digest = hashlib.sha256(request.url.path.encode() + b"\0" + body).digest()
+    return Idempotency(key, digest)
+
+
+def tags_of(request: Request[Any, Any, Any]) -> frozenset[str] | None:
+    """Return the strong tags that ``If-Match`` names; None if it is absent, or any will do.
+
+    A weak tag is left out, because it promises less than is asked for here; so is all that is no
+    tag. What is left may be nothing, which nothing matches.
+
+    Raises:
+        BadRequest: it is longer than tags can be.
+    """
+    given = request.headers.getall("if-match", [])
+    if sum(map(len, given)) > TAGS_CHARACTERS_MAX:
+        raise BadRequest("If-Match", f"must be at most {TAGS_CHARACTERS_MAX} characters")
+    if not given or any(each.strip() == "*" for each in given):
+        return None
+    return frozenset(
+        f'"{found[2]}"'
+        for each in given
+        for found in TAG.finditer(each)
+        if found[2] is not None and found[1] is None
     )

@@ -10,16 +10,16 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.plugins import InitPlugin
 
-from taskscheduler.application.scheduler import Scheduler
-from taskscheduler.application.worker import Worker
-from taskscheduler.entrypoints.http.tasks import task_router
+from taskscheduler.application.client.scheduler import Scheduler
+from taskscheduler.application.worker.worker import Worker
+from taskscheduler.entrypoints.http.routes.tasks import task_router
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from litestar.config.app import AppConfig
 
-    from taskscheduler.application.handlers import Handlers
+    from taskscheduler.application.worker.handlers import Handlers
 
 
 class TaskSchedulerPlugin(InitPlugin):

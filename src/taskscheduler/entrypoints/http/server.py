@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import uvicorn
 
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.entrypoints.http.connection import GuardedConnection
-from taskscheduler.entrypoints.http.door import Door
-from taskscheduler.entrypoints.http.limits import ServerLimits
+from taskscheduler.entrypoints.http.middleware.connection import GuardedConnection
+from taskscheduler.entrypoints.http.middleware.connection_limits import Door
+from taskscheduler.entrypoints.http.middleware.request_limits import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
 
     from litestar import Litestar
 
-    from taskscheduler.entrypoints.http.door import Guarded
-    from taskscheduler.entrypoints.requests import Requests
+    from taskscheduler.entrypoints.http.middleware.connection_limits import Guarded
+    from taskscheduler.entrypoints.request_metrics import Requests
 
 GRACE_S: Final = 10
 TICKS_A_SECOND: Final = 10

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from taskscheduler.application.handlers import Handlers
+from taskscheduler.application.worker.handlers import Handlers
 from taskscheduler.domain.errors import InvalidConfiguration
 
 if TYPE_CHECKING:

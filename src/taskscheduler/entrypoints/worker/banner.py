@@ -10,7 +10,7 @@ from taskscheduler.domain.redaction import redacted
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from taskscheduler.application.handlers import Handlers
+    from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.entrypoints.settings import StoreSettings, WorkerSettings
 
 

@@ -6,11 +6,11 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
-from taskscheduler.application.handlers import Handlers
+from taskscheduler.application.worker.handlers import Handlers
 from taskscheduler.entrypoints.settings import BAR_URL_DEFAULT
 
 if TYPE_CHECKING:
-    from taskscheduler.application.context import Context
+    from taskscheduler.application.worker.context import Context
 
 BAR_TIMEOUT_S: Final = 30.0
 FOO_SLEEP_S: Final = 3.0

@@ -7,19 +7,19 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from taskscheduler.application.retention import Retention
-from taskscheduler.application.worker import Worker
-from taskscheduler.entrypoints.exporting import exporter
+from taskscheduler.application.maintenance.pruner import Retention
+from taskscheduler.application.worker.worker import Worker
+from taskscheduler.entrypoints.export import exporter
 from taskscheduler.entrypoints.signals import on_signals
 from taskscheduler.entrypoints.worker.processes import end_with_supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from taskscheduler.application.handlers import Handlers
-    from taskscheduler.application.observer import Observer
-    from taskscheduler.application.scheduler import Scheduler
-    from taskscheduler.application.tally import Tally
+    from taskscheduler.application.client.scheduler import Scheduler
+    from taskscheduler.application.metrics.attempt_stats import AttemptStats
+    from taskscheduler.application.metrics.observer import Observer
+    from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.entrypoints.settings import WorkerSettings
 
 log = logging.getLogger("taskscheduler.worker")
@@ -67,9 +67,9 @@ async def run_worker(
             log.info("%s", banner)
             await worker.run(until_drained=settings.drain)
         return
-    from taskscheduler.application.tally import Tally  # noqa: PLC0415 - when asked for
+    from taskscheduler.application.metrics.attempt_stats import AttemptStats  # noqa: PLC0415 - when asked for
 
-    tally = Tally(handlers)
+    tally = AttemptStats(handlers)
     worker = build_worker(scheduler, handlers, settings, tally)
     on_signals(worker.stop)
     async with scheduler, _shown(scheduler, worker, tally, settings):
@@ -79,7 +79,7 @@ async def run_worker(
 
 @asynccontextmanager
 async def _shown(
-    scheduler: Scheduler, worker: Worker, tally: Tally, settings: WorkerSettings
+    scheduler: Scheduler, worker: Worker, tally: AttemptStats, settings: WorkerSettings
 ) -> AsyncGenerator[None]:
     """Serve the worker's metrics meanwhile."""
     from taskscheduler.entrypoints.http.server import (  # noqa: PLC0415 - when asked for

@@ -15,23 +15,23 @@ Subclass each in a test module, with two fixtures beside or in the subclass::
 
 from __future__ import annotations
 
+from taskscheduler.testing.contracts.api_keys import ApiKeyRepositoryContract
 from taskscheduler.testing.contracts.archive import ArchiveContract
 from taskscheduler.testing.contracts.audit import AuditContract
-from taskscheduler.testing.contracts.board import ListingContract
+from taskscheduler.testing.contracts.backlog import BacklogStatsContract
 from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
-from taskscheduler.testing.contracts.gauge import GaugeContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
-from taskscheduler.testing.contracts.keys import KeyRingContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
 from taskscheduler.testing.contracts.notes import NotesContract
+from taskscheduler.testing.contracts.queue_position import QueuePositionContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
+from taskscheduler.testing.contracts.reading import ListingContract
 from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
-from taskscheduler.testing.contracts.standing import StandingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.suspects import SuspectsContract
 from taskscheduler.testing.contracts.traces import TracesContract
@@ -46,18 +46,18 @@ from taskscheduler.testing.contracts.wakeups import (
 from taskscheduler.testing.contracts.workers import BurialContract, MembershipContract
 
 __all__ = [
+    "ApiKeyRepositoryContract",
     "ArchiveContract",
     "AuditContract",
-    "GaugeContract",
+    "BacklogStatsContract",
     "HearingContract",
-    "KeyRingContract",
     "KindCatalogueContract",
     "NotesContract",
     "QueueRegistryContract",
     "RingingContract",
     "ScheduleRepositoryContract",
     "SilenceContract",
-    "TaskBoardContract",
+    "TaskReaderContract",
     "TaskRepositoryContract",
     "TransactionContract",
     "WakeUpsContract",
@@ -81,8 +81,8 @@ class TaskRepositoryContract(
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 
 
-class TaskBoardContract(ListingContract, StandingContract):
-    """Proves a ``TaskBoard``."""
+class TaskReaderContract(ListingContract, QueuePositionContract):
+    """Proves a ``TaskReader``."""
 
 
 class WorkerRegistryContract(MembershipContract, BurialContract):

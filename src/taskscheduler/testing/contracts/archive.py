@@ -11,8 +11,9 @@ import pytest
 from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.domain.retention import Expiry, RetentionPolicy
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import NewTask, TaskId
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.trace import TraceContext
+from taskscheduler.domain.values import TaskId
 from taskscheduler.testing.contracts.steps import ERROR, Contract, bring, claim, end, join, put
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def ended(
     await store.tasks.put([task])
     (lease,) = await claim(store, worker_id, task.kind)
     await end(store, lease, event, error=ERROR if event is Event.FAIL else None)
-    await store.workers.leave(worker_id)
+    await store.workers.deregister(worker_id)
     return task.id
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from taskscheduler.domain.access import Caller, NewKey, digest_of
 from taskscheduler.domain.audit import Action, AuditQuery, Pruned
-from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import (
     IllegalTransition,
     TaskChanged,
@@ -19,7 +18,7 @@ from taskscheduler.domain.errors import (
     TaskNotFound,
 )
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.task import Idempotency, TaskEdit
 from taskscheduler.testing.contracts.steps import Contract, bring, lease_one, new, put
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.audit import AuditEntry
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
     from taskscheduler.testing.clock import ManualClock
 
 ADA: Final = Caller(name="ada", key_id="a" * 16, address="192.0.2.7", request_id="r-1")

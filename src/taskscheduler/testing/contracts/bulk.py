@@ -81,7 +81,7 @@ class BulkContract(Contract):
         leases = await claim(store, worker_id)
         ids = [lease.task_id for lease in leases]
         await store.tasks.change_all(verb, TaskStatus.IN_PROGRESS, ids[:2])
-        told = await store.workers.beat(worker_id)
+        told = await store.workers.heartbeat(worker_id)
         assert {each.task_id for each in told} == set(ids[:2])
         await end(store, leases[2])
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import IllegalTransition, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
+from taskscheduler.domain.task import TaskEdit
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import Task, TaskId
+    from taskscheduler.domain.task import Task
+    from taskscheduler.domain.values import TaskId
     from taskscheduler.testing.clock import ManualClock
 
 HOUR = timedelta(hours=1)

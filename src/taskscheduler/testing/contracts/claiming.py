@@ -10,7 +10,7 @@ import pytest
 
 from taskscheduler.domain.lease import Lease
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import WorkerId
+from taskscheduler.domain.values import WorkerId
 from taskscheduler.testing.contracts.steps import (
     TICK,
     Contract,
@@ -131,7 +131,7 @@ class ClaimingContract(Contract):
         """Neither one never seen nor one that has left."""
         worker_id = await join(store)
         task_id = await put(store)
-        await store.workers.leave(worker_id)
+        await store.workers.deregister(worker_id)
         for nobody in (STRANGER, worker_id):
             assert list(await claim(store, nobody)) == []
         assert await status_of(store, task_id) is TaskStatus.PENDING

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import IllegalTransition, TaskChanged, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.task import TaskEdit
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,

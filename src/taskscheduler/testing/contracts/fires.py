@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import TaskId
+    from taskscheduler.domain.values import TaskId
     from taskscheduler.testing.clock import ManualClock
 
 MINUTE: Final = timedelta(minutes=1)

@@ -26,7 +26,7 @@ class KindCatalogueContract(Contract):
         await store.kinds.register({"fax": 2})
         await store.kinds.register({})
         worker_id = await join(store, "pigeon")
-        await store.workers.leave(worker_id)
+        await store.workers.deregister(worker_id)
         assert await store.kinds.known() == {"mail", "fax", "pigeon"}
 
     async def test_many_may_register_at_once(self, store: Store) -> None:

@@ -15,7 +15,7 @@ from taskscheduler.testing.contracts.steps import Contract, claim, join, new, pu
 
 if TYPE_CHECKING:
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import TaskId, WorkerId
+    from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.testing.clock import ManualClock
 
 POLL_INTERVAL: Final = timedelta(seconds=1)

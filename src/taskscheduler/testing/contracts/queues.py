@@ -20,7 +20,7 @@ from taskscheduler.testing.contracts.steps import (
 
 if TYPE_CHECKING:
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import WorkerId
+    from taskscheduler.domain.values import WorkerId
     from taskscheduler.testing.clock import ManualClock
 
 NONE = Count(0)

@@ -290,8 +290,8 @@ class SettlingContract(Contract):
     async def bury_all(self, store: Store, clock: ManualClock) -> None:
         """Let every worker fall silent, and strike it out."""
         clock.advance(LEASE + TICK)
-        for seen in await store.workers.sightings():
-            await store.workers.bury(seen.id, seen.beats)
+        for seen in await store.workers.registered():
+            await store.workers.declare_dead(seen.id, seen.beats)
 
     async def rescued_and_claimed_again(
         self, store: Store, clock: ManualClock

@@ -10,13 +10,14 @@ import pytest
 
 from taskscheduler.domain.lease import AttemptError, Lease, Settlement
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask, TaskId, WorkerId
+from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
 from taskscheduler.domain.worker import Subscription, WorkerProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.values import TaskId, WorkerId
 
 LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(microseconds=1)
@@ -66,7 +67,7 @@ async def join(
         concurrency=5,
         lease=lease,
     )
-    return await store.workers.join(profile)
+    return await store.workers.register(profile)
 
 
 async def claim(

@@ -9,13 +9,14 @@ from uuid import UUID
 
 import pytest
 
-from taskscheduler.application.preparing import Prepared
+from taskscheduler.application.client.task_batch import LazyBatch
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.errors import InvalidTask, TaskExists, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task, TaskId
+from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task
+from taskscheduler.domain.values import TaskId
 from taskscheduler.testing.contracts.steps import (
     Contract,
     bring,
@@ -150,9 +151,9 @@ class StoringContract(Contract):
 
     async def test_a_batch_that_cannot_be_read_to_its_end_is_not_stored(self, store: Store) -> None:
         """What reading it raises is raised, however much of it was on its way."""
-        wishes = [("mail" if index < BAD else "no kind", index) for index in range(BAD + 9)]
+        specs = [("mail" if index < BAD else "no kind", index) for index in range(BAD + 9)]
         with pytest.raises(InvalidTask) as refused:
-            await store.tasks.put(Prepared(wishes, store.new_task_id))
+            await store.tasks.put(LazyBatch(specs, store.new_task_id))
         assert refused.value.index == BAD
         assert list(await store.board.list(TaskQuery())) == []
         again = new(store)

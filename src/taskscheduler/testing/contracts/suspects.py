@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.lease import Lease
-    from taskscheduler.domain.task import TaskId, WorkerId
+    from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.testing.clock import ManualClock
 
 UNSUSPECTED = Subscription(queues=subscribed().queues, kinds=subscribed().kinds, suspects=False)
@@ -39,7 +39,7 @@ async def crash(store: Store, clock: ManualClock, *, begun: int | None = None) -
     for lease in leases[:begun]:
         assert await store.tasks.begin(lease)
     clock.advance(LEASE + TICK)
-    await store.workers.bury(worker_id, 0)
+    await store.workers.declare_dead(worker_id, 0)
     return leases
 
 
@@ -117,7 +117,7 @@ class SuspectsContract(Contract):
         assert len({lease.token for lease in leases}) == len(ids)
         assert set(await store.tasks.settle([outcome(lease) for lease in leases])) == set()
         await make_suspect(store, clock, 1, SUSPECT_AFTER)
-        await store.workers.leave(worker_id)
+        await store.workers.deregister(worker_id)
         assert list(await claim_suspects(store, worker_id)) == []
 
     async def test_of_several_the_one_that_had_begun_is_to_blame(
@@ -156,7 +156,7 @@ class SuspectsContract(Contract):
         for lease in old:
             assert await store.tasks.begin(lease)
             assert await store.tasks.begin(lease)
-        assert await store.workers.leave(worker_id) is None
+        assert await store.workers.deregister(worker_id) is None
         assert [await store.tasks.begin(lease) for lease in old] == [False, False]
         for lease in await crash(store, clock, begun=0):
             task = await store.tasks.get(lease.task_id)
@@ -167,6 +167,6 @@ class SuspectsContract(Contract):
         worker_id = await join(store)
         told: list[int] = []
         for abandoned in (0, 3, 0):
-            await store.workers.beat(worker_id, abandoned=abandoned)
-            told += [seen.abandoned for seen in await store.workers.sightings()]
+            await store.workers.heartbeat(worker_id, abandoned=abandoned)
+            told += [seen.abandoned for seen in await store.workers.registered()]
         assert told == [0, 3, 0]

@@ -10,11 +10,10 @@ import pytest
 
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.bulk import BulkVerb
-from taskscheduler.domain.edit import TaskEdit
 from taskscheduler.domain.errors import TaskExists
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency
-from taskscheduler.domain.tracing import TraceContext
+from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,
@@ -118,10 +117,10 @@ class TracesContract(Contract):
         await end(store, lease, Event.RETRY, error=ERROR)
         task_id = lease.task_id
         await store.tasks.edit(task_id, TaskEdit(payload=b"1", priority=1))
-        (again,) = await claim(store, (await store.workers.sightings())[0].id)
+        (again,) = await claim(store, (await store.workers.registered())[0].id)
         await end(store, again, Event.FAIL, error=ERROR)
         await store.tasks.retry(task_id)
-        (last,) = await claim(store, (await store.workers.sightings())[0].id)
+        (last,) = await claim(store, (await store.workers.registered())[0].id)
         await end(store, last)
         assert await store.tasks.traces_of([task_id]) == {task_id: TRACE}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.ports import Listener, WakeUps
+    from taskscheduler.domain.ports.wakeups import Listener, WakeUps
 
 SILENCE_S = 0.2
 """How long to listen for what should not be said."""
@@ -37,7 +37,7 @@ def tries_within(seconds: float) -> int:
     return 1 + int(math.log2(1 + seconds / PAUSE_S))
 
 
-class Ear:
+class WakeUpListener:
     """A listener, and how many cancellations it heard of."""
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Ear:
 
 
 @asynccontextmanager
-async def listening(store: Store, *queues: str) -> AsyncGenerator[Ear]:
+async def listening(store: Store, *queues: str) -> AsyncGenerator[WakeUpListener]:
     """Listen, and wait until wake-ups are heard."""
-    ear = Ear()
+    ear = WakeUpListener()
     async with store.wakeups.listen(
         queues or ("default",), on_cancellation=ear.on_cancellation
     ) as ear.listener:

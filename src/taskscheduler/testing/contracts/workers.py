@@ -12,8 +12,8 @@ from taskscheduler.domain.errors import WorkerLost
 from taskscheduler.domain.lease import SUSPECT_AFTER
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import WorkerId
-from taskscheduler.domain.worker import Cancellation, WorkerProfile, WorkerSighting
+from taskscheduler.domain.values import WorkerId
+from taskscheduler.domain.worker import Cancellation, RegisteredWorker, WorkerProfile
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     LEASE,
@@ -65,11 +65,11 @@ class MembershipContract(Contract):
             concurrency=7,
             lease=timedelta(seconds=12.5),
         )
-        worker_id = await store.workers.join(profile)
+        worker_id = await store.workers.register(profile)
         joined_at = clock.now()
         clock.advance(seconds=1)
-        assert await store.workers.sightings() == [
-            WorkerSighting(
+        assert await store.workers.registered() == [
+            RegisteredWorker(
                 id=worker_id,
                 name=profile.name,
                 queues=profile.queues,
@@ -86,10 +86,10 @@ class MembershipContract(Contract):
     async def test_every_worker_has_an_id_of_its_own(self, store: Store) -> None:
         """Ids are never given again."""
         first = await join(store)
-        await store.workers.leave(first)
+        await store.workers.deregister(first)
         others = [await join(store) for _ in range(3)]
         assert len({first, *others}) == 4  # noqa: PLR2004
-        assert {seen.id for seen in await store.workers.sightings()} == set(others)
+        assert {seen.id for seen in await store.workers.registered()} == set(others)
 
     async def test_joining_makes_its_kinds_known(self, store: Store) -> None:
         """At once."""
@@ -101,8 +101,8 @@ class MembershipContract(Contract):
         worker_id = await join(store)
         for beats in (1, 2, 3):
             clock.advance(LEASE)
-            assert list(await store.workers.beat(worker_id)) == []
-            (seen,) = await store.workers.sightings()
+            assert list(await store.workers.heartbeat(worker_id)) == []
+            (seen,) = await store.workers.registered()
             assert (seen.beats, seen.seen_at, seen.expired) == (beats, clock.now(), False)
 
     async def test_a_worker_is_expired_after_more_than_its_lease(
@@ -111,19 +111,19 @@ class MembershipContract(Contract):
         """A late beat mends it."""
         worker_id = await join(store)
         clock.advance(LEASE)
-        assert [seen.expired for seen in await store.workers.sightings()] == [False]
+        assert [seen.expired for seen in await store.workers.registered()] == [False]
         clock.advance(TICK)
-        assert [seen.expired for seen in await store.workers.sightings()] == [True]
-        await store.workers.beat(worker_id)
-        assert [seen.expired for seen in await store.workers.sightings()] == [False]
+        assert [seen.expired for seen in await store.workers.registered()] == [True]
+        await store.workers.heartbeat(worker_id)
+        assert [seen.expired for seen in await store.workers.registered()] == [False]
 
     async def test_a_worker_that_is_not_registered_is_told(self, store: Store) -> None:
         """Whether it left or never was."""
         worker_id = await join(store)
-        await store.workers.leave(worker_id)
+        await store.workers.deregister(worker_id)
         for nobody in (worker_id, STRANGER):
             with pytest.raises(WorkerLost) as lost:
-                await store.workers.beat(nobody)
+                await store.workers.heartbeat(nobody)
             assert lost.value.worker_id == nobody
 
     @pytest.mark.parametrize("verb", ["cancel", "delete"])
@@ -135,21 +135,21 @@ class MembershipContract(Contract):
             await store.tasks.cancel(lease.task_id)
         else:
             await store.tasks.delete(lease.task_id, force=True)
-        assert list(await store.workers.beat(bystander)) == []
+        assert list(await store.workers.heartbeat(bystander)) == []
         taken = Cancellation(lease.task_id, lease.token)
-        assert list(await store.workers.beat(concerned)) == [taken]
+        assert list(await store.workers.heartbeat(concerned)) == [taken]
 
     async def test_a_beat_does_not_tell_for_ever(self, store: Store, clock: ManualClock) -> None:
         """Nor of tasks that were not in progress."""
         worker_id = await join(store)
         await store.tasks.cancel(await put(store))
-        assert list(await store.workers.beat(worker_id)) == []
+        assert list(await store.workers.heartbeat(worker_id)) == []
         (lease,) = await leased(store, worker_id)
         await store.tasks.cancel(lease.task_id)
-        assert len(await store.workers.beat(worker_id)) == 1
+        assert len(await store.workers.heartbeat(worker_id)) == 1
         clock.advance(LEASE + TICK)
-        await store.workers.beat(worker_id)
-        assert list(await store.workers.beat(worker_id)) == []
+        await store.workers.heartbeat(worker_id)
+        assert list(await store.workers.heartbeat(worker_id)) == []
 
     async def test_who_leaves_gives_back_what_it_holds(
         self, store: Store, clock: ManualClock
@@ -159,7 +159,7 @@ class MembershipContract(Contract):
         before = await store.tasks.get(lease.task_id)
         other = await lease_one(store)
         clock.advance(seconds=3)
-        await store.workers.leave(await holder_of(store, lease))
+        await store.workers.deregister(await holder_of(store, lease))
         assert await store.tasks.get(lease.task_id) == before.release(now=clock.now())
         assert list(await store.board.attempts(lease.task_id)) == []
         assert set(await store.tasks.settle([outcome(lease)])) == {lease.task_id}
@@ -170,8 +170,8 @@ class MembershipContract(Contract):
         """And nobody may leave."""
         worker_id = await join(store)
         for nobody in (worker_id, worker_id, STRANGER):
-            await store.workers.leave(nobody)
-        assert list(await store.workers.sightings()) == []
+            await store.workers.deregister(nobody)
+        assert list(await store.workers.registered()) == []
 
 
 class BurialContract(Contract):
@@ -185,7 +185,7 @@ class BurialContract(Contract):
         leases = await leased(store, worker_id, 3)
         before = {lease.task_id: await store.tasks.get(lease.task_id) for lease in leases}
         clock.advance(LEASE + TICK)
-        assert set(await store.workers.bury(worker_id, 0)) == before.keys()
+        assert set(await store.workers.declare_dead(worker_id, 0)) == before.keys()
         for task_id, task in before.items():
             rescued = task.rescue(now=clock.now(), max_attempts=3, alone=False)
             assert rescued.status is TaskStatus.PENDING
@@ -194,9 +194,9 @@ class BurialContract(Contract):
             assert (attempt.outcome, attempt.worker_id) == (Event.RESCUE, worker_id)
             assert attempt.error is not None
             assert attempt.error.type == "WorkerLost"
-        assert list(await store.workers.sightings()) == []
+        assert list(await store.workers.registered()) == []
         with pytest.raises(WorkerLost):
-            await store.workers.beat(worker_id)
+            await store.workers.heartbeat(worker_id)
         again = await claim(store, await join(store))
         assert {(lease.task_id, lease.attempt) for lease in again} == {(i, 2) for i in before}
         assert {lease.excused for lease in again} == {1}
@@ -213,12 +213,12 @@ class BurialContract(Contract):
             assert [lease.is_suspect for lease in leases] == [crash >= SUSPECT_AFTER] * 2
             assert [await store.tasks.begin(lease) for lease in leases] == [True] * 2
             clock.advance(LEASE + TICK)
-            await store.workers.bury(worker_id, 0)
+            await store.workers.declare_dead(worker_id, 0)
         worker_id = await join(store)
         (alone,) = await claim(store, worker_id, limit=1)
         assert await store.tasks.begin(alone)
         clock.advance(LEASE + TICK)
-        await store.workers.bury(worker_id, 0)
+        await store.workers.declare_dead(worker_id, 0)
         assert (await store.tasks.get(alone.task_id)).status is TaskStatus.FAILED
         (other,) = ids - {alone.task_id}
         assert (await store.tasks.get(other)).status is TaskStatus.PENDING
@@ -239,7 +239,7 @@ class BurialContract(Contract):
                 else:
                     assert await store.tasks.begin(lease)
             clock.advance(LEASE + TICK)
-            await store.workers.bury(worker_id, 0)
+            await store.workers.declare_dead(worker_id, 0)
             statuses.append(await status_of(store, task_id))
         assert statuses == [TaskStatus.PENDING, TaskStatus.PENDING, TaskStatus.FAILED]
 
@@ -248,11 +248,11 @@ class BurialContract(Contract):
         lease = await lease_one(store)
         worker_id = await holder_of(store, lease)
         for _ in range(3):
-            assert list(await store.workers.bury(worker_id, 0)) == []
+            assert list(await store.workers.declare_dead(worker_id, 0)) == []
             clock.advance(LEASE / 2)
         clock.jump(-LEASE / 2)
-        assert [seen.expired for seen in await store.workers.sightings()] == [False]
-        assert list(await store.workers.bury(worker_id, 0)) == []
+        assert [seen.expired for seen in await store.workers.registered()] == [False]
+        assert list(await store.workers.declare_dead(worker_id, 0)) == []
         await end(store, lease)
 
     async def test_a_worker_that_has_beaten_since_is_not_buried(
@@ -261,16 +261,16 @@ class BurialContract(Contract):
         """Although it is expired again."""
         lease = await lease_one(store)
         worker_id = await holder_of(store, lease)
-        await store.workers.beat(worker_id)
+        await store.workers.heartbeat(worker_id)
         clock.advance(LEASE + TICK)
-        assert list(await store.workers.bury(worker_id, 0)) == []
+        assert list(await store.workers.declare_dead(worker_id, 0)) == []
         await end(store, lease)
-        assert list(await store.workers.bury(worker_id, 1)) == []
-        assert list(await store.workers.sightings()) == []
+        assert list(await store.workers.declare_dead(worker_id, 1)) == []
+        assert list(await store.workers.registered()) == []
 
     async def test_nobody_is_buried(self, store: Store) -> None:
         """Nor is one buried twice."""
-        assert list(await store.workers.bury(STRANGER, 0)) == []
+        assert list(await store.workers.declare_dead(STRANGER, 0)) == []
 
     @pytest.mark.parametrize(
         ("own", "granted", "last"), [(1, 3, True), (2, 1, False), (None, 1, True), (None, 2, False)]
@@ -284,7 +284,7 @@ class BurialContract(Contract):
         await lease_again(store, worker_id)
         before = await store.tasks.get(task_id)
         clock.advance(LEASE + TICK)
-        assert set(await store.workers.bury(worker_id, 0)) == {task_id}
+        assert set(await store.workers.declare_dead(worker_id, 0)) == {task_id}
         after = before.rescue(now=clock.now(), max_attempts=granted)
         assert after.status is (TaskStatus.FAILED if last else TaskStatus.PENDING)
         assert await store.tasks.get(task_id) == after
@@ -303,7 +303,7 @@ class BurialContract(Contract):
             await end(store, await lease_again(store, worker_id), Event.RETRY, error=ERROR)
         await lease_again(store, worker_id)
         clock.advance(LEASE + TICK)
-        await store.workers.bury(worker_id, 0)
+        await store.workers.declare_dead(worker_id, 0)
         assert await status_of(store, task_id) is TaskStatus.FAILED
 
     async def test_others_are_left_alone(self, store: Store, clock: ManualClock) -> None:
@@ -314,8 +314,8 @@ class BurialContract(Contract):
         await end(store, given_back, Event.SNOOZE, delay=timedelta(days=1))
         clock.advance(LEASE + TICK)
         lease = await lease_one(store)
-        assert list(await store.workers.bury(worker_id, 0)) == []
-        assert list(await store.workers.sightings()) != []
+        assert list(await store.workers.declare_dead(worker_id, 0)) == []
+        assert list(await store.workers.registered()) != []
         assert await status_of(store, ended.task_id) is TaskStatus.COMPLETED
         await end(store, lease)
 
@@ -324,11 +324,11 @@ class BurialContract(Contract):
         worker_id = await join(store)
         leases = await leased(store, worker_id, 10)
         clock.advance(LEASE + TICK)
-        buried = await asyncio.gather(*(store.workers.bury(worker_id, 0) for _ in range(4)))
+        buried = await asyncio.gather(*(store.workers.declare_dead(worker_id, 0) for _ in range(4)))
         rescued = [task_id for each in buried for task_id in each]
         assert sorted(rescued) == sorted(lease.task_id for lease in leases)
 
-    @pytest.mark.parametrize("verb", ["bury", "leave"])
+    @pytest.mark.parametrize("verb", ["declare_dead", "deregister"])
     async def test_a_claim_under_way_leaves_no_stray(
         self, store: Store, clock: ManualClock, verb: str
     ) -> None:
@@ -339,14 +339,14 @@ class BurialContract(Contract):
             tasks = [new(store) for _ in range(5)]
             await store.tasks.put(tasks)
             gone = (
-                store.workers.bury(worker_id, 0)
-                if verb == "bury"
-                else store.workers.leave(worker_id)
+                store.workers.declare_dead(worker_id, 0)
+                if verb == "declare_dead"
+                else store.workers.deregister(worker_id)
             )
             await asyncio.gather(claim(store, worker_id), gone)
             # What the claim committed after the burial is found by the next one, as a watcher's is.
-            await store.workers.bury(worker_id, 0)
-            assert worker_id not in {seen.id for seen in await store.workers.sightings()}
+            await store.workers.declare_dead(worker_id, 0)
+            assert worker_id not in {seen.id for seen in await store.workers.registered()}
             statuses = {await status_of(store, task.id) for task in tasks}
             assert statuses == {TaskStatus.PENDING}
             for task in tasks:

@@ -1,0 +1,172 @@
+"""Inserting tasks: once, whatever is asked for twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.lanes import lanes_of
+from taskscheduler.adapters.postgres.mapping import if_any, read
+from taskscheduler.adapters.postgres.tracing import traced
+from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    from taskscheduler.adapters.postgres.database import Database
+    from taskscheduler.adapters.postgres.drivers import Executing
+    from taskscheduler.adapters.postgres.lanes import Lane
+    from taskscheduler.domain.task import Idempotency, NewTask
+    from taskscheduler.domain.values import TaskId
+
+
+class Inserts:
+    """Writes bodies and hot rows on a connection that somebody else has opened."""
+
+    def __init__(self, database: Database, unique_for: timedelta) -> None:
+        """``unique_for`` is how long unique and idempotency keys live."""
+        self._unique_for = unique_for
+        sql = database.sql
+        self._put = {False: sql(s.PUT), True: sql(s.PUT_HELD)}
+        self._put_told = {False: sql(s.PUT_TOLD), True: sql(s.PUT_TOLD_HELD)}
+        texts = (s.PUT, s.PUT_HELD, s.PUT_TOLD, s.PUT_TOLD_HELD)
+        self._traced = {sql(text): sql(traced(text)) for text in texts}
+        self._get = sql(s.GET)
+        self._stored = sql(s.STORED)
+        self._await_standby = sql(s.AWAIT_STANDBY)
+        self._take_keys = sql(s.TAKE_KEYS)
+        self._holders = sql(s.HOLDERS)
+        self._take_request = sql(s.TAKE_REQUEST)
+        self._answered = sql(s.ANSWERED)
+        self._answer_request = sql(s.ANSWER_REQUEST)
+
+    async def insert_once(
+        self,
+        connection: Executing,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        idempotency: Idempotency | None,
+        *,
+        held: bool,
+    ) -> Sequence[TaskId]:
+        """Insert ``tasks`` unless the request was answered before; within a transaction.
+
+        Where that is not ours, the lanes are ``held``. Raises ``psycopg.errors.NotNullViolation``
+        when a lane is not there any more.
+        """
+        if idempotency is None:
+            return await self.insert(connection, tasks, lanes, held=held)
+        values: dict[str, Any] = {
+            "key": idempotency.key,
+            "fingerprint": idempotency.fingerprint,
+            "ids": [task.id for task in tasks],
+            "unique_for": self._unique_for,
+        }
+        taken = await (await connection.execute(self._take_request, values)).fetchone()
+        if taken is not None:
+            ids = await self.insert(connection, tasks, lanes, held=held)
+            if list(ids) != values["ids"]:  # a unique key had a holder
+                await connection.execute(self._answer_request, {**values, "ids": list(ids)})
+            return ids
+        answered = await (await connection.execute(self._answered, values)).fetchone()
+        if answered is None or answered[0] != idempotency.fingerprint:
+            raise IdempotencyConflict(idempotency.key)
+        return answered[1]
+
+    async def insert(
+        self,
+        connection: Executing,
+        tasks: Sequence[NewTask],
+        lanes: Mapping[Lane, int],
+        *,
+        held: bool,
+    ) -> Sequence[TaskId]:
+        """Insert ``tasks``; return their ids, or those of whoever holds their keys."""
+        holders = await self._hold_keys(connection, tasks)
+        fresh: dict[TaskId, NewTask] = {}
+        for task in tasks:
+            if holders.get(task.id, task.id) == task.id:
+                fresh.setdefault(task.id, task)
+        rows = list(fresh.values())
+        values: dict[str, Any] = {
+            "ids": [task.id for task in rows],
+            "lanes": (numbers := [lanes[lane] for lane in lanes_of(rows)]),
+            "used": list(set(numbers)),
+            "execute_at": if_any([task.execute_at for task in rows]),
+            "max_attempts": if_any([task.max_attempts for task in rows]),
+            "timeouts": if_any([task.timeout for task in rows]),
+            "unique_keys": if_any([task.unique_key for task in rows]),
+            "expires_at": if_any([task.expires_at for task in rows]),
+            "payloads": [task.payload.decode() for task in rows],
+        }
+        statement = self._put[held]
+        if any(task.by is not None for task in rows):
+            statement = self._put_told[held]
+            values |= {
+                "actors": if_any([task.by and task.by.name for task in rows]),
+                "actor_keys": if_any([task.by and task.by.key_id for task in rows]),
+                "addresses": if_any([task.by and task.by.address for task in rows]),
+                "request_ids": if_any([task.by and task.by.request_id for task in rows]),
+            }
+        if any(task.trace is not None for task in rows):
+            statement = self._traced[statement]
+            traces = [task.trace for task in rows]
+            values |= {
+                "traceparents": [trace and trace.traceparent for trace in traces],
+                "tracestates": if_any([trace and trace.tracestate for trace in traces]),
+            }
+        cursor = await connection.execute(statement, values)
+        if cursor.rowcount != len(tasks):
+            stored = {row[0] for row in await cursor.fetchall()}
+            again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
+            await self._require_same(connection, again, holders)
+            await connection.execute(self._await_standby)
+        return [holders.get(task.id, task.id) for task in tasks]
+
+    async def _hold_keys(
+        self, connection: Executing, tasks: Sequence[NewTask]
+    ) -> Mapping[TaskId, TaskId]:
+        """Take the unique keys of ``tasks``; return who holds each task's key."""
+        keyed = [task for task in tasks if task.unique_key is not None]
+        if keyed:
+            # One that is stored already asks for nothing: its key may be another's by now.
+            ids = [task.id for task in keyed]
+            cursor = await connection.execute(self._stored, {"ids": ids}, prepare=False)
+            stored = {row[0] for row in await cursor.fetchall()}
+            keyed = [task for task in keyed if task.id not in stored]
+        if not keyed:
+            return {}
+        first: dict[tuple[str, str | None], NewTask] = {}
+        for task in keyed:
+            first.setdefault((task.kind, task.unique_key), task)
+        # In one order everywhere, so that two transactions cannot wait for each other.
+        names = sorted((kind, str(key)) for kind, key in first)
+        values: dict[str, Any] = {
+            "kinds": [kind for kind, _ in names],
+            "keys": [key for _, key in names],
+        }
+        ids = [first[name].id for name in names]
+        taking = {**values, "ids": ids, "unique_for": self._unique_for}
+        holder: dict[tuple[str, str], TaskId] = {}
+        # Between the two statements a holder may be deleted, and its key with it.
+        while len(holder) < len(names):
+            await connection.execute(self._take_keys, taking)
+            rows = await (await connection.execute(self._holders, values)).fetchall()
+            holder = {(kind, key): task_id for kind, key, task_id in rows}
+        return {task.id: holder[task.kind, str(task.unique_key)] for task in keyed}
+
+    async def _require_same(
+        self,
+        connection: Executing,
+        tasks: Sequence[NewTask],
+        holders: Mapping[TaskId, TaskId],
+    ) -> None:
+        """Check that those of ``tasks`` which were not stored had been stored before, the same."""
+        again = [task for task in tasks if holders.get(task.id, task.id) == task.id]
+        stored = {
+            task.id: task for task in await read(connection, self._get, [t.id for t in again])
+        }
+        for task in again:
+            if task.id not in stored or not task.describes(stored[task.id]):
+                raise TaskExists(task.id)

@@ -1,0 +1,132 @@
+"""What one process knows of the lanes that it claims from: where tasks wait, and since when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from taskscheduler.adapters.postgres.floors import Floor, Looking, Place
+from taskscheduler.adapters.postgres.lanes import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
+
+    from taskscheduler.domain.ports.clock import Clock
+
+WARM_MAX: Final = 32
+"""So many lanes that became empty are looked into all the same: the next task may come there."""
+SLACK: Final = timedelta(milliseconds=5)
+"""How far the store's clock, as it is reckoned here since a look, may be behind."""
+
+
+class SeenLane:
+    """A lane in which tasks waited, when it was last looked into or not long before."""
+
+    __slots__ = ("floor", "head", "lane")
+
+    def __init__(self, lane: Lane) -> None:
+        """Know nothing of it but its name."""
+        self.lane = lane
+        self.floor = Floor()
+        self.head: datetime | None = None
+        """The time of the first task that waits there, as far as is known."""
+
+
+class Seen:
+    """The lanes of one subscription in which tasks wait, or where one is likely to come."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Have seen nothing yet."""
+        self.looking = Looking(clock)
+        self.lanes: dict[int, SeenLane] = {}
+        self.must_look = False
+        """Whether the next claim looks before it takes anything."""
+        self.waits: timedelta | None = None
+        """How long until the first task is due, as the last look saw it; None: there is none."""
+        self.is_fresh = False
+        """Whether ``waits`` is what the last claim saw, which found nothing."""
+        self._clock = clock
+        self._warm: dict[int, None] = {}
+        self._are_few = False
+        self._now: datetime | None = None
+        self._looked_at = 0.0
+
+    def learn(self, rows: Sequence[tuple[Any, ...]], *, full: bool) -> None:
+        """Take in what a look saw: rows of ``look_2`` and the store's time.
+
+        In the lanes that it does not name nothing waits. After a ``full`` one they are forgotten.
+        """
+        self._begin_anew()
+        for number, queue, kind, priority, process_at, task_id, now in rows:
+            seen = self.lanes.get(number)
+            if seen is None:
+                seen = self.lanes[number] = SeenLane(Lane(queue, kind, priority))
+            if process_at is None:
+                self._are_few = True
+                continue
+            seen.head = process_at
+            seen.floor.meet(Place(process_at, task_id.int), now)
+            waits = process_at - now
+            if self.waits is None or waits < self.waits:
+                self.waits = waits
+        if rows:
+            self._now = rows[0][6]
+            self._looked_at = self._clock.monotonic()
+        if full:
+            named = {row[0] for row in rows} | self._warm.keys()
+            for number in self.lanes.keys() - named:
+                del self.lanes[number]
+
+    def _begin_anew(self) -> None:
+        # Before the floors move, lest what is noted be the time of the look that comes now.
+        note = self.looking.is_note_due()
+        for seen in self.lanes.values():
+            if note:
+                seen.floor.note()
+            seen.head = None
+        self.waits = None
+        self._are_few = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last look saw a task that is due."""
+        return self.waits is not None and self.waits <= timedelta(0)
+
+    def order(self) -> Sequence[int]:
+        """Return the lanes to claim from: the most urgent first, then the one furthest behind."""
+        now = self._reckoned_now()
+        places = [
+            (seen.lane.priority, seen.floor.at, number)
+            for number, seen in self.lanes.items()
+            if self._are_few
+            or number in self._warm
+            or (seen.head is not None and now is not None and seen.head <= now)
+        ]
+        places.sort()
+        return [number for _, _, number in places]
+
+    def claimed(self, number: int, places: Sequence[Place]) -> None:
+        """Take it that these tasks of a lane were claimed, and nothing is left before them."""
+        if (seen := self.lanes.get(number)) is not None:
+            seen.floor.raise_to(places)
+            self._warm.pop(number, None)
+            self._warm[number] = None
+            if len(self._warm) > WARM_MAX:
+                del self._warm[next(iter(self._warm))]
+
+    def emptied(self, numbers: Collection[int]) -> None:
+        """Take it that nothing that is due is left in these lanes."""
+        for number in numbers:
+            if (seen := self.lanes.get(number)) is not None:
+                seen.head = None
+
+    def nearby(self) -> Iterable[tuple[int, Place]]:
+        """Return from where on to look near, lane by lane."""
+        return ((number, seen.floor.nearby[1]) for number, seen in self.lanes.items())
+
+    def _reckoned_now(self) -> datetime | None:
+        if self._now is None:
+            return None
+        passed_s = self._clock.monotonic() - self._looked_at
+        return self._now + timedelta(seconds=passed_s) + SLACK

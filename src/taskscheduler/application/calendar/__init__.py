@@ -1,0 +1,1 @@
+"""When a schedule fires: cron expressions, intervals, wall clocks and time zones."""

@@ -1,0 +1,1 @@
+"""What embedders, HTTP and the command line call: storing, reading, changing."""

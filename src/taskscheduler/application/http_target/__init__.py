@@ -1,0 +1,1 @@
+"""The kind ``http``: a task that calls an HTTP target."""

@@ -1,0 +1,1 @@
+"""Counts of a worker's work, and sampled readings of the store."""

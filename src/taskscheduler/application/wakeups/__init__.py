@@ -1,0 +1,1 @@
+"""What all adapters of wake-ups share: the listener and the notifier."""

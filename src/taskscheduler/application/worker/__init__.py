@@ -1,0 +1,1 @@
+"""The worker: claiming, running handlers, settling outcomes, heartbeats."""

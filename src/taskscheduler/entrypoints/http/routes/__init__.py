@@ -1,0 +1,1 @@
+"""The calls of the REST service, a file for each resource."""
