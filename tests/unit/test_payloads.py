@@ -283,9 +283,9 @@ async def test_a_kind_is_a_string(scheduler_in_memory: Scheduler, kind: Any, sai
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "wish", [("job",), ("job", 1, None, 4), "jo", {"kind": "job"}, 5, None, ("job", 1, 5)]
+    "spec", [("job",), ("job", 1, None, 4), "jo", {"kind": "job"}, 5, None, ("job", 1, 5)]
 )
-async def test_a_wish_that_is_none_is_told_by_its_place(
+async def test_a_spec_that_is_none_is_told_by_its_place(
     scheduler_in_memory: Scheduler, spec: Any
 ) -> None:
     """Nothing is stored, and nothing runs now that names no time as it should."""

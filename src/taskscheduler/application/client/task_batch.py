@@ -69,7 +69,7 @@ class LazyBatch(Sequence[NewTask]):
                     if isinstance(spec, NewTask)
                     else NewTask(
                         id=ids[index],
-                        execute_at=_time_in(spec),  # first: it knows what is no wish
+                        execute_at=_time_in(spec),  # first: it knows what is no task
                         payload=(encoded := encode_payload(spec[1])),
                         kind=kind_of(spec[0], encoded),
                     )
@@ -129,7 +129,7 @@ def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
 
 
 def _time_in(spec: tuple[Kind, object] | tuple[Kind, object, datetime | None]) -> datetime | None:
-    """Return the time that a wish names, if it does. Raises InvalidTask: it is no wish."""
+    """Return the time that a spec names, if it does. Raises InvalidTask: it is no spec."""
     if not isinstance(spec, (tuple, list)) or not 2 <= len(spec) <= 3:  # pyright: ignore[reportUnnecessaryIsInstance] # noqa: PLR2004 - not every caller is checked
         raise InvalidTask(
             "task",
