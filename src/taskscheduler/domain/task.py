@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
+from taskscheduler.domain.after import WAITING_AT
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.trace import TraceContext
 
 
@@ -78,6 +80,7 @@ class _Asked(NamedTuple):
     expires_at: datetime | None
     by: Caller | None
     trace: TraceContext | None
+    after: After | None
 
 
 class NewTask(_Asked):
@@ -88,7 +91,8 @@ class NewTask(_Asked):
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
     ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
-    where somebody traces; neither is a part of the task.
+    where somebody traces; neither is a part of the task. Until the tasks end that it comes ``after``,
+    if it names any, it waits.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -111,6 +115,7 @@ class NewTask(_Asked):
         expires_at: datetime | None = None,
         by: Caller | None = None,
         trace: TraceContext | None = None,
+        after: After | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -150,6 +155,7 @@ class NewTask(_Asked):
                 expires_at,
                 by,
                 trace,
+                after,
             ),
         )
 
@@ -346,7 +352,7 @@ class Task:
             self,
             status=after(self.status, Event.EDIT),
             execute_at=self.execute_at if at is None else at,
-            process_at=self.process_at if at is None else max(at, now),
+            process_at=self.process_at if at is None or self.waits else max(at, now),
             payload=self.payload if edit.payload is None else edit.payload,
             priority=self.priority if edit.priority is None else edit.priority,
         )
@@ -362,6 +368,26 @@ class Task:
         at = edit.execute_at
         if at is not None and self.expires_at is not None and at >= self.expires_at:
             raise InvalidTask("execute_at", "must be before the task's expires_at")
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other tasks to end."""
+        return self.process_at == WAITING_AT
+
+    def wait(self) -> Task:
+        """Let a task that has just become Pending wait for others."""
+        return replace(self, process_at=WAITING_AT)
+
+    def stop_waiting(self, *, now: datetime) -> Task:
+        """Let a task that waited for others begin at its own time."""
+        return replace(
+            self, status=after(self.status, Event.EDIT), process_at=max(self.execute_at, now)
+        )
+
+    @property
+    def earliest_at(self) -> datetime:
+        """When it may begin at the earliest, as far as anybody can tell."""
+        return max(self.execute_at, self.created_at) if self.waits else self.process_at
 
     def _back(self, event: Event, *, process_at: datetime, attempt: int) -> Task:
         return replace(
