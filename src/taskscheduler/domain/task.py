@@ -91,8 +91,8 @@ class NewTask(_Asked):
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
     ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
-    where somebody traces; neither is a part of the task. Until the tasks end that it comes ``after``,
-    if it names any, it waits.
+    where somebody traces; neither is a part of the task. It waits until those have ended that it
+    comes ``after``, if it names any.
 
     Raises:
         InvalidTask: a field cannot be stored.

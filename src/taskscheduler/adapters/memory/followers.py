@@ -1,4 +1,4 @@
-"""Tasks that wait for others, in memory: whoever ends a task lets go what waited for it, at once."""
+"""Tasks that wait for others, in memory: whoever ends a task lets go what waited for it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class MemoryFollowers:
         """Be told by ``state`` of what ends; call ``ring`` with the queue of what may begin."""
         self._state = state
         self._ring = ring
-        self._after: dict[TaskId, After] = {}
         self._left: dict[TaskId, dict[TaskId, bool]] = {}
         self._children: defaultdict[TaskId, set[TaskId]] = defaultdict(set)
         self._ended: deque[tuple[TaskId, TaskStatus | None]] = deque()
@@ -60,12 +59,12 @@ class MemoryFollowers:
         Raises:
             TaskExists: it was not.
         """
-        if task.after is not None and self._after.get(task.id) != task.after:
+        if task.after is not None and self._state.after.get(task.id) != task.after:
             raise TaskExists(task.id)
 
     def follow(self, task_id: TaskId, after: After) -> None:
         """Let a task that was just stored wait."""
-        self._after[task_id] = after
+        self._state.after[task_id] = after
         self._wait_for(task_id, after.task_ids)
         for parent in after.task_ids:
             task = self._state.tasks.get(parent)
@@ -74,7 +73,7 @@ class MemoryFollowers:
 
     def follow_again(self, task_id: TaskId) -> None:
         """Let a task that was revived wait for those that have not ended."""
-        alive = [parent for parent in self._after[task_id].task_ids if self._is_alive(parent)]
+        alive = [parent for parent in self._state.after[task_id].task_ids if self._is_alive(parent)]
         if alive:
             self._wait_for(task_id, alive)
 
@@ -86,7 +85,7 @@ class MemoryFollowers:
 
     def is_after(self, task_id: TaskId) -> bool:
         """Tell whether the task was stored to come after others."""
-        return task_id in self._after
+        return task_id in self._state.after
 
     # -- Followers -------------------------------------------------------------------------------
 
@@ -94,9 +93,12 @@ class MemoryFollowers:
         """See ``Followers.release``."""
         return 0
 
+    async def idle(self) -> None:
+        """See ``Followers.idle``."""
+
     async def after(self, task_id: TaskId) -> After | None:
         """See ``Followers.after``."""
-        return self._after.get(task_id)
+        return self._state.after.get(task_id)
 
     async def wait(self, task_id: TaskId) -> Wait | None:
         """See ``Followers.wait``."""
@@ -105,7 +107,7 @@ class MemoryFollowers:
             return None
         left = self._left[task_id]
         failed = min((parent for parent, has_failed in left.items() if has_failed), default=None)
-        total = len(self._after[task_id].task_ids)
+        total = len(self._state.after[task_id].task_ids)
         return Wait(len(left), total, tuple(sorted(left)[:SHOWN_MAX]), failed)
 
     # -- pieces ----------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class MemoryFollowers:
     def _on_ended(self, task_id: TaskId, status: TaskStatus | None) -> None:
         """Take note that a task has ended, or was removed. What it brings about may end others."""
         if status is None:
-            self._after.pop(task_id, None)
+            self._state.after.pop(task_id, None)
             self._left.pop(task_id, None)
         self._ended.append((task_id, status))
         if self._at_work:
@@ -147,7 +149,7 @@ class MemoryFollowers:
                 self._settle(child, parent, status)
 
     def _settle(self, child: TaskId, parent: TaskId, status: TaskStatus | None) -> None:
-        after, left, now = self._after[child], self._left[child], self._state.now()
+        after, left, now = self._state.after[child], self._left[child], self._state.now()
         task = self._state.tasks[child]
         if (
             status is TaskStatus.COMPLETED

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.domain.access import ApiKey, Caller
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.audit import Action
     from taskscheduler.domain.ledger import Outcome
     from taskscheduler.domain.notes import Awaited, Progress
@@ -81,6 +82,7 @@ class State:
     steps: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     signals: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     awaited: dict[TaskId, Awaited] = field(default_factory=dict)
+    after: dict[TaskId, After] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)

@@ -76,8 +76,28 @@ class MemoryTaskRepository:
         return ids
 
     def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
-        now = self._state.now()
         tasks = list(tasks)  # to look at one may be what makes all
+        ids, fresh, unique = self._judged(tasks)
+        asked = {new.id: new for new in reversed(tasks)}
+        known_as = {new.id: task_id for new, task_id in zip(tasks, ids, strict=True)}
+        self._followers.require_known(tasks, known_as)
+        for task in fresh.values():
+            self._state.save(task)
+            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
+            if (trace := asked[task.id].trace) is not None:
+                self._state.traces[task.id] = trace
+        for name, task_id in unique.items():
+            self._state.unique[name] = (task_id, self._state.now() + self._state.unique_for)
+        for task_id in fresh:
+            if (after := asked[task_id].after) is not None:
+                self._followers.follow(task_id, after.known_as(known_as))
+        return ids
+
+    def _judged(
+        self, tasks: Sequence[NewTask]
+    ) -> tuple[Sequence[TaskId], Mapping[TaskId, Task], Mapping[tuple[str, str], TaskId]]:
+        """Return the ids that are answered with, the tasks that are new, and their keys."""
+        now = self._state.now()
         ids: list[TaskId] = []
         fresh: dict[TaskId, Task] = {}
         unique: dict[tuple[str, str], TaskId] = {}
@@ -101,20 +121,7 @@ class MemoryTaskRepository:
                 unique[name] = new.id
             fresh[new.id] = Task.store(new, now=now)
             ids.append(new.id)
-        asked = {new.id: new for new in reversed(tasks)}
-        known_as = {new.id: task_id for new, task_id in zip(tasks, ids, strict=True)}
-        self._followers.require_known(tasks, known_as)
-        for task in fresh.values():
-            self._state.save(task)
-            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
-            if (trace := asked[task.id].trace) is not None:
-                self._state.traces[task.id] = trace
-        for name, task_id in unique.items():
-            self._state.unique[name] = (task_id, now + self._state.unique_for)
-        for task_id in fresh:
-            if (after := asked[task_id].after) is not None:
-                self._followers.follow(task_id, after.known_as(known_as))
-        return ids
+        return ids, fresh, unique
 
     async def get(self, task_id: TaskId) -> Task:
         """See ``TaskRepository.get``."""

@@ -1,8 +1,9 @@
 """Changing many tasks in one statement.
 
 The statements for one task, with the ids in an array; each returns the ids that it changed, whether
-each was leased, whether it has to wait, and whether ``followers.py`` has something to do for it. Hot rows are locked in the order of their ids, in which
-completions lock them too, so that two who change the same tasks cannot deadlock.
+each was leased, whether it has to wait, and whether there is something to do for ``followers.py``.
+Hot rows are locked in the order of their ids, in which completions lock them too, so that two who
+change the same tasks cannot deadlock.
 """
 
 from __future__ import annotations

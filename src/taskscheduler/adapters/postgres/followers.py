@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import psycopg
@@ -34,7 +34,8 @@ SELECT {schema}.follow_1(%(ids)s::uuid[], %(needs_success)s::boolean[], %(otherw
                          %(notes)s::text[], %(children)s::uuid[], %(parents)s::uuid[])"""
 RELEASE: Final = "SELECT * FROM {schema}.release_1(%(limit)s::integer)"
 AFTER: Final = """
-SELECT value FROM {schema}.note WHERE id = ANY (%(ids)s::uuid[]) AND kind = 'after' AND name = ''"""
+SELECT value::text FROM {schema}.note
+WHERE id = ANY (%(ids)s::uuid[]) AND kind = 'after' AND name = ''"""
 WAIT: Final = """
 SELECT (SELECT count(*) FROM {schema}.edge e WHERE e.child = l.id),
        ARRAY(SELECT e.parent FROM {schema}.edge e WHERE e.child = l.id
@@ -73,8 +74,7 @@ class PostgresFollowers:
         try:
             yield
         finally:
-            while self._work is not None:
-                await asyncio.wait([self._work])
+            await self.idle()
 
     # -- storing ---------------------------------------------------------------------------------
 
@@ -141,6 +141,11 @@ class PostgresFollowers:
         finally:
             self._work = None
 
+    async def idle(self) -> None:
+        """See ``Followers.idle``."""
+        while self._work is not None:
+            await asyncio.wait([self._work])
+
     async def release(self) -> int:
         """See ``Followers.release``."""
         settled = tries = 0
@@ -176,7 +181,7 @@ class PostgresFollowers:
             values = {"ids": uuids([task_id])}
             cursor = await connection.execute(self._after, values, prepare=False)
             row = await cursor.fetchone()
-            return None if row is None else _after(row[0])
+            return None if row is None else after_of(row[0])
 
         return await self._database.run(work)
 
@@ -204,7 +209,9 @@ def _note(after: After) -> str:
     )
 
 
-def _after(value: Any) -> After:
+def after_of(text: str) -> After:
+    """Return what the value of a note of the kind ``after`` says."""
+    value = json.loads(text)
     return After(
         tuple(TaskId(UUID(each)) for each in value["after"]),
         When(value["when"]),

@@ -149,8 +149,8 @@ FORGET_BEGUN: Final = """
 DELETE FROM {schema}.begun b
 WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = b.id)"""
 
-# One more row, with the id that names nothing, where the statement has ended a task that others wait
-# for: the trigger on the hot table says so (``migrations/0024_after.sql``). Read last.
+# One more row, with the id that names nothing, where the statement has ended a task that others
+# wait for: the trigger on the hot table says so (``migrations/0024_after.sql``). Read last.
 FOLLOWED: Final = """
 UNION ALL SELECT '00000000-0000-0000-0000-000000000000'::uuid
 WHERE current_setting('taskscheduler.followed', true) = 'on'"""

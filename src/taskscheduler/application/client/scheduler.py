@@ -22,7 +22,9 @@ from taskscheduler.application.client.task_batch import (
     require_time,
     time_after,
     times_of,
+    waits_of,
 )
+from taskscheduler.domain.after import After, require_no_circle
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, PayloadTooLarge, UnknownKind
 from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
@@ -68,7 +70,10 @@ class TaskOptions(TypedDict, total=False):
     """How a task may differ from the plainest one.
 
     ``execute_at`` is an aware time; ``delay`` counts from this process's now, so prefer
-    ``execute_at`` where clocks differ. The rest is as in ``NewTask``.
+    ``execute_at`` where clocks differ. ``after`` are the ids of up to 100 tasks that must end
+    first; ``when`` is what counts: ``"succeeded"``, or ``"ended"`` in whatever way; and
+    ``otherwise`` what becomes of the task if one of them does not succeed: ``"cancel"``, ``"run"``
+    or ``"hold"``. The rest is as in ``NewTask``.
     """
 
     execute_at: datetime | None
@@ -80,6 +85,9 @@ class TaskOptions(TypedDict, total=False):
     unique_key: str | None
     expires_at: datetime | None
     id: UUID | None
+    after: Iterable[UUID] | None
+    when: str | None
+    otherwise: str | None
 
 
 class TaskChanges(TypedDict, total=False):
@@ -191,6 +199,7 @@ class Scheduler:
             timeout=options.get("timeout"),
             unique_key=options.get("unique_key"),
             expires_at=options.get("expires_at"),
+            after=After.of(options.get("after"), options.get("when"), options.get("otherwise")),
         )
 
     @overload
@@ -236,6 +245,7 @@ class Scheduler:
             NotInTransaction: ``connection`` is in autocommit mode and no transaction is open on
                 it, or that has failed, or it is None or anything else that cannot be joined.
             TaskExists: the id is taken by a task with other contents.
+            TaskNotFound: a task that it is to come after is not there.
             StoreUnavailable: the store could not be reached; repeating with the same id is safe.
         """
         task = self.prepare(cast("str", kind), payload, **options)  # or a function: it looks
@@ -260,6 +270,8 @@ class Scheduler:
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
+        if task.after is not None:  # not with those who wait for nobody
+            return (await self.put_many([task]))[0]
         RecentIds(self.store.new_task_id()).check(task.id)
         if task.expires_at is not None:
             await require_time(self.store, [task])
@@ -289,6 +301,8 @@ class Scheduler:
             for index, task in enumerate(tasks):
                 recent.check(task.id, index if len(tasks) > 1 else None)
         await require_time(self.store, tasks)
+        if waits := waits_of(tasks):
+            require_no_circle(waits, [task.id for task in tasks])
         if self.tracing is None:
             ids = await self.store.tasks.put(
                 tasks, transaction=transaction, idempotency=idempotency

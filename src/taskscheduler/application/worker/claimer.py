@@ -200,7 +200,9 @@ class Claimer:
             if wait_s <= 0:
                 return
             if self._draining and not self._holds_something():
-                if await self._look_for_suspects() is None:
+                if not await self._store.followers.release() and (
+                    await self._look_for_suspects() is None
+                ):
                     self.stopping.set()
                 return
             heard = await self._wait(listener, wait_s)

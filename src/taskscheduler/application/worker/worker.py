@@ -230,6 +230,7 @@ class Worker:
         ran = await self._claimer.turn()
         await self._executor.idle()
         await self._completer.flush()
+        await self._store.followers.idle()
         self._claimer.rest()
         return ran
 

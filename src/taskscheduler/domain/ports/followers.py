@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 class Followers(Protocol):
     """Those that wait for other tasks. They are stored by ``TaskRepository.put``.
 
-    A task that comes ``after`` others is Pending, and its ``process_at`` is ``WAITING_AT``. When the
-    last of them ends as it should, it is due at its ``execute_at``, or now if that has passed. When
-    one ends otherwise, the task is Cancelled, with the reason as the error of its history, or goes
-    on waiting for the others, or is held, as it asks for.
+    A task that comes ``after`` others is Pending, and its ``process_at`` is ``WAITING_AT``. When
+    the last of them ends as it should, it is due at its ``execute_at``, or now if that has passed.
+    When one ends otherwise, the task is Cancelled, with the reason as the error of its history, or
+    goes on waiting for the others, or is held, as it asks for.
 
-    * Whatever way a task ends, those that wait for it come to something once, and once only, even if
-      whoever ended it dies.
+    * Whatever way a task ends, those that wait for it come to something once, and once only, even
+      if whoever ended it dies.
     * A task that had ended before counts at once. One that is retried before it was noticed that it
       had ended has not ended. One that is deleted has ended without success.
     * ``run_now`` ends the wait; ``edit`` does not. ``retry`` of a Cancelled task lets it wait again
@@ -32,6 +32,10 @@ class Followers(Protocol):
         A store does it by itself after its own calls, and soon after ``settle``. This is for what
         others have left behind. Any number may call it at once.
         """
+        ...
+
+    async def idle(self) -> None:
+        """Wait until all has come to something that was ended through this store."""
         ...
 
     async def after(self, task_id: TaskId) -> After | None:

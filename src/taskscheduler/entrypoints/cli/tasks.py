@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli import bulk, list_tasks, update, wait
@@ -64,6 +65,17 @@ def add(
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
     ] = None,
+    after: Annotated[
+        list[UUID] | None,
+        typer.Option(metavar="ID", help="A task that must end first; may be given again."),
+    ] = None,
+    when: Annotated[
+        When | None, typer.Option(help="What counts of --after; succeeded, if left out.")
+    ] = None,
+    otherwise: Annotated[
+        Otherwise | None,
+        typer.Option(help="What to do where one of --after does not succeed; cancel, if left out."),
+    ] = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -75,7 +87,7 @@ def add(
         raise InvalidConfiguration(message)
     at = None if execute_at is None else moment_of(execute_at)
     expires = None if expires_at is None else moment_of(expires_at, "--expires-at")
-    after = None if delay is None else o.span("--delay", delay)
+    later = None if delay is None else o.span("--delay", delay)
     limit = None if timeout is None else o.span("--timeout", timeout)
     body = json_of(payload)
 
@@ -85,13 +97,16 @@ def add(
             kind,
             body,
             execute_at=at,
-            delay=after,
+            delay=later,
             queue=queue,
             priority=priority,
             max_attempts=max_attempts,
             timeout=limit,
             unique_key=unique_key,
             expires_at=expires,
+            after=after or None,
+            when=when,
+            otherwise=otherwise,
         )
         say({"id": task_id}, as_json=json, text=str(task_id))
 
@@ -120,6 +135,9 @@ def show(
         tell(f"  payload: {task.payload.decode()}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
+        if notes.after is not None:
+            names = " ".join(str(each) for each in notes.after.task_ids)
+            tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:

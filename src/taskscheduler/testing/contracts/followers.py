@@ -202,7 +202,7 @@ class WaitingContract(Contract):
         assert await is_due(store, child.id)
 
     async def test_the_holder_of_a_key_is_waited_for(self, store: Store) -> None:
-        """In place of a task of the same call that is not stored, and nobody for one that is not."""
+        """In place of a task of the same call that is not stored, for there is a holder."""
         worker_id = await join(store)
         holder = await put(store, unique_key="k", execute_at=None)
         double = new(store, unique_key="k")
@@ -563,4 +563,3 @@ class FollowersContract(WaitingContract, EndingContract, ChangedByHandContract):
 async def _end_and_release(store: Store, lease: Lease) -> None:
     await end(store, lease)
     await store.followers.release()
-
