@@ -34,6 +34,7 @@ NOBODYS: Final = "018e917e-0000-7000-8000-000000000000"
 EDIT: Final = {"priority": 1}
 METHODS: Final = {"get", "put", "post", "patch", "delete"}
 SCHEDULE: Final = {"kind": "Foo", "cron": "@daily"}
+SPAN: Final = {"from": "2024-03-28T00:00:00Z", "to": "2024-03-29T00:00:00Z"}
 NEEDS_NO_MORE: Final = {
     "GET /tasks",
     "GET /tasks/{task_id}",
@@ -158,6 +159,8 @@ def sent(call: str) -> dict[str, Any]:
         return {"json": {"name": "nightly", **SCHEDULE}}
     if call == "PUT /schedules/{name}":
         return {"json": SCHEDULE}
+    if call.endswith("/backfill"):
+        return {"json": SPAN}
     return {"json": [{"kind": "Foo"}] if call.endswith("/batch") else {"kind": "Foo"}}
 
 

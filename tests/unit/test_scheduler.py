@@ -200,7 +200,7 @@ async def test_an_option_that_there_is_none_of_is_refused(scheduler: Scheduler) 
     assert [task.id for task in await scheduler.list()] == [task_id]
 
 
-@pytest.mark.parametrize("wish", ["ab", ("a",), ("a", 1, None, "more"), {"kind": "a"}, 5])
+@pytest.mark.parametrize("spec", ["ab", ("a",), ("a", 1, None, "more"), {"kind": "a"}, 5])
 async def test_what_is_no_wish_is_refused(scheduler: Scheduler, spec: Any) -> None:
     """And nothing of it is stored in its place."""
     with pytest.raises(InvalidTask, match=r"^\[1\].task: must be "):

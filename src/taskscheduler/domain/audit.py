@@ -34,6 +34,7 @@ class Action(StrEnum):
     SCHEDULE_PAUSED = "schedule paused"
     SCHEDULE_RESUMED = "schedule resumed"
     SCHEDULE_DELETED = "schedule deleted"
+    SCHEDULE_BACKFILLED = "schedule backfilled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import ScheduleChanged, ScheduleExists, ScheduleNotFound
 from taskscheduler.domain.fire import TAKE, Due, Fired, Outlook, Taken, Waiting
-from taskscheduler.domain.ledger import Outcome
+from taskscheduler.domain.ledger import HAVING_A_TASK, Outcome
 from taskscheduler.domain.schedule import GRACE, Overlap
 
 if TYPE_CHECKING:
@@ -158,6 +158,28 @@ class MemoryScheduleRepository:
     async def note(self, schedule: Schedule, entry: NewEntry) -> None:
         """See ``ScheduleRepository.note``."""
         self._state.note(schedule, *entry)
+
+    async def backfill(
+        self,
+        schedule: Schedule,
+        tasks: Sequence[tuple[TaskId, datetime]],
+        *,
+        reason: str | None = None,
+        by: Caller | None = None,
+    ) -> Sequence[TaskId]:
+        """See ``ScheduleRepository.backfill``."""
+        present = {
+            entry.at
+            for name, _, entry in self._state.ledger
+            if name == schedule.name and entry.outcome in HAVING_A_TASK
+        }
+        wanted = [(task_id, at) for task_id, at in tasks if at not in present]
+        ids = await self._tasks.put([schedule.definition.task(*each) for each in wanted])
+        fresh = [each for each, held in zip(wanted, ids, strict=True) if each[0] == held]
+        for task_id, at in fresh:
+            self._state.note(schedule, at, Outcome.BACKFILLED, reason, task_id)
+        self._state.tell(by, Action.SCHEDULE_BACKFILLED, target=schedule.name)
+        return [task_id for task_id, _ in fresh]
 
     async def put_aside(self, problems: Mapping[str, str]) -> None:
         """See ``ScheduleRepository.put_aside``."""

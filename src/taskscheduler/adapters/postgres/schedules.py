@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from taskscheduler.adapters.postgres.audit import Trail
+from taskscheduler.adapters.postgres.backfill import Backfills
 from taskscheduler.adapters.postgres.fire_ledger import Ledger
 from taskscheduler.adapters.postgres.fires import FITTING, PostgresFires
 from taskscheduler.adapters.postgres.mapping import utc
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
+    from taskscheduler.domain.ports.tasks import TaskRepository
+    from taskscheduler.domain.values import TaskId
 
 COLUMNS: Final = """
     name, revision, kind, cron, CASE WHEN fits THEN every END, time_zone, payload::text, queue,
@@ -85,9 +88,13 @@ log = logging.getLogger("taskscheduler.schedules")
 class PostgresScheduleRepository(PostgresFires):
     """``ScheduleRepository`` on PostgreSQL."""
 
-    def __init__(self, database: Database, unique_for: timedelta) -> None:
-        """Work through ``database``; ``unique_for`` is how long the unique keys of fires live."""
+    def __init__(self, database: Database, unique_for: timedelta, tasks: TaskRepository) -> None:
+        """Work through ``database``; store what is not fired in sets by ``tasks``.
+
+        ``unique_for`` is how long the unique keys of fires live.
+        """
         super().__init__(database, unique_for)
+        self._backfills = Backfills(database, tasks)
         self._trail = Trail(database)
         self._ledger = Ledger(database)
         sql = database.sql
@@ -176,6 +183,17 @@ class PostgresScheduleRepository(PostgresFires):
     async def note(self, schedule: Schedule, entry: NewEntry) -> None:
         """See ``ScheduleRepository.note``."""
         await self._ledger.note(schedule, entry)
+
+    async def backfill(
+        self,
+        schedule: Schedule,
+        tasks: Sequence[tuple[TaskId, datetime]],
+        *,
+        reason: str | None = None,
+        by: Caller | None = None,
+    ) -> Sequence[TaskId]:
+        """See ``ScheduleRepository.backfill``."""
+        return await self._backfills.backfill(schedule, tasks, reason=reason, by=by)
 
     async def _rows(self, statement: bytes, **values: Any) -> list[tuple[Any, ...]]:
         async def work(connection: Connection) -> list[tuple[Any, ...]]:

@@ -93,7 +93,7 @@ def postgres_store(
         heartbeat_registry=heartbeat_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
-        schedules=PostgresScheduleRepository(database, unique_for),
+        schedules=PostgresScheduleRepository(database, unique_for, tasks),
         keys=PostgresApiKeys(database),
         audit=PostgresAuditTrail(database),
         upkeep=PostgresSchemaUpkeep(database, clock),

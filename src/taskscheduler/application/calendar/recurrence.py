@@ -18,7 +18,7 @@ from taskscheduler.application.calendar.wall_clock import moments
 from taskscheduler.application.calendar.zones import zone_of
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap
-from taskscheduler.domain.task import LATEST
+from taskscheduler.domain.values import EARLIEST, LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,9 +121,12 @@ class Timetable:
         InvalidSchedule: its cron expression or its time zone is none.
     """
 
-    def __init__(self, rule: Rule, *, made_at: datetime) -> None:
-        """Read ``rule``, of a schedule that was made at ``made_at``."""
-        self._first = rule.starts_at or made_at + TICK
+    def __init__(self, rule: Rule, *, made_at: datetime, before: bool = False) -> None:
+        """Read ``rule``, of a schedule that was made at ``made_at``.
+
+        With ``before`` it tells of fires before then, too, unless ``starts_at`` forbids them.
+        """
+        self._first = rule.starts_at or (EARLIEST + TICK if before else made_at + TICK)
         self._last = rule.ends_at
         self._beat = beat_of(rule, made_at)
 

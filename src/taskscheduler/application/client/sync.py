@@ -111,6 +111,7 @@ class SyncSchedules:
     preview = Verb(Schedules.preview)
     foresee = Verb(Schedules.foresee)
     fires = Verb(Schedules.fires)
+    backfill = Verb(Schedules.backfill)
 
 
 class _Opened(NamedTuple):

@@ -227,3 +227,8 @@ class ActingSchedules(Schedules):
             except ScheduleNotFound:
                 await self._quotas.admit_schedule(self._caller)
         return await super().make(definition)
+
+    async def _admit(self, schedule: Schedule, tasks: Sequence[tuple[TaskId, datetime]]) -> None:
+        if self._caller.quota is not None and tasks:
+            wanted = [schedule.definition.task(*each) for each in tasks]
+            await self._quotas.admit(self._caller, wanted)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.fire import Due, Fire, Fired, Outlook, Taken, Waiting
     from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
     from taskscheduler.domain.schedule import Schedule
+    from taskscheduler.domain.values import TaskId
 
 
 class ScheduleRepository(Protocol):
@@ -135,6 +136,22 @@ class ScheduleRepository(Protocol):
         """Write into the ledger of ``schedule`` what was done beside its fires.
 
         A repeat after a lost answer writes it twice.
+        """
+        ...
+
+    async def backfill(
+        self,
+        schedule: Schedule,
+        tasks: Sequence[tuple[TaskId, datetime]],
+        *,
+        reason: str | None = None,
+        by: Caller | None = None,
+    ) -> Sequence[TaskId]:
+        """Store a task for each fire, given by its time, that has none; return their ids.
+
+        A fire has one if the ledger tells of it, stored or backfilled, or while the unique key of
+        such a task lives. What is stored is written into the ledger with ``reason``. It is all or
+        nothing, and repeating is safe: then the fires have tasks. The schedule stays as it is.
         """
         ...
 

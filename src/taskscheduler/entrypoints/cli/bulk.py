@@ -68,7 +68,7 @@ def change_many(
     async def work(scheduler: Scheduler) -> None:
         looked_at = changed = waiting = 0
         cursor = start
-        with _progress(hidden=as_json) as show:
+        with progress_bar(hidden=as_json) as show:
             while True:
                 step = await scheduler.change_page(verb, query, force=force, cursor=cursor, at=at)
                 looked_at += step.looked_at
@@ -129,7 +129,7 @@ def _cursor_of(text: str) -> BulkCursor:
 
 
 @contextmanager
-def _progress(*, hidden: bool) -> Generator[Callable[[str], None]]:
+def progress_bar(*, hidden: bool) -> Generator[Callable[[str], None]]:
     """Show on the terminal, if there is one, what is told."""
     if hidden or not sys.stderr.isatty():
         yield lambda _: None

@@ -18,6 +18,7 @@ from taskscheduler.entrypoints.cli._runtime import (
     tell,
     with_scheduler,
 )
+from taskscheduler.entrypoints.cli.bulk import progress_bar
 from taskscheduler.entrypoints.cli.known_kinds import require_known_unless
 
 if TYPE_CHECKING:
@@ -290,6 +291,37 @@ def fires(
             return
         for entry in entries:
             tell(entry_of(entry))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def backfill(
+    name: Name,
+    first: Annotated[str, typer.Option("--from", help="The first: ISO 8601 with an offset.")],
+    last: Annotated[str, typer.Option("--to", help="The last, not in the future.")],
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Store the tasks of a schedule's fires of a span that have none; both ends belong to it."""
+    start, end = moment_of(first, "--from"), moment_of(last, "--to")
+
+    async def work(scheduler: Scheduler) -> None:
+        looked_at = stored = 0
+        following: datetime | None = start
+        with progress_bar(hidden=json) as show:
+            while following is not None:
+                step = await scheduler.schedules.backfill(name, following, end)
+                looked_at += step.looked_at
+                stored += len(step.task_ids)
+                following = step.next_from
+                show(
+                    f"{stored} stored of {looked_at} fires; to go on from here: --from {following}"
+                )
+        numbers = {"looked_at": looked_at, "backfilled": stored, "present": looked_at - stored}
+        text = f"stored the tasks of {stored} of {looked_at} fires; the others had one"
+        say(numbers, as_json=json, text=text)
 
     with_scheduler(database_url, schema, work)
 

@@ -164,6 +164,15 @@ PREVIEWING: Final = FINDING_SCHEDULES | _refused(
 LISTING_FIRES: Final = FINDING_SCHEDULES | _refused(
     _NO_SCHEDULE, BadRequest("cursor", "must be as the Link header of the page before has it")
 )
+BACKFILLING: Final = (
+    FINDING_SCHEDULES
+    | _refused(
+        _NO_SCHEDULE,
+        BadRequest("$.from", "must be a time in ISO 8601, not int"),
+        InvalidSchedule("to", "must not be before from"),
+    )
+    | TOO_LARGE
+)
 MAKING_SCHEDULES: Final = (
     _refused(_BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND)
     | _refused(ScheduleExists(_NIGHTLY))

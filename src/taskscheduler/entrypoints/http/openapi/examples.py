@@ -36,6 +36,7 @@ THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwis
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
 NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
+SPAN: Final = {"from": "2024-03-28T00:00:00Z", "to": "2024-03-30T00:00:00Z"}
 
 TASK: Final[dict[str, Any]] = {
     "id": TASK_ID,
@@ -176,6 +177,13 @@ ANSWERS: Final[dict[str, Any]] = {
         "task_id": TASK_ID,
         "late_s": 0.012,
         "recorded_at": "2024-03-30T02:00:00.012Z",
+    },
+    "BackfilledMessage": {
+        "looked_at": 2,
+        "backfilled": 1,
+        "present": 1,
+        "next_from": None,
+        "ids": [TASK_ID],
     },
     "WorkerMessage": {
         "id": 7,

@@ -29,6 +29,7 @@ from taskscheduler.entrypoints.http.openapi import examples
 from taskscheduler.entrypoints.http.openapi.error_responses import add_headers
 from taskscheduler.entrypoints.http.openapi.examples import Shown
 from taskscheduler.entrypoints.http.routes.reference import OwnFiles, OwnPage
+from taskscheduler.entrypoints.messages.backfill import BackfillMessage
 from taskscheduler.entrypoints.messages.schedules import (
     NewScheduleMessage,
     PutScheduleMessage,
@@ -94,6 +95,7 @@ EITHER: Final[dict[str, Any]] = {**NOT_BOTH, "else": {"required": ["every_s"]}}
 NEW_SCHEDULE: Final = _raw(NewScheduleMessage, **EITHER)
 PUT_SCHEDULE: Final = _raw(PutScheduleMessage, **EITHER)
 SCHEDULE_EDIT: Final = _raw(ScheduleEditMessage, minProperties=1, **NOT_BOTH)
+BACKFILL: Final = _raw(BackfillMessage)
 IF_MATCH: Final = Parameter(
     name="If-Match",
     param_in="header",
@@ -207,6 +209,16 @@ class EditSchedule(Documented):
         """Describe the body."""
         super().__post_init__()
         self.request_body = _body(SCHEDULE_EDIT, {"cron": "0 4 * * *"})
+
+
+@dataclass
+class Backfill(Documented):
+    """As ``MakeSchedule``, for a span of fires."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        super().__post_init__()
+        self.request_body = _body(BACKFILL, examples.SPAN)
 
 
 def _shown(schema: object) -> Any:

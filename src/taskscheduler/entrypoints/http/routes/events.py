@@ -277,7 +277,7 @@ def event_router(scheduler: Scheduler) -> Router:
         dependencies={
             "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
             "audience": Provide(lambda: audience, sync_to_thread=False),
-            "lookout": Provide(lambda: shared_look, sync_to_thread=False),
+            "shared_look": Provide(lambda: shared_look, sync_to_thread=False),
         },
         exception_handlers=dict(HANDLERS),
         before_request=check_parameters,
