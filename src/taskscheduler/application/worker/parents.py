@@ -8,7 +8,7 @@ from taskscheduler.application.client.results import value_of
 from taskscheduler.domain.errors import TaskEnded, TaskNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.values import TaskId
@@ -33,6 +33,11 @@ class ParentResults:
     def __aiter__(self) -> AsyncIterator[Any]:
         """Begin with the first."""
         return self._each()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Refuse: only what stands before this one in a thread is iterated over like that."""
+        message = "results() is to be iterated over by async for, or awaited; by for in a thread"
+        raise TypeError(message)
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         """Return all of them."""
