@@ -98,7 +98,7 @@ def postgres_store(
         audit=PostgresAuditTrail(database),
         upkeep=PostgresSchemaUpkeep(database, clock),
         wakeups=bell,
-        archive=PostgresArchive(database),
+        archive=PostgresArchive(database, followers),
         backlog_stats=PostgresBacklogStats(database),
         clock=clock,
         new_task_id=new_task_id,
