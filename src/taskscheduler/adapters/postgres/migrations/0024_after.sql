@@ -37,6 +37,7 @@ CREATE INDEX follower_new ON {schema}.follower (id) WHERE stage IN ('new', 'agai
 
 -- The time of a task that waits.
 CREATE FUNCTION {schema}.waiting_at_1() RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
 AS 'SELECT timestamptz ''9500-01-01 00:00:00+00''';
 
 -- Write down that a followed task has left the hot table, and tell whoever sent the statement: see
@@ -90,6 +91,7 @@ RETURNS TABLE (o_settled bigint, o_queues text[], o_more boolean) LANGUAGE plpgs
     SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 DECLARE
     v_new uuid[];
+    v_again uuid[];
     v_ended uuid[];
     v_parents uuid[];
     v_alive uuid[];
@@ -99,8 +101,8 @@ DECLARE
     v_mine uuid[];
     v_here uuid[];
     v_late uuid[];
-    v_cancelled uuid[];
-    v_freed bigint;
+    v_cancelled uuid[] := '{{}}';
+    v_freed bigint := 0;
     v_more boolean := false;
 BEGIN
     IF NOT EXISTS (SELECT FROM {schema}.ended)
@@ -117,11 +119,16 @@ BEGIN
         ORDER BY f.id LIMIT p_limit FOR UPDATE SKIP LOCKED
     );
     v_more := cardinality(v_new) = p_limit;
-    INSERT INTO {schema}.edge (parent, child)
-    SELECT p.id::uuid, f.id
-    FROM {schema}.follower f JOIN {schema}.note n ON n.id = f.id AND n.id = ANY (v_new) AND n.kind = 'after'
-    CROSS JOIN LATERAL json_array_elements_text(n.value -> 'after') AS p (id)
-    WHERE f.id = ANY (v_new) AND f.stage = 'again' ON CONFLICT DO NOTHING;
+    -- No plan is made for an array that is empty: it would open all days.
+    v_again := ARRAY(
+        SELECT f.id FROM {schema}.follower f WHERE f.id = ANY (v_new) AND f.stage = 'again'
+    );
+    IF v_again <> '{{}}' THEN
+        INSERT INTO {schema}.edge (parent, child)
+        SELECT p.id::uuid, n.id FROM {schema}.note n
+        CROSS JOIN LATERAL json_array_elements_text(n.value -> 'after') AS p (id)
+        WHERE n.id = ANY (v_again) AND n.kind = 'after' ON CONFLICT DO NOTHING;
+    END IF;
     WITH gone AS (
         DELETE FROM {schema}.ended d
         WHERE d.ctid = ANY (ARRAY(SELECT q.ctid FROM {schema}.ended q LIMIT p_limit))
@@ -181,44 +188,47 @@ BEGIN
     WHERE f.id = ANY (v_mine) AND f.id <> ALL (v_here) AND f.id <> ALL (v_late);
 
     -- What the parents came to. The reason of a cancellation is kept as that of an attempt.
-    WITH judged AS MATERIALIZED (
-        SELECT o.parent, o.child, p.status, f.otherwise,
-               p.status IS NOT DISTINCT FROM 2::smallint OR NOT f.needs_success
-               OR f.otherwise = 'run' OR f.stage = 'again' AS fits
-        FROM unnest(v_over_parents, v_over_children) AS o (parent, child)
-        JOIN {schema}.follower f ON f.id = o.child
-        LEFT JOIN {schema}.finished p ON p.id = o.parent AND p.id = ANY (v_over_parents)
-        WHERE o.child = ANY (v_here)
-    ), done AS (
-        DELETE FROM {schema}.edge e USING judged j
-        WHERE e.parent = j.parent AND e.child = j.child AND j.fits
-    ), holding AS (
-        UPDATE {schema}.edge e SET failed = true FROM judged j
-        WHERE e.parent = j.parent AND e.child = j.child AND NOT j.fits AND j.otherwise = 'hold'
-    ), doomed AS MATERIALIZED (
-        SELECT DISTINCT ON (j.child) j.child, j.parent, j.status FROM judged j
-        WHERE NOT j.fits AND j.otherwise = 'cancel' ORDER BY j.child, j.parent
-    ), gone AS (
-        DELETE FROM {schema}.live l USING doomed d WHERE l.id = d.child RETURNING l.*
-    ), cancelled AS (
-        INSERT INTO {schema}.finished
-            (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
-        SELECT g.id, greatest(t.execute_at, t.created_at), g.started_at, {schema}.clock(), g.token,
-               g.worker_id, g.lane, g.attempt, g.excused, 4
-        FROM gone g JOIN {schema}.task t ON t.id = g.id AND t.id = ANY (v_here)
-        RETURNING {schema}.finished.id
-    ), told AS (
-        INSERT INTO {schema}.attempt
-            (id, token, number, finished_at, outcome, error_type, error_message)
-        SELECT g.id, {schema}.new_token_1(), g.attempt, {schema}.clock(), 'cancel',
-               CASE d.status WHEN 3 THEN 'ParentFailed' WHEN 4 THEN 'ParentCancelled'
-                    ELSE 'ParentDeleted' END,
-               format('task %s, which it waited for, %s', d.parent,
-                      CASE d.status WHEN 3 THEN 'failed' WHEN 4 THEN 'was cancelled'
-                           ELSE 'was deleted' END)
-        FROM gone g JOIN doomed d ON d.child = g.id
-    )
-    SELECT coalesce(array_agg(c.id), '{{}}') INTO v_cancelled FROM cancelled c;
+    IF v_over_parents <> '{{}}' AND v_here <> '{{}}' THEN
+        WITH judged AS MATERIALIZED (
+            SELECT o.parent, o.child, p.status, f.otherwise,
+                   p.status IS NOT DISTINCT FROM 2::smallint OR NOT f.needs_success
+                   OR f.otherwise = 'run' OR f.stage = 'again' AS fits
+            FROM unnest(v_over_parents, v_over_children) AS o (parent, child)
+            JOIN {schema}.follower f ON f.id = o.child
+            LEFT JOIN {schema}.finished p ON p.id = o.parent AND p.id = ANY (v_over_parents)
+            WHERE o.child = ANY (v_here)
+              AND NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = o.parent)
+        ), done AS (
+            DELETE FROM {schema}.edge e USING judged j
+            WHERE e.parent = j.parent AND e.child = j.child AND j.fits
+        ), holding AS (
+            UPDATE {schema}.edge e SET failed = true FROM judged j
+            WHERE e.parent = j.parent AND e.child = j.child AND NOT j.fits AND j.otherwise = 'hold'
+        ), doomed AS MATERIALIZED (
+            SELECT DISTINCT ON (j.child) j.child, j.parent, j.status FROM judged j
+            WHERE NOT j.fits AND j.otherwise = 'cancel' ORDER BY j.child, j.parent
+        ), gone AS (
+            DELETE FROM {schema}.live l USING doomed d WHERE l.id = d.child RETURNING l.*
+        ), cancelled AS (
+            INSERT INTO {schema}.finished
+                (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
+            SELECT g.id, greatest(t.execute_at, t.created_at), g.started_at, {schema}.clock(), g.token,
+                   g.worker_id, g.lane, g.attempt, g.excused, 4
+            FROM gone g JOIN {schema}.task t ON t.id = g.id AND t.id = ANY (v_here)
+            RETURNING {schema}.finished.id
+        ), told AS (
+            INSERT INTO {schema}.attempt
+                (id, token, number, finished_at, outcome, error_type, error_message)
+            SELECT g.id, {schema}.new_token_1(), g.attempt, {schema}.clock(), 'cancel',
+                   CASE d.status WHEN 3 THEN 'ParentFailed' WHEN 4 THEN 'ParentCancelled'
+                        ELSE 'ParentDeleted' END,
+                   format('task %s, which it waited for, %s', d.parent,
+                          CASE d.status WHEN 3 THEN 'failed' WHEN 4 THEN 'was cancelled'
+                               ELSE 'was deleted' END)
+            FROM gone g JOIN doomed d ON d.child = g.id
+        )
+        SELECT coalesce(array_agg(c.id), '{{}}') INTO v_cancelled FROM cancelled c;
+    END IF;
     DELETE FROM {schema}.edge e WHERE e.child = ANY (v_cancelled);
     DELETE FROM {schema}.follower f WHERE f.id = ANY (v_cancelled);
     -- What was left out is looked at once more.
@@ -228,18 +238,20 @@ BEGIN
       AND NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = p.id AND l.followed);
 
     v_here := ARRAY(SELECT unnest(v_here) EXCEPT SELECT unnest(v_cancelled));
-    WITH free AS (
-        DELETE FROM {schema}.follower f
-        WHERE f.id = ANY (v_here) AND NOT EXISTS (SELECT FROM {schema}.edge e WHERE e.child = f.id)
-        RETURNING f.id
-    ), released AS (
-        UPDATE {schema}.live l SET process_at = greatest(t.execute_at, {schema}.clock())
-        FROM free JOIN {schema}.task t ON t.id = free.id AND t.id = ANY (v_here)
-        WHERE l.id = free.id RETURNING l.id, l.lane
-    )
-    SELECT count(*), ARRAY(
-        SELECT DISTINCT n.queue FROM {schema}.lane n WHERE n.id IN (SELECT r.lane FROM released r)
-    ) INTO v_freed, o_queues FROM released;
+    IF v_here <> '{{}}' THEN
+        WITH free AS (
+            DELETE FROM {schema}.follower f
+            WHERE f.id = ANY (v_here) AND NOT EXISTS (SELECT FROM {schema}.edge e WHERE e.child = f.id)
+            RETURNING f.id
+        ), released AS (
+            UPDATE {schema}.live l SET process_at = greatest(t.execute_at, {schema}.clock())
+            FROM free JOIN {schema}.task t ON t.id = free.id AND t.id = ANY (v_here)
+            WHERE l.id = free.id RETURNING l.id, l.lane
+        )
+        SELECT count(*), ARRAY(
+            SELECT DISTINCT n.queue FROM {schema}.lane n WHERE n.id IN (SELECT r.lane FROM released r)
+        ) INTO v_freed, o_queues FROM released;
+    END IF;
     UPDATE {schema}.follower f
     SET stage = CASE WHEN EXISTS (
         SELECT FROM {schema}.edge e WHERE e.child = f.id AND e.failed
