@@ -372,7 +372,7 @@ class Task:
     @property
     def waits(self) -> bool:
         """Whether it waits for other tasks to end."""
-        return self.process_at == WAITING_AT
+        return self.status is TaskStatus.PENDING and self.process_at == WAITING_AT
 
     def wait(self) -> Task:
         """Let a task that has just become Pending wait for others."""
@@ -387,7 +387,9 @@ class Task:
     @property
     def earliest_at(self) -> datetime:
         """When it may begin at the earliest, as far as anybody can tell."""
-        return max(self.execute_at, self.created_at) if self.waits else self.process_at
+        if self.process_at == WAITING_AT:
+            return max(self.execute_at, self.created_at)
+        return self.process_at
 
     def _back(self, event: Event, *, process_at: datetime, attempt: int) -> Task:
         return replace(
