@@ -5,6 +5,7 @@ Each check raises InvalidTask, which names the field and says what was expected.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -23,6 +24,8 @@ QUEUE_DEFAULT: Final = "default"
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_LOWEST: Final = 9
 UNIQUE_KEY_CHARACTERS_MAX: Final = 512
+UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
+"""How long a unique key lives."""
 TENANT_MARK: Final = "\x01"
 """What the unique keys of callers with a queue prefix begin with, and nobody else's may."""
 TIMEOUT_MAX: Final = timedelta(days=366)
@@ -32,6 +35,9 @@ LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 AT_ONCE: Final = EARLIEST
 """A time in the past means now, on the store's clock; this is one on any clock."""
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
+NO_PAYLOAD: Final = b"null"
+NOTHING: Final[object] = object()
+"""In place of a payload where none was given; None is one."""
 
 
 @lru_cache(maxsize=4_096)
@@ -72,6 +78,24 @@ def require_payload(payload: object) -> None:
             payload.decode()
         except UnicodeDecodeError as error:
             raise InvalidTask("payload", f"must be UTF-8: {error.reason}") from None
+
+
+def text_of_payload(payload: object, payload_json: bytes) -> bytes:
+    """Return the JSON text of ``payload``, which somebody gave; ``payload_json`` is to be left out.
+
+    Raises:
+        InvalidTask: it is made of other types than JSON has, or both were given.
+    """
+    if isinstance(payload, bytes | bytearray | memoryview):
+        raise InvalidTask("payload", "must not be bytes: give JSON text as payload_json")
+    if payload_json != NO_PAYLOAD:
+        raise InvalidTask("payload", "give payload or payload_json, not both")
+    try:
+        text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is the second
+        reason = f"has no JSON form: {error}; Scheduler.prepare takes more types"
+        raise InvalidTask("payload", reason) from error
 
 
 def require_timeout(timeout: object) -> None:

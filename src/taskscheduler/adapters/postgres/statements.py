@@ -1,6 +1,7 @@
 """Every statement that the repository sends, by name. Values are parameters, always.
 
-Those whose plan matters are functions of the schema (``migrations/0002_functions.sql``).
+Those whose plan matters are functions of the schema (``migrations/0002_claim.sql`` and the files
+after it).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Final
 
 # Whether all lanes that are stored into stand. If not, NULL is inserted in place of a lane, and so
 # the whole statement is refused. It is seen with a snapshot that is newer than the
-# statement's lock on the hot table: whoever removes lanes relies on it (``sweeping.py``).
+# statement's lock on the hot table: whoever removes lanes relies on it (``lane_removal.py``).
 STANDING: Final = """
 (SELECT count(*) FROM {schema}.lane n
  WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
@@ -95,7 +96,7 @@ JOIN {schema}.unique_key held USING (kind, key)"""
 TASK_COLUMNS: Final = """
     t.id, n.kind, n.queue, n.priority, t.payload::text, t.execute_at, l.process_at, t.created_at,
     l.status, l.attempt, t.max_attempts, t.timeout, t.unique_key, l.worker_id, l.token,
-    l.started_at, l.finished_at, t.expires_at, l.excused"""
+    l.started_at, l.finished_at, t.expires_at, l.excused, t.tags"""
 
 # 0 and 1 are Pending and InProgress, which follow from the row; finished keeps the rest.
 LIVE: Final = """

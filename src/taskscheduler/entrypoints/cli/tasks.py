@@ -76,6 +76,7 @@ def add(
         Otherwise | None,
         typer.Option(help="What to do where one of --after does not succeed; cancel, if left out."),
     ] = None,
+    tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -104,6 +105,7 @@ def add(
             timeout=limit,
             unique_key=unique_key,
             expires_at=expires,
+            tags=tags or (),
             after=after or None,
             when=when,
             otherwise=otherwise,
@@ -132,7 +134,9 @@ def show(
             say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
         tell(line_of(task))
-        tell(f"  payload: {task.payload.decode()}")
+        tell(f"  payload: {task.payload_json.decode()}")
+        if task.tags:
+            tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
         if notes.after is not None:

@@ -25,7 +25,7 @@ from taskscheduler.domain.schedule import (
     Overlap,
     Schedule,
 )
-from taskscheduler.domain.task import (
+from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
@@ -37,6 +37,7 @@ from taskscheduler.entrypoints.messages.tasks import (
     Instant,
     Name,
     Payload,
+    Tags,
     no_payload,
     payload_of,
 )
@@ -128,6 +129,7 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     fold: FoldPolicy = None
     jitter_s: Jitter | None = None
     max_fires: FiresMax | None = None
+    tags: Tags = []
 
     def schedule(self, name: str) -> NewSchedule:
         """Return what is asked for, under ``name``. Raises InvalidSchedule."""
@@ -167,6 +169,7 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     fold: FoldPolicy | UnsetType = UNSET
     jitter_s: Jitter | UnsetType | None = UNSET
     max_fires: FiresMax | UnsetType | None = UNSET
+    tags: Tags | UnsetType = UNSET
 
 
 class ScheduleMessage(Struct, kw_only=True):
@@ -189,6 +192,7 @@ class ScheduleMessage(Struct, kw_only=True):
     fold: Fold | None
     jitter_s: float | None
     max_fires: int | None
+    tags: list[str]
     fire_count: int
     max_attempts: int | None
     timeout_s: float | None
@@ -222,6 +226,7 @@ class ScheduleMessage(Struct, kw_only=True):
             fold=definition.fold,
             jitter_s=_seconds(definition.jitter),
             max_fires=definition.max_fires,
+            tags=list(definition.tags),
             fire_count=schedule.fire_count,
             max_attempts=definition.max_attempts,
             timeout_s=_seconds(definition.timeout),

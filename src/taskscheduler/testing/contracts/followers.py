@@ -323,7 +323,7 @@ class EndingContract(Contract):
             await end(store, lease, event, error=ERROR if event is Event.RETRY else None)
             await store.followers.release()
             assert await is_waiting(store, child, 1)
-        await store.tasks.edit(parent, TaskEdit(payload=b"2"))
+        await store.tasks.edit(parent, TaskEdit(payload_json=b"2"))
         await store.tasks.edit(parent, TaskEdit(priority=1))
         await store.followers.release()
         assert await is_waiting(store, child, 1)
@@ -468,7 +468,7 @@ class ChangedByHandContract(Contract):
         parent = await put(store)
         child = await follow(store, parent)
         at = clock.now() + HOUR
-        edited = await store.tasks.edit(child, TaskEdit(execute_at=at, priority=2, payload=b"7"))
+        edited = await store.tasks.edit(child, TaskEdit(execute_at=at, priority=2, payload_json=b"7"))
         assert (edited.execute_at, edited.priority) == (at, 2)
         assert await is_waiting(store, child, 1)
         await run(store, await join(store))

@@ -24,7 +24,7 @@ from litestar.openapi.spec import (
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import NAME, UNIQUE_KEY_CHARACTERS_MAX
+from taskscheduler.domain.values import NAME, UNIQUE_KEY_CHARACTERS_MAX
 from taskscheduler.entrypoints.http.openapi import examples
 from taskscheduler.entrypoints.http.openapi.error_responses import add_headers
 from taskscheduler.entrypoints.http.openapi.examples import Shown
@@ -264,7 +264,7 @@ BULK_CURSOR: Final[dict[str, Any]] = {
     "type": OpenAPIType.STRING,
     "pattern": rf"^({'|'.join(TaskStatus)}):([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?$",
 }
-FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern})$"
+FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue|tag):{NAME.pattern})$"
 FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
