@@ -468,7 +468,8 @@ class ChangedByHandContract(Contract):
         parent = await put(store)
         child = await follow(store, parent)
         at = clock.now() + HOUR
-        edited = await store.tasks.edit(child, TaskEdit(execute_at=at, priority=2, payload_json=b"7"))
+        edit = TaskEdit(execute_at=at, priority=2, payload_json=b"7")
+        edited = await store.tasks.edit(child, edit)
         assert (edited.execute_at, edited.priority) == (at, 2)
         assert await is_waiting(store, child, 1)
         await run(store, await join(store))
