@@ -31,7 +31,13 @@ WAKEUPS: Final = {
 }
 
 FOO: Final = {"kind": "Foo", "execute_at": EXECUTE_AT}
-BAZ: Final = {"kind": "Baz", "payload": {"any": "JSON"}, "queue": "default", "priority": 0}
+BAZ: Final = {
+    "kind": "Baz",
+    "payload": {"any": "JSON"},
+    "queue": "default",
+    "priority": 0,
+    "group": "customer-7",
+}
 THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwise": "cancel"}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
@@ -42,6 +48,7 @@ TASK: Final[dict[str, Any]] = {
     "id": TASK_ID,
     "kind": "Foo",
     "queue": "default",
+    "group": None,
     "priority": 5,
     "status": "Failed",
     "execute_at": EXECUTE_AT,
@@ -127,6 +134,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "name": "nightly-report",
         "kind": "Baz",
         "queue": "default",
+        "group": None,
         "priority": 5,
         "payload": None,
         "cron": "0 3 * * *",
