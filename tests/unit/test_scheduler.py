@@ -22,7 +22,7 @@ from taskscheduler import (
     TaskStatus,
     UnknownKind,
 )
-from taskscheduler.domain.task import AT_ONCE
+from taskscheduler.domain.values import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

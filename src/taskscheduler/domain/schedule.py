@@ -13,15 +13,16 @@ from uuid import UUID
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
 from taskscheduler.domain.tags import require_tags
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
+    NOTHING,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
-    NewTask,
+    TaskId,
     in_utc,
 )
-from taskscheduler.domain.values import NOTHING, TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +83,7 @@ class ScheduleFields(TypedDict, total=False):
     fold: Fold | None
     jitter: timedelta | None
     max_fires: int | None
+    group: str | None
     tags: tuple[str, ...]
 
 
@@ -108,6 +110,7 @@ class _Definition:
     fold: Fold | None = None
     jitter: timedelta | None = None
     max_fires: int | None = None
+    group: str | None = None
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -189,6 +192,7 @@ class _Definition:
             timeout=self.timeout,
             tags=self.tags,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
+            group=self.group,
         )
 
 

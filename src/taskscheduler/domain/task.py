@@ -7,27 +7,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
+from taskscheduler.domain.after import WAITING_AT
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
 from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.values import (
-    AT_ONCE,
-    EARLIEST,
-    LATEST,
-    NAME,
-    NAME_FORM,
     NOTHING,
-    PAYLOAD_BYTES_MAX,
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
-    TENANT_MARK,
-    TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
     TaskId,
     WorkerId,
     in_utc,
+    require_group,
     require_key,
     require_name,
     require_payload,
@@ -43,29 +37,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.trace import TraceContext
-
-
-__all__ = [
-    "AT_ONCE",
-    "EARLIEST",
-    "LATEST",
-    "NAME",
-    "NAME_FORM",
-    "PAYLOAD_BYTES_MAX",
-    "PRIORITY_DEFAULT",
-    "PRIORITY_LOWEST",
-    "QUEUE_DEFAULT",
-    "TENANT_MARK",
-    "TIMEOUT_MAX",
-    "UNIQUE_KEY_CHARACTERS_MAX",
-    "Idempotency",
-    "NewTask",
-    "Task",
-    "TaskId",
-    "WorkerId",
-    "in_utc",
-]
 
 
 class _Asked(NamedTuple):
@@ -83,7 +56,9 @@ class _Asked(NamedTuple):
     expires_at: datetime | None
     by: Caller | None
     trace: TraceContext | None
+    group: str | None
     tags: tuple[str, ...]
+    after: After | None
 
 
 class NewTask(_Asked):
@@ -94,9 +69,10 @@ class NewTask(_Asked):
     runs from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the
     handler's own hold. A ``unique_key`` names the task among those of its kind: while the key
     lives, asking again answers with the first task's id. An attempt does not begin at or after
-    ``expires_at``. ``tags`` are up to 10 names by which it is found among others. ``by`` is who
-    asks for it, where that is to be written down, and ``trace`` within which trace, where somebody
-    traces; neither is a part of the task.
+    ``expires_at``. ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
+    ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
+    that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
+    a part of the task. It waits until those have ended that it comes ``after``, if it names any.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -120,7 +96,9 @@ class NewTask(_Asked):
         expires_at: datetime | None = None,
         by: Caller | None = None,
         trace: TraceContext | None = None,
+        group: str | None = None,
         tags: Iterable[str] = (),
+        after: After | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -147,6 +125,7 @@ class NewTask(_Asked):
         require_payload(payload_json)
         if unique_key is not None:
             require_key(unique_key, by)
+        require_group(group)
         kept_tags = require_tags(tags) if tags else ()
         return tuple.__new__(
             cls,
@@ -163,7 +142,9 @@ class NewTask(_Asked):
                 expires_at,
                 by,
                 trace,
+                group,
                 kept_tags,
+                after,
             ),
         )
 
@@ -243,6 +224,7 @@ class Task:
     timeout: timedelta | None = None
     unique_key: str | None = None
     expires_at: datetime | None = None
+    group: str | None = None
     excused: int = 0
     worker_id: WorkerId | None = None
     token: int | None = None
@@ -273,6 +255,7 @@ class Task:
             timeout=new.timeout,
             unique_key=new.unique_key,
             expires_at=new.expires_at,
+            group=new.group,
             tags=new.tags,
         )
 
@@ -375,9 +358,10 @@ class Task:
             self,
             status=after(self.status, Event.EDIT),
             execute_at=self.execute_at if at is None else at,
-            process_at=self.process_at if at is None else max(at, now),
+            process_at=self.process_at if at is None or self.waits else max(at, now),
             payload_json=self.payload_json if edit.payload_json is None else edit.payload_json,
             priority=self.priority if edit.priority is None else edit.priority,
+            group=self.group if edit.group is None else edit.group or None,
         )
 
     def require_editable(self, edit: TaskEdit) -> None:
@@ -391,6 +375,28 @@ class Task:
         at = edit.execute_at
         if at is not None and self.expires_at is not None and at >= self.expires_at:
             raise InvalidTask("execute_at", "must be before the task's expires_at")
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other tasks to end."""
+        return self.status is TaskStatus.PENDING and self.process_at == WAITING_AT
+
+    def wait(self) -> Task:
+        """Let a task that has just become Pending wait for others."""
+        return replace(self, process_at=WAITING_AT)
+
+    def stop_waiting(self, *, now: datetime) -> Task:
+        """Let a task that waited for others begin at its own time."""
+        return replace(
+            self, status=after(self.status, Event.EDIT), process_at=max(self.execute_at, now)
+        )
+
+    @property
+    def earliest_at(self) -> datetime:
+        """When it may begin at the earliest, as far as anybody can tell."""
+        if self.process_at == WAITING_AT:
+            return max(self.execute_at, self.created_at)
+        return self.process_at
 
     def _back(self, event: Event, *, process_at: datetime, attempt: int) -> Task:
         return replace(
@@ -418,7 +424,8 @@ class TaskEdit:
     """New values for a pending task; None leaves a field as it is.
 
     ``execute_at`` is aware, and in the past means now. ``payload_json`` is JSON text in
-    UTF-8. ``priority`` runs from 0, the most urgent, to 9.
+    UTF-8. ``priority`` runs from 0, the most urgent, to 9. An empty ``group`` takes the task
+    out of its group.
 
     Raises:
         InvalidTask: a value cannot be stored, or there is none.
@@ -427,11 +434,13 @@ class TaskEdit:
     execute_at: datetime | None = None
     payload_json: bytes | None = None
     priority: int | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Check each value."""
-        if self.execute_at is None and self.payload_json is None and self.priority is None:
-            raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
+        given = (self.execute_at, self.payload_json, self.priority, self.group)
+        if all(each is None for each in given):
+            raise InvalidTask("edit", "give at least one of execute_at, payload, priority, group")
         if self.execute_at is not None:
             object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
         if self.payload_json is not None:
@@ -439,3 +448,5 @@ class TaskEdit:
         if self.priority is not None:
             priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
             object.__setattr__(self, "priority", priority)
+        if self.group:
+            require_group(self.group)

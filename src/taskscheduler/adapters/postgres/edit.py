@@ -36,11 +36,12 @@ WITH gone AS (
         payload = coalesce(%(payload)s::json, t.payload)
     FROM gone WHERE t.id = %(id)s AND gone.anew
 )
-INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL THEN process_at
+INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
+SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL
+                     OR process_at = {schema}.waiting_at_1() THEN process_at
                 ELSE greatest(%(execute_at)s::timestamptz, {schema}.clock()) END,
        (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL),
-       attempt, excused
+       attempt, excused, followed
 FROM gone RETURNING true"""
 
 
@@ -48,7 +49,7 @@ class Edits:
     """Replaces what a waiting task is."""
 
     def __init__(self, database: Database, lanes: Lanes, trail: Trail) -> None:
-        """Work through ``database``; another priority is another of ``lanes``."""
+        """Work through ``database``; another priority or group is another of ``lanes``."""
         self._trail = trail
         self._database = database
         self._lanes = lanes
@@ -60,8 +61,13 @@ class Edits:
         Return whether it did. An answer that was lost is not asked for again: where ``strictly``,
         the second time would find another task.
         """
-        was = Lane(task.queue, task.kind, task.priority)
-        to = was if edit.priority is None else was._replace(priority=edit.priority)
+        was = Lane(task.queue, task.kind, task.priority, task.group or "")
+        to = Lane(
+            task.queue,
+            task.kind,
+            task.priority if edit.priority is None else edit.priority,
+            was.group if edit.group is None else edit.group,
+        )
 
         async def within(numbers: Mapping[Lane, int]) -> bool:
             values = {

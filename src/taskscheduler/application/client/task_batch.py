@@ -14,13 +14,14 @@ from taskscheduler.application.client.kind_names import kind_of
 from taskscheduler.application.client.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
-from taskscheduler.domain.values import NO_PAYLOAD, require_payload
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import NO_PAYLOAD, QUEUE_DEFAULT, require_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.values import TaskId
 
 Kind: TypeAlias = "str | Callable[..., Any]"
@@ -28,6 +29,8 @@ TaskSpec: TypeAlias = "NewTask | tuple[Kind, object] | tuple[Kind, object, datet
 """A task, or its kind, its payload and perhaps its time. A kind is its name, or its function."""
 IDS_AT_ONCE: Final = 10_000
 """So many take some milliseconds, in which the event loop waits."""
+RING_AHEAD_S: Final = 10.0
+"""Of tasks due later than this nobody is told: every worker looks again well before."""
 _any_json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -109,6 +112,10 @@ class LazyBatch(Sequence[NewTask]):
             else:
                 yield QUEUE_DEFAULT, _time_in(spec)
 
+    def waits(self) -> Iterator[NewTask]:
+        """Return those that come after others, without making the rest."""
+        return (s for s in self._specs if isinstance(s, NewTask) and s.after is not None)
+
     def deadlines(self) -> Iterator[tuple[int, datetime]]:
         """Return the place and the time of each that expires, without making the others."""
         for index, spec in enumerate(self._specs):
@@ -123,6 +130,12 @@ def deadlines_of(tasks: Sequence[NewTask]) -> Iterator[tuple[int, datetime]]:
     return (
         (index, task.expires_at) for index, task in enumerate(tasks) if task.expires_at is not None
     )
+
+
+def waits_of(tasks: Sequence[NewTask]) -> Mapping[TaskId, After]:
+    """Return what those of ``tasks`` wait for that come after others."""
+    waiting = tasks.waits() if isinstance(tasks, LazyBatch) else tasks
+    return {task.id: task.after for task in waiting if task.after is not None}
 
 
 def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
@@ -209,3 +222,18 @@ def only_known(given: Collection[str], known: Collection[str]) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         message = f"{name!r} is no option here{hint}"
         raise TypeError(message)
+
+
+def due_soon(times: Iterable[tuple[str, datetime | None]]) -> set[str]:
+    """Return the queues in which something is due soon, by the queue and time of each task."""
+    soon: datetime | None = None
+    queues: set[str] = set()
+    for queue, execute_at in times:
+        if queue in queues:
+            continue
+        if execute_at is not None:
+            soon = soon or datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S)
+            if execute_at > soon:
+                continue
+        queues.add(queue)
+    return queues

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskscheduler.domain.after import WAITING_AT
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
-from taskscheduler.domain.task import AT_ONCE
+from taskscheduler.domain.values import AT_ONCE
 from taskscheduler.entrypoints.cli._runtime import at_text, moment_of, say, with_scheduler
 from taskscheduler.entrypoints.cli.known_kinds import require_known_or_used
 
@@ -101,6 +102,8 @@ def retry_time_of(at: str | None, *, now: bool) -> datetime | None:
 
 def due_text(process_at: datetime) -> str:
     """Say when a task that was retried is due."""
+    if process_at == WAITING_AT:
+        return "due when those have ended that it waits for"
     if process_at <= datetime.now(UTC):
         return "due now"
     return f"due at {at_text(process_at)}"

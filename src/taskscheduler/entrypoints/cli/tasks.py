@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli import bulk, list_tasks, update, wait
@@ -60,9 +61,21 @@ def add(
         typer.Option(min=0, max=o.YEAR_S, metavar="SECONDS", help="Instead of --at: so long."),
     ] = None,
     timeout: o.AttemptTimeout = None,
+    group: o.Group = None,
     expires_at: Annotated[
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
+    ] = None,
+    after: Annotated[
+        list[UUID] | None,
+        typer.Option(metavar="ID", help="A task that must end first; may be given again."),
+    ] = None,
+    when: Annotated[
+        When | None, typer.Option(help="What counts of --after; succeeded, if left out.")
+    ] = None,
+    otherwise: Annotated[
+        Otherwise | None,
+        typer.Option(help="What to do where one of --after does not succeed; cancel, if left out."),
     ] = None,
     tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
@@ -76,7 +89,7 @@ def add(
         raise InvalidConfiguration(message)
     at = None if execute_at is None else moment_of(execute_at)
     expires = None if expires_at is None else moment_of(expires_at, "--expires-at")
-    after = None if delay is None else o.span("--delay", delay)
+    later = None if delay is None else o.span("--delay", delay)
     limit = None if timeout is None else o.span("--timeout", timeout)
     body = json_of(payload)
 
@@ -86,14 +99,18 @@ def add(
             kind,
             body,
             execute_at=at,
-            delay=after,
+            delay=later,
             queue=queue,
             priority=priority,
             max_attempts=max_attempts,
             timeout=limit,
             unique_key=unique_key,
+            group=group,
             expires_at=expires,
             tags=tags or (),
+            after=after or None,
+            when=when,
+            otherwise=otherwise,
         )
         say({"id": task_id}, as_json=json, text=str(task_id))
 
@@ -120,10 +137,15 @@ def show(
             return
         tell(line_of(task))
         tell(f"  payload: {task.payload_json.decode()}")
+        if task.group is not None:
+            tell(f"  group: {task.group}")
         if task.tags:
             tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
+        if notes.after is not None:
+            names = " ".join(str(each) for each in notes.after.task_ids)
+            tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:

@@ -9,13 +9,17 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.errors import PayloadTooLarge
 from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.tags import TAGS_MAX
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import Task
+from taskscheduler.domain.values import (
+    GROUP_CHARACTERS_MAX,
+    GROUP_FORM,
     NAME,
     NAME_FORM,
     PAYLOAD_BYTES_MAX,
@@ -24,8 +28,8 @@ from taskscheduler.domain.task import (
     QUEUE_DEFAULT,
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
-    Task,
 )
+from taskscheduler.entrypoints.messages.after import AfterIds, AfterOtherwise, AfterWhen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +77,16 @@ Payload = Annotated[
     Meta(description="any JSON value, handed to the handler to the letter"),
 ]
 PAYLOAD_LEFT_OUT: Final = {"default": None}
+Group = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=GROUP_CHARACTERS_MAX,
+        description=f"whose task it is: {GROUP_FORM}",
+        examples=["customer-7"],
+        extra_json_schema={"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"},
+    ),
+]
 UniqueKey = Annotated[
     str,
     Meta(
@@ -118,8 +132,12 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     timeout_s: Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())] | None = None
     unique_key: UniqueKey | None = None
     expires_at: Deadline | None = None
+    group: Group | None = None
     tags: Tags = []
     id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
+    after: AfterIds | None = None
+    when: AfterWhen | None = None
+    otherwise: AfterOtherwise | None = None
 
     @property
     def timeout(self) -> timedelta | None:
@@ -136,6 +154,7 @@ class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
         Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
         | UnsetType
     ) = UNSET
+    group: Group | UnsetType | None = UNSET
 
     def changes(self) -> TaskChanges:
         """Return what is not left out."""
@@ -201,6 +220,7 @@ class TaskMessage(Struct, kw_only=True):
     id: UUID
     kind: str
     queue: str
+    group: str | None
     priority: int
     status: TaskStatus
     execute_at: datetime
@@ -242,6 +262,9 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
     attempts: list[AttemptMessage]
     result: Annotated[Any, Meta(description="what the handler returned; null for nothing")]
     progress: ProgressMessage | None
+    after: Annotated[list[UUID], Meta(description="what it was stored to come after")] | None
+    when: When | None
+    otherwise: Otherwise | None
 
     @classmethod
     def with_attempts(
@@ -253,6 +276,9 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
             attempts=[AttemptMessage.of(each) for each in attempts],
             result=raw(notes.result),
             progress=notes.progress and ProgressMessage.of(notes.progress),
+            after=None if notes.after is None else list(notes.after.task_ids),
+            when=notes.after and notes.after.when,
+            otherwise=notes.after and notes.after.otherwise,
         )
 
 
@@ -261,10 +287,11 @@ def _fields(task: Task) -> dict[str, Any]:
         "id": task.id,
         "kind": task.kind,
         "queue": task.queue,
+        "group": task.group,
         "priority": task.priority,
         "status": task.status,
         "execute_at": task.execute_at,
-        "process_at": task.process_at,
+        "process_at": task.earliest_at,
         "created_at": task.created_at,
         "started_at": task.started_at,
         "finished_at": task.finished_at,

@@ -15,8 +15,8 @@ from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.errors import InvalidTask, TaskExists, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task
-from taskscheduler.domain.values import TaskId
+from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.values import PAYLOAD_BYTES_MAX, TaskId
 from taskscheduler.testing.contracts.steps import (
     Contract,
     bring,

@@ -38,7 +38,7 @@ from taskscheduler.domain.errors import (
 )
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.query import FILTERS
-from taskscheduler.domain.task import NAME_FORM, PAYLOAD_BYTES_MAX
+from taskscheduler.domain.values import NAME_FORM, PAYLOAD_BYTES_MAX
 from taskscheduler.entrypoints.http.errors import (
     MEDIA_TYPE,
     RETRY_AFTER_S,
@@ -147,6 +147,7 @@ EDITING: Final = (
 )
 STORING: Final = (
     _refused(_BAD_TIME, _UNKNOWN_KIND)
+    | _refused(TaskNotFound(ID))
     | _refused(TaskExists(ID), IdempotencyConflict("order-4711"))
     | TOO_LARGE
     | _refused(_AWAY)
