@@ -45,7 +45,7 @@ VALUES (%s, %s, gen_random_uuid(), now() + interval '1 day')"""
 HOLD: Final[LiteralString] = "SELECT FROM {}.schedule FOR UPDATE"
 WAITING: Final = """
 SELECT pid FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %s || '%%fire_2%%'"""
+WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %s || '%%fire_5%%'"""
 LATE: Final[LiteralString] = """
 SELECT extract(epoch FROM now() - min(next_fire_at))::float FROM {}.schedule"""
 STOPS: Final = 5
