@@ -170,7 +170,7 @@ async def test_a_schedule_that_somebody_has_locked_keeps_nobody_waiting(
 
 BAD: Final[dict[str, LiteralString]] = {
     "a newer policy": "catch_up = 'window'",
-    "a newer overlap": "overlap = 'buffer_one'",
+    "a newer overlap": "overlap = 'terminate'",
     "no expression any more": "cron = '1 2 3'",
     "a zone that is none": "time_zone = 'Mars/Olympus'",
     "a priority that is none": "priority = 77",
