@@ -27,7 +27,7 @@ class Due(NamedTuple):
 
     ``zone_data`` is the version of the time zones by which ``next_fire_at`` was reckoned.
     ``has_problem`` tells that it could not be fired when it was due before. ``left`` is how many
-    tasks it may store still, None if that is not limited.
+    tasks it may store still, None if that is not limited. ``tagged``: its tasks have tags.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Due(NamedTuple):
     catch_up_max: int | None = None
     pause_after_failures: int | None = None
     last_task_id: TaskId | None = None
+    tagged: bool = False
 
     @classmethod
     def of(cls, schedule: Schedule) -> Due:
@@ -69,6 +70,7 @@ class Due(NamedTuple):
             catch_up_max=definition.catch_up_max,
             pause_after_failures=definition.pause_after_failures,
             last_task_id=schedule.last_task_id,
+            tagged=bool(definition.tags),
         )
 
 

@@ -49,6 +49,7 @@ FIELDS: Final = {
     "catch_up_max",
     "pause_after_failures",
     "pause_reason",
+    "tags",
     "fire_count",
     "max_attempts",
     "timeout_s",

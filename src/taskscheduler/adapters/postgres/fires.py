@@ -126,6 +126,15 @@ SELECT * FROM {schema}.fire_5(
     %(why)s::text[], %(of)s::bigint[], %(nth)s::bigint[], %(ids)s::uuid[], %(at)s::timestamptz[],
     %(due)s::timestamptz[], %(keys)s::text[], %(told)s::bigint[], %(told_at)s::timestamptz[],
     %(outcomes)s::text[], %(reasons)s::text[], %(unique_for)s::interval, %(buffered)s::json)"""
+# What the function has stored, those that come after it in the same statement find.
+FIRE_TAGGED: Final = (
+    "WITH fired AS MATERIALIZED ("
+    + FIRE
+    + """)
+SELECT fired.o_place, o_ids, o_fresh, o_overlaps, o_buffered,
+       {schema}.tag_fired_1((%(names)s::text[])[o_place], o_ids, %(ids)s::uuid[])
+FROM fired"""
+)
 PAUSE_FAILING: Final = """
 SELECT * FROM {schema}.pause_failing_1(
     %(names)s::text[], %(next)s::timestamptz[], %(ruled)s::timestamptz[], %(most)s::bigint[])"""
@@ -164,6 +173,7 @@ class PostgresFires:
         self._waiting = Statement.of(sql(WAITING))
         self._fire = Statement.of(sql(FIRE))
         self._pause_failing = Statement.of(sql(PAUSE_FAILING))
+        self._fire_tagged = Statement.of(sql(FIRE_TAGGED))
         self._put_aside = Statement.of(sql(PUT_ASIDE))
         self._reckon = Statement.of(sql(RECKON))
 
@@ -216,7 +226,9 @@ class PostgresFires:
             "buffered": BUFFERED,
         }
         answers: list[Fired | None] = [None] * len(fires)
-        for place, ids, fresh, overlaps, buffered in await self._send(self._fire, values):
+        tagged = any(fire.due.tagged for fire in fires)
+        statement = self._fire_tagged if tagged else self._fire
+        for place, ids, fresh, overlaps, buffered, *_ in await self._send(statement, values):
             answers[place - 1] = Fired(ids, fresh, overlaps, buffered)
         return answers
 
@@ -318,4 +330,5 @@ def due_of(row: tuple[Any, ...]) -> Due:
         catch_up_max=options.catch_up_max,
         pause_after_failures=options.pause_after_failures,
         last_task_id=row[17],
+        tagged=bool(options.tags),
     )

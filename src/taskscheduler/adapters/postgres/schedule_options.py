@@ -24,6 +24,8 @@ class Options(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     catch_up_window: timedelta | None = None
     catch_up_max: int | None = None
     pause_after_failures: int | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return them as they are given to ``NewSchedule``."""

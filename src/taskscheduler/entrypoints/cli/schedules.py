@@ -108,6 +108,7 @@ def put(
         int | None, typer.Option(min=1, help="By default the handler's.")
     ] = None,
     timeout: o.AttemptTimeout = None,
+    group: o.Group = None,
     starts_at: Annotated[
         str | None, typer.Option(help="Not before: ISO 8601 with an offset.", show_default=False)
     ] = None,
@@ -154,6 +155,7 @@ def put(
     pause_after_failures: Annotated[
         int | None, typer.Option(min=1, help="So many tasks in a row that failed pause it.")
     ] = None,
+    tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -189,6 +191,8 @@ def put(
         else o.span("--catch-up-window", catch_up_window),
         catch_up_max=catch_up_max,
         pause_after_failures=pause_after_failures,
+        group=group,
+        tags=tuple(tags or ()),
         **({} if catch_up is None else {"catch_up": catch_up}),
     )
 
@@ -394,6 +398,8 @@ def details_of(schedule: Schedule) -> list[str]:
         f"tasks so far {schedule.fire_count}  at most {definition.max_fires or '-'}",
         f"catch-up within {window}  at most {definition.catch_up_max or '-'}",
         f"pause after failures {definition.pause_after_failures or '-'}",
+        f"group {definition.group or '-'}",
+        f"tags {' '.join(definition.tags) or '-'}",
     ]
 
 

@@ -31,7 +31,7 @@ from taskscheduler.domain.schedule import (
     NewSchedule,
     Schedule,
 )
-from taskscheduler.domain.task import (
+from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
@@ -40,9 +40,11 @@ from taskscheduler.domain.task import (
 from taskscheduler.entrypoints.messages.tasks import (
     PAYLOAD_LEFT_OUT,
     YEARS,
+    Group,
     Instant,
     Name,
     Payload,
+    Tags,
     no_payload,
     payload_of,
 )
@@ -161,6 +163,8 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     catch_up_window_s: Window | None = None
     catch_up_max: CatchUpMax | None = None
     pause_after_failures: Failures | None = None
+    group: Group | None = None
+    tags: Tags = []
 
     def schedule(self, name: str) -> NewSchedule:
         """Return what is asked for, under ``name``. Raises InvalidSchedule."""
@@ -203,6 +207,8 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     catch_up_window_s: Window | UnsetType | None = UNSET
     catch_up_max: CatchUpMax | UnsetType | None = UNSET
     pause_after_failures: Failures | UnsetType | None = UNSET
+    group: Group | UnsetType | None = UNSET
+    tags: Tags | UnsetType = UNSET
 
 
 class ScheduleMessage(Struct, kw_only=True):
@@ -211,6 +217,7 @@ class ScheduleMessage(Struct, kw_only=True):
     name: str
     kind: str
     queue: str
+    group: str | None
     priority: int
     payload: Any
     cron: str | None
@@ -228,6 +235,7 @@ class ScheduleMessage(Struct, kw_only=True):
     catch_up_window_s: float | None
     catch_up_max: int | None
     pause_after_failures: int | None
+    tags: list[str]
     fire_count: int
     max_attempts: int | None
     timeout_s: float | None
@@ -248,6 +256,7 @@ class ScheduleMessage(Struct, kw_only=True):
             name=definition.name,
             kind=definition.kind,
             queue=definition.queue,
+            group=definition.group,
             priority=definition.priority,
             payload=msgspec.Raw(definition.payload_json),
             cron=definition.cron,
@@ -265,6 +274,7 @@ class ScheduleMessage(Struct, kw_only=True):
             catch_up_window_s=_seconds(definition.catch_up_window),
             catch_up_max=definition.catch_up_max,
             pause_after_failures=definition.pause_after_failures,
+            tags=list(definition.tags),
             fire_count=schedule.fire_count,
             max_attempts=definition.max_attempts,
             timeout_s=_seconds(definition.timeout),

@@ -14,7 +14,11 @@ from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import (
+from taskscheduler.domain.tags import TAGS_MAX
+from taskscheduler.domain.task import Task
+from taskscheduler.domain.values import (
+    GROUP_CHARACTERS_MAX,
+    GROUP_FORM,
     NAME,
     NAME_FORM,
     PAYLOAD_BYTES_MAX,
@@ -23,7 +27,6 @@ from taskscheduler.domain.task import (
     QUEUE_DEFAULT,
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
-    Task,
 )
 
 if TYPE_CHECKING:
@@ -72,6 +75,16 @@ Payload = Annotated[
     Meta(description="any JSON value, handed to the handler to the letter"),
 ]
 PAYLOAD_LEFT_OUT: Final = {"default": None}
+Group = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=GROUP_CHARACTERS_MAX,
+        description=f"whose task it is: {GROUP_FORM}",
+        examples=["customer-7"],
+        extra_json_schema={"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"},
+    ),
+]
 UniqueKey = Annotated[
     str,
     Meta(
@@ -95,6 +108,12 @@ def payload_of(given: Raw) -> bytes:
     return bytes(given)
 
 
+Tags = Annotated[
+    list[Name],
+    Meta(max_length=TAGS_MAX, description="names by which it is found: filter=tag:<tag>"),
+]
+
+
 class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     """A task to be stored."""
 
@@ -111,6 +130,8 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     timeout_s: Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())] | None = None
     unique_key: UniqueKey | None = None
     expires_at: Deadline | None = None
+    group: Group | None = None
+    tags: Tags = []
     id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
 
     @property
@@ -128,6 +149,7 @@ class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
         Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
         | UnsetType
     ) = UNSET
+    group: Group | UnsetType | None = UNSET
 
     def changes(self) -> TaskChanges:
         """Return what is not left out."""
@@ -193,6 +215,7 @@ class TaskMessage(Struct, kw_only=True):
     id: UUID
     kind: str
     queue: str
+    group: str | None
     priority: int
     status: TaskStatus
     execute_at: datetime
@@ -205,6 +228,7 @@ class TaskMessage(Struct, kw_only=True):
     timeout_s: float | None
     unique_key: str | None
     expires_at: datetime | None
+    tags: list[str]
     payload: Any
 
     @classmethod
@@ -252,6 +276,7 @@ def _fields(task: Task) -> dict[str, Any]:
         "id": task.id,
         "kind": task.kind,
         "queue": task.queue,
+        "group": task.group,
         "priority": task.priority,
         "status": task.status,
         "execute_at": task.execute_at,
@@ -264,8 +289,9 @@ def _fields(task: Task) -> dict[str, Any]:
         "timeout_s": None if task.timeout is None else task.timeout.total_seconds(),
         "unique_key": task.unique_key,
         "expires_at": task.expires_at,
+        "tags": list(task.tags),
         # It is JSON text already, and is sent as it was stored.
-        "payload": msgspec.Raw(task.payload),
+        "payload": msgspec.Raw(task.payload_json),
     }
 
 

@@ -23,6 +23,7 @@ from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
+from taskscheduler.testing.contracts.groups import GroupsContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
@@ -34,6 +35,7 @@ from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.suspects import SuspectsContract
+from taskscheduler.testing.contracts.tags import TagsContract
 from taskscheduler.testing.contracts.traces import TracesContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
@@ -74,9 +76,11 @@ class TaskRepositoryContract(
     SettlingContract,
     ChangingContract,
     EditingContract,
+    GroupsContract,
     BulkContract,
     SuspectsContract,
     TracesContract,
+    TagsContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 

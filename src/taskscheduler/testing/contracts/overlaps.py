@@ -185,7 +185,7 @@ class OverlappingContract(Contract):
         await store.schedules.replace(paused, changed, action=Action.SCHEDULE_RESUMED)
         assert await released(store) == ["default"]
         lease = await run_next(store, clock, worker_id)
-        assert lease.payload == b"7"
+        assert lease.payload_json == b"7"
         assert (await fire_again(store)).buffered == 1
         await store.schedules.delete("nightly")
         assert not await waits(store)
