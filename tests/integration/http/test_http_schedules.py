@@ -49,6 +49,7 @@ FIELDS: Final = {
     "catch_up_max",
     "pause_after_failures",
     "pause_reason",
+    "group",
     "tags",
     "fire_count",
     "max_attempts",
