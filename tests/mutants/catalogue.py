@@ -23,7 +23,7 @@ ONCE = "adapters/postgres/insert_idempotent.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
 FIRES = "adapters/postgres/fires.py"
-FIRE = "adapters/postgres/migrations/0008_schedules.sql"
+FIRE = "adapters/postgres/migrations/0026_schedules.sql"
 TIMETABLE = "application/calendar/recurrence.py"
 PLANNING = "application/calendar/fire_plan.py"
 WALLCLOCK = "application/calendar/wall_clock.py"
@@ -550,7 +550,12 @@ IN_FIRE = [
         "of_many_who_fire",
     ),
     ("fire whatever the rule is by now", " AND s.ruled_at = g.ruled_at", "", "changed_meanwhile"),
-    ("overlaps are never skipped", "s.overlap = 'skip' AND", "false AND", "overlap_is_skipped"),
+    (
+        "overlaps are never skipped",
+        "s.overlap IN ('allow', 'cancel_running') THEN",
+        "true THEN",
+        "overlap_is_skipped",
+    ),
     (
         "a key that lives is taken over",
         "WHERE k.expires_at <= {schema}.clock()",
@@ -568,8 +573,8 @@ ON_TIME = [
         PLANNING,
         "firing",
         "catch up with nothing, ever",
-        "now - fired_at <= GRACE",
-        "now - fired_at < GRACE",
+        "now - last <= GRACE",
+        "now - last < GRACE",
     ),
 ]
 
