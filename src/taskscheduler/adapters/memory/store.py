@@ -10,6 +10,7 @@ from taskscheduler.adapters.memory.api_keys import MemoryApiKeys
 from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
+from taskscheduler.adapters.memory.limits import MemoryLimits
 from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.schedules import MemoryScheduleRepository
@@ -67,6 +68,7 @@ def memory_store(
         heartbeat_registry=heartbeat_registry,
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
+        limits=MemoryLimits(state),
         schedules=MemoryScheduleRepository(state, tasks),
         keys=MemoryApiKeys(state),
         audit=MemoryAuditTrail(state),
