@@ -128,7 +128,7 @@ async def test_a_long_backlog_is_counted_so_far(
         assert (queue.due, queue.later) == (Count(COUNT_MAX, exact=False),) * 2
         look = sql.SQL(
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
-            "SELECT * FROM {schema}.queues_1(NULL, %(limit)s::bigint, 4096)"
+            "SELECT * FROM {schema}.queues_2(NULL, '', 1000, %(limit)s::bigint, 4096)"
         ).format(schema=sql.Identifier(schema))
         row = connection.execute(look, {"limit": COUNT_MAX}).fetchone()
         assert row is not None

@@ -10,16 +10,19 @@ from tests.mutants.runner import PACKAGE, Mutant
 STATUS = "domain/status.py"
 TASK = "domain/task.py"
 RETRY = "domain/retry.py"
-FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
-CLAIM = "adapters/postgres/migrations/0013_suspects.sql"
+CLAIM = "adapters/postgres/migrations/0002_claim.sql"
 CLAIMING = "FUNCTION {schema}.claim_5("
 CLAIMING_SUSPECTS = "FUNCTION {schema}.claim_suspects_1("
+SETTLE = "adapters/postgres/migrations/0003_settle.sql"
+COMPLETING = "FUNCTION {schema}.complete_1("
+SETTLING = "FUNCTION {schema}.settle_1("
+WORKERS = "adapters/postgres/migrations/0005_workers.sql"
 BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/insert_new.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
 FIRES = "adapters/postgres/fires.py"
-FIRE = "adapters/postgres/migrations/0014_fires.sql"
+FIRE = "adapters/postgres/migrations/0008_schedules.sql"
 TIMETABLE = "application/calendar/recurrence.py"
 PLANNING = "application/calendar/fire_plan.py"
 WALLCLOCK = "application/calendar/wall_clock.py"
@@ -175,7 +178,7 @@ TASKS = [
     unit(RETRY, "retry", "no cap", "full = min(cap, ", "full = max(0.0, "),
     unit(RETRY, "retry", "jitter adds", "(1 - self.jitter", "(1 + self.jitter"),
     unit(RETRY, "retry", "an overflow is no wait", "full = cap if base else 0.0", "full = 0.0"),
-    unit(SLOTS, "slots", "more slots than its size", "len(self._slots) < self._size", "True"),
+    unit(SLOTS, "slots", "more slots than its size", "len(self._executor) < self._size", "True"),
     unit(
         SLOTS,
         "slots",
@@ -208,7 +211,7 @@ TASKS = [
     ),
 ]
 
-IN_FUNCTIONS: list[tuple[Any, ...]] = [
+IN_COMPLETE: list[tuple[Any, ...]] = [
     (
         "complete without the token",
         "\n        AND ((l.id, l.token) IN (SELECT * FROM unnest(p_ids, p_tokens))) IS TRUE",
@@ -221,6 +224,9 @@ IN_FUNCTIONS: list[tuple[Any, ...]] = [
         "l.token = ANY (p_tokens)",
         "opens_its_own_task_only",
     ),
+]
+
+IN_SETTLE: list[tuple[Any, ...]] = [
     (
         "settle by id only",
         "WHERE l.id = g.id AND l.token = g.token FOR UPDATE",
@@ -570,10 +576,11 @@ IN_CLAIMS_AT_ONCE = [
 MUTANTS: list[Mutant] = [
     *transitions(),
     *TASKS,
-    *(sql(FUNCTIONS, *each) for each in IN_FUNCTIONS),
+    *(sql(SETTLE, *each, within=COMPLETING) for each in IN_COMPLETE),
+    *(sql(SETTLE, *each, within=SETTLING) for each in IN_SETTLE),
     *(sql(CLAIM, *each, within=CLAIMING) for each in IN_CLAIM),
     *(sql(CLAIM, *each, within=CLAIMING_SUSPECTS) for each in IN_SUSPECTS),
-    *(sql(CLAIM, *each, within=BURYING) for each in IN_BURY),
+    *(sql(WORKERS, *each, within=BURYING) for each in IN_BURY),
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(sql(FRESH, *each) for each in IN_FRESH),
     *(sql(PACKING, *each) for each in IN_PACKING),

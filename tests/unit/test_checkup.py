@@ -31,6 +31,8 @@ NONE = timedelta(0)
         (c.judge_schema("s", 0, 8), FAIL),
         (c.judge_schema("s", 7, 8), FAIL),
         (c.judge_schema("s", 9, 8), FAIL),
+        (c.judge_schema("s", 9, 8, fits=True), OK),
+        (c.judge_schema("s", 8, 8, foreign=True), FAIL),
         (c.judge_skew(0.9 * SECOND, NONE), OK),
         (c.judge_skew(-2 * SECOND, NONE), WARN),
         (c.judge_skew(2 * SECOND, 1.5 * SECOND), OK),

@@ -14,6 +14,7 @@ import taskscheduler
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.container import Container, MemoryContainer
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.settings import StoreSettings
 
 HEAVY = (
     "asyncio",
@@ -50,6 +51,9 @@ def test_all_that_is_offered_is_there() -> None:
     assert list(taskscheduler.__all__) == sorted(taskscheduler.__all__)
 
 
+NOWHERE = StoreSettings(url="postgresql://localhost/nowhere")
+
+
 def built(container: Any) -> dict[str, object]:
     """Build every singleton of ``container``."""
     return {
@@ -61,7 +65,7 @@ def built(container: Any) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     "container",
-    [Container(database_url="postgresql://localhost/nowhere"), MemoryContainer()],
+    [Container(settings=NOWHERE), MemoryContainer()],
     ids=["postgres", "memory"],
 )
 def test_everything_is_built_at_once(container: Any) -> None:
@@ -75,7 +79,7 @@ def test_everything_is_built_at_once(container: Any) -> None:
 
 
 def test_a_container_without_an_address_says_so() -> None:
-    with pytest.raises(Exception, match="database_url"):
+    with pytest.raises(Exception, match="settings"):
         Container().store()
 
 

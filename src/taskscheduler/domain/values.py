@@ -26,6 +26,8 @@ QUEUE_DEFAULT: Final = "default"
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_LOWEST: Final = 9
 UNIQUE_KEY_CHARACTERS_MAX: Final = 512
+UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
+"""How long a unique key lives."""
 TENANT_MARK: Final = "\x01"
 """What the unique keys of callers with a queue prefix begin with, and nobody else's may."""
 TIMEOUT_MAX: Final = timedelta(days=366)

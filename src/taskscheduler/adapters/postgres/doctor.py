@@ -14,7 +14,7 @@ from psycopg import sql
 
 from taskscheduler.adapters.postgres import health_checks as c
 from taskscheduler.adapters.postgres.database import Database, first_line
-from taskscheduler.adapters.postgres.migrate import fits, migrations, version_of
+from taskscheduler.adapters.postgres.migrate import fits, is_foreign, migrations, version_of
 from taskscheduler.adapters.postgres.partitions import EXISTING, PARTITIONED, TODAY
 from taskscheduler.adapters.postgres.session_settings import ENCODING, NEEDED, awkward
 from taskscheduler.adapters.postgres.statements import SIGHTINGS
@@ -152,10 +152,13 @@ class _Examination:
         version = await version_of(self._connection, self._database.schema)
         newest = migrations()[-1].version
         fit = await fits(self._connection, self._database.schema, newest) if version else False
+        foreign = version > 0 and await is_foreign(self._connection, self._database.schema)
         found += [
-            c.judge_schema(self._database.schema, version, newest, fits=fit),
+            c.judge_schema(self._database.schema, version, newest, fits=fit, foreign=foreign),
             await self._clock(),
         ]
+        if foreign:
+            return found
         found += await self._horizon()
         if version:
             found += await self._tables()

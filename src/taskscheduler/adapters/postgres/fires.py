@@ -1,7 +1,7 @@
 """Schedules that are due, in PostgreSQL: taken, fired and put aside, some at a time.
 
 Each is one statement that is its own transaction, so a worker that stands still anywhere holds no
-lock: see ``migrations/0014_fires.sql``.
+lock: see ``migrations/0008_schedules.sql``.
 """
 
 from __future__ import annotations

@@ -81,11 +81,22 @@ def judge_durability(synchronous_commit: str) -> Finding:
     )
 
 
-def judge_schema(name: str, version: int, newest: int, *, fits: bool = False) -> Finding:
+def judge_schema(
+    name: str, version: int, newest: int, *, fits: bool = False, foreign: bool = False
+) -> Finding:
     """Judge the schema's version beside the newest that this program knows.
 
-    ``fits`` tells that a newer one says itself that this program can work with it.
+    ``fits`` tells that a newer one says itself that this program can work with it; ``foreign``,
+    that a development version of before the first release made it.
     """
+    if foreign:
+        return Finding(
+            "schema",
+            Verdict.FAIL,
+            f"{name} was made by a development version of before the first release",
+            "programs of this release refuse to start on it, and no release can upgrade it",
+            "make a fresh schema under another name (--schema), or drop this one with its tasks",
+        )
     if version == newest:
         return Finding("schema", Verdict.OK, f"{name} is at version {version}")
     if version > newest and fits:

@@ -1,6 +1,7 @@
 """Every statement that the repository sends, by name. Values are parameters, always.
 
-Those whose plan matters are functions of the schema (``migrations/0002_functions.sql``).
+Those whose plan matters are functions of the schema (``migrations/0002_claim.sql`` and the files
+after it).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Final
 
 # Whether all lanes that are stored into stand. If not, NULL is inserted in place of a lane, and so
 # the whole statement is refused. It is seen with a snapshot that is newer than the
-# statement's lock on the hot table: whoever removes lanes relies on it (``sweeping.py``).
+# statement's lock on the hot table: whoever removes lanes relies on it (``lane_removal.py``).
 STANDING: Final = """
 (SELECT count(*) FROM {schema}.lane n
  WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from taskscheduler.adapters.postgres.api_keys import PostgresApiKeys
 from taskscheduler.adapters.postgres.archive import PostgresArchive
@@ -28,16 +27,16 @@ from taskscheduler.adapters.postgres.workers import (
 )
 from taskscheduler.application.store import Store
 from taskscheduler.domain.errors import StoreRefused, StoreUnavailable
+from taskscheduler.domain.values import UNIQUE_FOR_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from datetime import timedelta
 
     from taskscheduler.domain.ports.clock import Clock
     from taskscheduler.domain.ports.wakeups import WakeUps
     from taskscheduler.domain.ports.workers import WorkerRegistry
     from taskscheduler.domain.values import TaskId
-
-UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
 
 log = logging.getLogger("taskscheduler.postgres")
 

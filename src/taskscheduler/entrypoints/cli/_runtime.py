@@ -32,10 +32,10 @@ def with_scheduler(
 
     async def within() -> None:
         from taskscheduler.application.client.tenant_scope import TenantScheduler
-        from taskscheduler.container import reach
+        from taskscheduler.container import Container, reach
 
         await reach(settings.url, settings.schema)
-        async with settings.scheduler() as scheduler:
+        async with Container(settings=settings).scheduler() as scheduler:
             await work(TenantScheduler(scheduler, operator()))
 
     run_loop(within())

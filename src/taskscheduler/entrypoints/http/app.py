@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Litestar
@@ -33,6 +35,7 @@ from taskscheduler.entrypoints.http.routes.events import event_router
 from taskscheduler.entrypoints.http.routes.queues import operating_router
 from taskscheduler.entrypoints.http.routes.schedules import schedule_router
 from taskscheduler.entrypoints.http.routes.tasks import TaskRules, task_router
+from taskscheduler.entrypoints.process import Process
 from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from taskscheduler.domain.ports.wakeups import Listener
     from taskscheduler.entrypoints.http.middleware.access import Access
     from taskscheduler.entrypoints.metrics import Metrics
 
@@ -60,11 +62,10 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
     open_scheduler: bool = True,
     access: Access | None = None,
     cors_origins: Sequence[str] = (),
-    shown: Metrics | None = None,
     access_log: bool = True,
     hosts: Hosts | None = None,
     proxies: Proxies | None = None,
-    requests: Requests | None = None,
+    process: Process | None = None,
 ) -> Litestar:
     """Return the service over ``scheduler``.
 
@@ -72,25 +73,20 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
 
     ``kinds`` are made known at the start, each with the attempts that its handler grants.
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
-    ``shown`` are the metrics to show, where more than the store's are to be told.
     ``access_log`` is whether each request leaves a line in the log.
     ``hosts`` are the service's names, ``proxies`` those who are believed about callers' addresses.
-    ``requests`` counts, where a server counts with it what it refuses itself.
+    ``process`` is what else runs here, where metrics and ``/readyz`` are to tell of it; its
+    ``requests`` count what a server refuses itself.
     """
-    found = shown
-    requests = requests or Requests()
+    process = process or Process()
+    requests = process.requests or Requests()
+    process = replace(process, requests=requests)
 
+    @cache
     def metrics_of_process() -> Metrics:
-        nonlocal found
-        if found is None:
-            from taskscheduler.entrypoints.metrics import Metrics  # noqa: PLC0415 - when asked for
+        from taskscheduler.entrypoints.metrics import Metrics  # noqa: PLC0415 - when asked for
 
-            found = Metrics(scheduler.store)
-        found.requests = requests
-        return found
-
-    def listener_of_process() -> Listener | None:
-        return shown.worker.listener if shown is not None and shown.worker is not None else None
+        return Metrics(scheduler.store, process)
 
     app = Litestar(
         route_handlers=[
@@ -106,7 +102,7 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
         ],
         dependencies={
             "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
-            "listener": Provide(lambda: listener_of_process, sync_to_thread=False),
+            "listener": Provide(lambda: lambda: process.listener, sync_to_thread=False),
             "metrics": Provide(lambda: metrics_of_process, sync_to_thread=False),
         },
         guards=None if access is None else [access.guard()],

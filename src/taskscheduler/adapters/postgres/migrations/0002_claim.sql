@@ -1,23 +1,72 @@
--- Suspects: tasks that had begun when several workers went down. Busy workers pass them over.
+-- Claiming: which tasks a worker gets, and where it looks for them.
+--
+-- These functions, and those of the files after this one, must never get another plan than the one they
+-- were written for. A busy hot table is empty at one moment and full at the next, so its statistics are
+-- always wrong, and a plan made from them can be a thousand times slower: a sequential scan remembered
+-- from when the table was empty, or a bitmap sort of a whole lane. The settings attached to each function
+-- leave the planner only index scans and nested loops; they hold within the function and nowhere else,
+-- behind any pooler. Each has a search path of its own, with temporary tables last, and names what it uses
+-- of this schema in full, so that it means the same whoever calls it. The names end in a version: a
+-- later release adds its own beside these, and workers of both releases run together.
 
--- The lease under which an attempt is known to have begun. Written only of tasks that were excused
--- before; of all others a crash takes for granted that they had begun. A table of its own: one more
--- column would make every hot row wider.
-CREATE TABLE {schema}.begun (
-    id uuid PRIMARY KEY,
-    token bigint NOT NULL
-);
+-- A token names one lease, for ever: also when the database was set back to an earlier moment, by a
+-- dump, a snapshot or a standby that had not heard everything, and the sequence with it. The upper
+-- bits are the milliseconds since 2020, which are later then; the lower ones are the sequence's. It has
+-- no search path of its own, so that it becomes a part of the statements that call it.
+CREATE FUNCTION {schema}.new_token_1() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT (((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) - 1577836800) * 1000)::bigint
+            << 22) | (pg_catalog.nextval({token}) & 4194303)
+$$;
 
--- Where nobody is suspect this index is empty. Two crashes make a suspect (domain/lease.py).
-CREATE INDEX live_suspect ON {schema}.live (lane, process_at, id)
-    WHERE worker_id IS NULL AND excused >= 2;
+-- The bodies of leases, with what is known of each lease, in no particular order. To be called within
+-- the statement that leased them, whose snapshot it shares.
+--
+-- A plan for any id opens, and locks, the bodies of all days: a year of them is hundreds of locks for
+-- each claim, and a server has room for some thousands in all. So this is a function whose plan is made
+-- for these very ids.
+CREATE FUNCTION {schema}.leased_1(
+    p_ids uuid[], p_tokens bigint[], p_lanes integer[], p_attempts smallint[],
+    p_process_at timestamptz[], p_excused smallint[]
+) RETURNS TABLE (
+    o_id uuid, o_token bigint, o_lane integer, o_attempt smallint, o_max_attempts smallint,
+    o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
+    o_expired boolean
+) LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = on SET enable_nestloop = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT g.id, g.token, g.lane, g.attempt, t.max_attempts, g.process_at, t.timeout,
+           t.payload::text, g.excused, coalesce(t.expires_at <= {schema}.clock(), false)
+    FROM (
+        SELECT b.id, b.max_attempts, b.timeout, b.payload, b.expires_at FROM {schema}.task b
+        WHERE b.id = ANY (p_ids) OFFSET 0
+    ) AS t JOIN unnest(p_ids, p_tokens, p_lanes, p_attempts, p_process_at, p_excused)
+        AS g (id, token, lane, attempt, process_at, excused) ON g.id = t.id;
+END $$;
 
--- How many threads of the worker still run attempts that have ended without them.
-ALTER TABLE {schema}.worker ADD COLUMN abandoned integer NOT NULL DEFAULT 0;
-
--- As claim_4, but for tasks that were excused more than p_excused_max times, which are passed over;
--- for the tokens; and for the count of attempts, which stands still where it would leave its column:
--- one task that fails for ever must not fail the claims of all others.
+-- Lease up to p_limit due tasks, lane by lane in the order given, which is that of priorities. The rows
+-- returned are in no particular order.
+--
+-- It is given the lanes in which tasks are known to wait, not all that there are, and for each a floor: a
+-- time and an id, so that a claim passes over nothing that its worker has claimed before, also where
+-- very many tasks share one moment. Lanes of paused queues are passed over; a list of them is only made
+-- when there are some. So are tasks that were excused more than p_excused_max times.
+--
+-- A claim that finds nothing due writes nothing: it looks first, and only then locks the worker's row.
+-- Such a lock is written to the log and waited for on disk at the commit, every time that an idle worker
+-- polls. One that comes too late, as do all but one of the workers that a hint has woken, has written
+-- that lock and nothing else, and need not wait.
+--
+-- The worker's row is locked in share, so that whoever strikes the worker out sees its leases. It is
+-- locked by a statement of its own, so that the next one's snapshot is newer than the lock. Whoever pauses
+-- a queue commits that, and then locks every worker's row once: the claims that it waited for had begun
+-- before, and those that wait for it see the pause.
+--
+-- The count of attempts stands still where it would leave its column: one task that fails for ever must
+-- not fail the claims of all others.
 --
 -- Nobody else changes or deletes the bodies of tasks that are leased, so they are read by a statement of
 -- their own. A plan that is made once opens all days, which is quickest as long as those are few.
@@ -29,6 +78,7 @@ CREATE FUNCTION {schema}.claim_5(
     o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
     o_expired boolean
 ) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan SET jit = off AS $$
@@ -106,7 +156,14 @@ BEGIN
     END IF;
 END $$;
 
--- As look_1, but for tasks that were excused more than p_excused_max times.
+-- Where a subscription's tasks wait: lanes, each with its first task. All that an idle worker asks.
+--
+-- Where there are few lanes, all are returned, also those in which nothing waits, for then all may be
+-- claimed from. Where there are many, most of them are empty as a rule. So up to p_steps lanes that have
+-- entries in the index are found by stepping from one to the next, and each lane of the subscription is
+-- looked into only where those are still more. Lanes are looked into from the floors given, others from
+-- their beginning. In a paused queue nothing waits. Tasks that were excused more than p_excused_max times
+-- are passed over.
 CREATE FUNCTION {schema}.look_2(
     p_queues text[], p_kinds text[], p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[],
     p_few integer, p_steps integer, p_excused_max smallint
@@ -114,6 +171,7 @@ CREATE FUNCTION {schema}.look_2(
     o_lane integer, o_queue text, o_kind text, o_priority smallint, o_process_at timestamptz,
     o_id uuid
 ) LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan SET jit = off AS $$
@@ -176,6 +234,7 @@ END $$;
 -- at most p_limit are counted.
 CREATE FUNCTION {schema}.suspects_1(p_queues text[], p_kinds text[], p_limit bigint)
 RETURNS TABLE (o_excused smallint, o_number bigint) LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 BEGIN
     RETURN QUERY
@@ -188,7 +247,7 @@ BEGIN
     ) AS s GROUP BY s.excused ORDER BY s.excused LIMIT 1;
 END $$;
 
--- As claim_5, but for suspects that were excused exactly p_excused times. There are few.
+-- Lease suspects that were excused exactly p_excused times, as claim_5 leases others. There are few.
 CREATE FUNCTION {schema}.claim_suspects_1(
     p_queues text[], p_kinds text[], p_limit bigint, p_worker bigint, p_epoch integer,
     p_excused smallint
@@ -197,6 +256,7 @@ CREATE FUNCTION {schema}.claim_suspects_1(
     o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
     o_expired boolean, o_queue text, o_kind text, o_priority smallint
 ) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 BEGIN
     PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE;
@@ -227,164 +287,4 @@ BEGIN
     FROM gathered g CROSS JOIN LATERAL {schema}.leased_1(
         g.ids, g.tokens, g.lanes, g.attempts, g.process_at, g.excused
     ) AS b JOIN {schema}.lane n ON n.id = b.o_lane WHERE g.ids IS NOT NULL;
-END $$;
-
--- As bury_1, but what had not begun is put back as if it had not been claimed. If one alone had begun,
--- it is to blame; if several had, any of them may be. No attempt comes after the 32,767th.
-CREATE FUNCTION {schema}.bury_2(
-    p_worker bigint, p_beats bigint, p_granted smallint, p_type text, p_message text
-) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
-DECLARE
-    v_schema text;
-    v_worker record;
-    v_ids uuid[];
-    v_lockers xid[];
-    v_clear boolean;
-    v_alone boolean;
-BEGIN
-    SELECT w.xmax AS locker, w.lease, w.buried_at INTO v_worker FROM {schema}.worker w
-    WHERE w.id = p_worker AND w.beats = p_beats
-      AND (w.seen_at + w.lease < {schema}.clock()
-           OR w.seen_at > {schema}.clock() + interval '1 second');
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    v_lockers := ARRAY(SELECT {schema}.lockers_1(v_worker.locker));
-    PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.beats = p_beats
-    FOR UPDATE SKIP LOCKED;
-    v_clear := FOUND;
-    IF NOT v_clear THEN
-        PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.beats = p_beats
-        FOR NO KEY UPDATE SKIP LOCKED;
-        IF NOT FOUND THEN
-            RETURN;
-        END IF;
-    END IF;
-    SELECT count(*) = 1 AND v_worker.buried_at IS NULL INTO v_alone
-    FROM {schema}.live l LEFT JOIN {schema}.begun b ON b.id = l.id AND b.token = l.token
-    WHERE l.worker_id = p_worker AND (l.excused = 0 OR b.id IS NOT NULL);
-    v_ids := ARRAY(
-        SELECT l.id FROM {schema}.live l WHERE l.worker_id = p_worker FOR UPDATE SKIP LOCKED
-    );
-    IF v_ids <> ARRAY[]::uuid[] THEN
-        SELECT c.relnamespace::regnamespace INTO v_schema
-        FROM pg_catalog.pg_class c WHERE c.oid = {token}::regclass;
-        -- Planned anew each time, with the ids at hand: days in which none of them lies are not opened.
-        EXECUTE format($rescue$
-WITH held AS MATERIALIZED (
-    SELECT l.*, l.excused = 0 OR b.id IS NOT NULL AS had_begun,
-           coalesce(t.max_attempts, k.max_attempts, $3) AS granted
-    FROM %1$s.live l JOIN %1$s.task t ON t.id = l.id AND t.id = ANY ($1)
-    JOIN %1$s.lane n ON n.id = l.lane LEFT JOIN %1$s.kind k ON k.name = n.kind
-    LEFT JOIN %1$s.begun b ON b.id = l.id AND b.token = l.token
-    WHERE l.id = ANY ($1)
-), judged AS MATERIALIZED (
-    SELECT h.*, h.had_begun AND (h.attempt >= 32767 OR $2 AND h.attempt - h.excused >= h.granted)
-           AS used_up
-    FROM held h
-), back AS (
-    UPDATE %1$s.live l SET worker_id = NULL, token = NULL, started_at = NULL,
-        process_at = %1$s.clock(),
-        attempt = l.attempt - CASE WHEN j.had_begun THEN 0 ELSE 1 END,
-        excused = CASE WHEN j.had_begun AND NOT $2 THEN least(l.excused, 32766) + 1 ELSE l.excused END
-    FROM judged j WHERE l.id = j.id AND NOT j.used_up
-), gone AS (
-    DELETE FROM %1$s.live WHERE id IN (SELECT id FROM judged WHERE used_up)
-), ended AS (
-    INSERT INTO %1$s.finished
-        (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
-    SELECT id, process_at, started_at, %1$s.clock(), token, worker_id, lane, attempt, excused, 3
-    FROM judged WHERE used_up
-)
-INSERT INTO %1$s.attempt
-    (id, token, number, started_at, finished_at, worker_id, outcome, error_type, error_message)
-SELECT id, token, attempt, started_at, %1$s.clock(), worker_id,
-       CASE WHEN used_up THEN 'fail' ELSE 'rescue' END, $4, $5
-FROM judged WHERE had_begun$rescue$, v_schema) USING v_ids, v_alone, p_granted, p_type, p_message;
-    END IF;
-    v_lockers := v_lockers || ARRAY(
-        SELECT {schema}.lockers_1(l.xmax) FROM {schema}.live l WHERE l.worker_id = p_worker
-    );
-    IF v_clear AND NOT EXISTS (SELECT FROM {schema}.live l WHERE l.worker_id = p_worker) THEN
-        DELETE FROM {schema}.worker w WHERE w.id = p_worker;
-        DELETE FROM {schema}.cancellation c WHERE c.worker_id = p_worker;
-    ELSE
-        UPDATE {schema}.worker w SET epoch = w.epoch + 1, buried_at = {schema}.clock()
-        WHERE w.id = p_worker AND w.buried_at IS NULL;
-        PERFORM pg_catalog.pg_terminate_backend(a.pid)
-        FROM pg_catalog.pg_locks k JOIN pg_catalog.pg_stat_activity a USING (pid)
-        WHERE k.locktype = 'transactionid' AND k.granted AND k.transactionid = ANY (v_lockers)
-          AND a.pid <> pg_catalog.pg_backend_pid() AND a.usename = current_user
-          AND a.xact_start < clock_timestamp() - v_worker.lease
-          AND (a.state LIKE 'idle in transaction%' OR a.wait_event_type = 'Client');
-    END IF;
-    DELETE FROM {schema}.begun b WHERE b.id = ANY (v_ids);
-    RETURN QUERY SELECT unnest(v_ids);
-END $$;
-
--- Rescue what is leased to workers that are in no registry, and judge it as bury_2 does.
-CREATE FUNCTION {schema}.rescue_orphans_2(p_granted smallint, p_type text, p_message text)
-RETURNS SETOF uuid LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan SET jit = off AS $$
-DECLARE
-    v_workers bigint[];
-    v_ids uuid[];
-BEGIN
-    v_workers := ARRAY(
-        SELECT DISTINCT l.worker_id FROM {schema}.live l
-        WHERE l.worker_id IS NOT NULL
-          AND NOT EXISTS (SELECT FROM {schema}.worker w WHERE w.id = l.worker_id)
-    );
-    IF v_workers = '{{}}' THEN
-        RETURN;
-    END IF;
-    v_ids := ARRAY(
-        SELECT l.id FROM {schema}.live l
-        WHERE l.worker_id = ANY (v_workers) ORDER BY l.id FOR UPDATE SKIP LOCKED
-    );
-    RETURN QUERY
-    WITH held AS MATERIALIZED (
-        SELECT l.*, l.excused = 0 OR b.id IS NOT NULL AS had_begun,
-               coalesce(t.max_attempts, k.max_attempts, p_granted) AS granted
-        FROM {schema}.live l JOIN {schema}.task t ON t.id = l.id AND t.id = ANY (v_ids)
-        JOIN {schema}.lane n ON n.id = l.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
-        LEFT JOIN {schema}.begun b ON b.id = l.id AND b.token = l.token
-        WHERE l.id = ANY (v_ids)
-    ), suspected AS MATERIALIZED (
-        -- Also those that are locked at present, and are left to the next look.
-        SELECT o.worker_id, count(*) AS number FROM {schema}.live o
-        LEFT JOIN {schema}.begun b ON b.id = o.id AND b.token = o.token
-        WHERE o.worker_id = ANY (v_workers) AND (o.excused = 0 OR b.id IS NOT NULL)
-        GROUP BY o.worker_id
-    ), judged AS MATERIALIZED (
-        SELECT c.*, c.had_begun
-               AND (c.attempt >= 32767 OR c.alone AND c.attempt - c.excused >= c.granted) AS used_up
-        FROM (
-            SELECT h.*, coalesce(u.number = 1, false) AS alone
-            FROM held h LEFT JOIN suspected u ON u.worker_id = h.worker_id
-        ) AS c
-    ), back AS (
-        UPDATE {schema}.live l
-        SET worker_id = NULL, token = NULL, started_at = NULL, process_at = {schema}.clock(),
-            attempt = l.attempt - CASE WHEN j.had_begun THEN 0 ELSE 1 END,
-            excused = CASE WHEN j.had_begun AND NOT j.alone
-                           THEN least(l.excused, 32766) + 1 ELSE l.excused END
-        FROM judged j WHERE l.id = j.id AND NOT j.used_up
-    ), gone AS (
-        DELETE FROM {schema}.live l USING judged j WHERE l.id = j.id AND j.used_up
-    ), ended AS (
-        INSERT INTO {schema}.finished
-            (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused,
-             status)
-        SELECT j.id, j.process_at, j.started_at, {schema}.clock(), j.token, j.worker_id, j.lane,
-               j.attempt, j.excused, 3
-        FROM judged j WHERE j.used_up
-    ), told AS (
-        INSERT INTO {schema}.attempt
-            (id, token, number, started_at, finished_at, worker_id, outcome, error_type,
-             error_message)
-        SELECT j.id, j.token, j.attempt, j.started_at, {schema}.clock(), j.worker_id,
-               CASE WHEN j.used_up THEN 'fail' ELSE 'rescue' END, p_type, p_message
-        FROM judged j WHERE j.had_begun
-    )
-    SELECT j.id FROM judged j;
 END $$;

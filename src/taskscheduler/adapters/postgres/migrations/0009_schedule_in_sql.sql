@@ -24,7 +24,7 @@ FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS u
 $$;
 
 -- Return the lane of a queue, kind and priority, held until the end of the caller's transaction: it
--- is made if there is none, and stands again if it was being removed. See sweeping.py.
+-- is made if there is none, and stands again if it was being removed (adapters/postgres/lane_removal.py).
 CREATE FUNCTION {schema}.held_lane_1(p_queue text, p_kind text, p_priority integer)
 RETURNS integer LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$

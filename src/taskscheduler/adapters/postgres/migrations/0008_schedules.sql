@@ -1,34 +1,12 @@
--- Schedules by more than one expression, with bounds and policies, and a ledger of what became of each
--- of their fires.
+-- Schedules are fired in sets, by any number of workers, none of which waits for another.
+
+-- Store the tasks of schedules that are due and let these go on; see ScheduleRepository.fire.
 --
--- options     what few schedules ask for, as JSON; null where nothing is asked for
--- max_fires   the schedule ends with so many tasks
--- fire_count  so many tasks it has stored by itself
-ALTER TABLE {schema}.schedule
-    ADD COLUMN options json,
-    ADD COLUMN max_fires bigint,
-    ADD COLUMN fire_count bigint NOT NULL DEFAULT 0;
-ALTER TABLE {schema}.schedule DROP CONSTRAINT IF EXISTS schedule_check;
-ALTER TABLE {schema}.schedule ADD CONSTRAINT schedule_check CHECK (cron IS NULL OR every IS NULL);
-
--- One row for each fire, once it is known what became of it. The ledger outlives its schedule.
-CREATE TABLE {schema}.schedule_fire (
-    schedule text COLLATE "C" NOT NULL,
-    at timestamptz NOT NULL,
-    id bigint GENERATED ALWAYS AS IDENTITY,
-    recorded_at timestamptz NOT NULL,
-    queue text COLLATE "C" NOT NULL,
-    outcome text NOT NULL,
-    reason text,
-    task_id uuid,
-    late interval,
-    PRIMARY KEY (schedule, at, id)
-);
--- By it what is over age is found.
-CREATE INDEX schedule_fire_recorded ON {schema}.schedule_fire (recorded_at);
-
--- As fire_1, and: p_at is the time of each task's fire, p_due when the task is due; p_told to p_reasons
--- have an element for each fire of which is known beforehand that it comes to no task.
+-- p_names to p_zone_data have an element for each schedule, p_of to p_keys one for each task: p_of is
+-- the place of its schedule, p_at the time of its fire, p_due when the task is due. p_told to p_reasons
+-- have an element for each fire of which is known beforehand that it comes to no task. What comes back
+-- tells by the same place what was fired. It never waits for a schedule that somebody else has locked,
+-- and not for long for anything else.
 CREATE FUNCTION {schema}.fire_2(
     p_names text[], p_next timestamptz[], p_ruled timestamptz[], p_fired timestamptz[],
     p_following timestamptz[], p_zone_data text[],
