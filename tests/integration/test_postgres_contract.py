@@ -12,6 +12,7 @@ from taskscheduler.testing.contracts import (
     AuditContract,
     BacklogStatsContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -61,6 +62,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``PostgresLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

@@ -14,6 +14,7 @@ from taskscheduler.testing.contracts import (
     AuditContract,
     BacklogStatsContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -54,6 +55,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``MemoryKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``MemoryLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 
 from taskscheduler.domain.errors import InvalidLimit
 from taskscheduler.domain.values import GROUP, GROUP_FORM, NAME, NAME_FORM
@@ -104,7 +104,7 @@ class Limit:
             raise InvalidLimit("concurrency", "give at least one of concurrency, rate, weight")
 
     def _check_group(self) -> None:
-        group: object = self.group
+        group = cast("object", self.group)  # not every caller is checked
         if group is not None and (not isinstance(group, str) or GROUP.fullmatch(group) is None):
             raise InvalidLimit("group", f"must be {GROUP_FORM}")
         if type(self.per_group) is not bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.queue import Count
     from taskscheduler.domain.task import Task
-    from taskscheduler.domain.values import WorkerId
+    from taskscheduler.domain.values import TaskId, WorkerId
 
 
 class Reason(StrEnum):
@@ -29,6 +29,12 @@ class Reason(StrEnum):
     """No worker that was heard of lately runs its kind from its queue."""
     SUSPECT = "Suspect"
     """It had begun when several workers went down, and waits for one that has nothing in hand."""
+    LIMIT_REACHED = "LimitReached"
+    """It is due, and as many run as a limit lets run."""
+    RATE_LIMITED = "RateLimited"
+    """It is due, and a limit lets the next one begin later."""
+    BEHIND_OTHERS = "BehindOthers"
+    """It is due, and waits for the turn of its group, beside those of others."""
     READY = "Ready"
     """It is due, and waits its turn."""
     RUNNING = "Running"
@@ -44,12 +50,26 @@ class QueuePosition(NamedTuple):
     before: Count
 
 
+class GroupTurn(NamedTuple):
+    """How a due task waits for the turn of its group.
+
+    ``ahead`` of it come so many of its own group, queue and priority; ``has_rivals`` tells whether
+    due tasks of other groups of that queue and priority wait as well.
+    """
+
+    ahead: int
+    has_rivals: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """One reason, in words, and what belongs to it.
 
     ``until`` is when it ends by itself; ``since`` when it began. ``worker_id`` goes with RUNNING,
-    ``before`` with READY.
+    ``before`` with READY. ``limit`` names what LIMIT_REACHED and RATE_LIMITED are about,
+    ``running`` is how many run under it and ``held_by`` some of them. ``group`` and ``ahead``, how
+    many of that group come before it, go with BEHIND_OTHERS; an empty group is that of tasks
+    without one.
     """
 
     reason: Reason
@@ -58,6 +78,11 @@ class Cause:
     since: datetime | None = None
     worker_id: WorkerId | None = None
     before: Count | None = None
+    limit: str | None = None
+    running: int | None = None
+    held_by: tuple[TaskId, ...] | None = None
+    group: str | None = None
+    ahead: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from taskscheduler.domain.notes import Awaited
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.task import Idempotency, NewTask, Task
-from taskscheduler.domain.why import QueuePosition
+from taskscheduler.domain.why import GroupTurn, QueuePosition
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
@@ -436,3 +436,21 @@ class MemoryTaskReader:
             for each in self._state.tasks.values()
         )
         return QueuePosition(is_due=True, before=Count(min(number, count_max), number < count_max))
+
+    async def group_turn(self, task_id: TaskId, count_max: int) -> GroupTurn | None:
+        """See ``TaskReader.group_turn``."""
+        task, now = self._state.tasks.get(task_id), self._state.now()
+        if task is None or task.status is not TaskStatus.PENDING or task.process_at > now:
+            return None
+        beside = [
+            each
+            for each in self._state.tasks.values()
+            if (each.queue, each.priority) == (task.queue, task.priority)
+            and each.status is TaskStatus.PENDING
+            and each.process_at <= now
+        ]
+        place = (task.process_at, task.id)
+        ahead = sum(
+            each.group == task.group and (each.process_at, each.id) < place for each in beside
+        )
+        return GroupTurn(min(ahead, count_max), any(each.group != task.group for each in beside))

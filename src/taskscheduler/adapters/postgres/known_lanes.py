@@ -120,7 +120,11 @@ class Seen:
 
     def urgent(self, order: Sequence[int]) -> Iterable[Sequence[int]]:
         """Yield the lanes of ``order`` that are equally urgent, the most urgent first."""
-        return (list(lanes) for _, lanes in groupby(order, lambda n: self.lanes[n].lane.priority))
+
+        def priority_of(number: int) -> int:
+            return self.lanes[number].lane.priority
+
+        return (list(lanes) for _, lanes in groupby(order, priority_of))
 
     def share(self, lanes: Sequence[int], room: int) -> dict[int, int]:
         """Return how many tasks to claim from each of ``lanes``, which are equally urgent.

@@ -85,9 +85,7 @@ class Limits:
         """Return up to ``limit`` limits, those whose names come after ``after``, by name."""
         found = await self._store.limits.list(after=after, limit=limit)
         uses = await self._store.limits.uses([each.name for each in found])
-        return [
-            LimitInUse(stored=each, use=uses.get(each.name, LimitUse(0, 0))) for each in found
-        ]
+        return [LimitInUse(stored=each, use=uses.get(each.name, LimitUse(0, 0))) for each in found]
 
     async def edit(
         self, name: str, *, expected: StoredLimit | None = None, **changes: Any

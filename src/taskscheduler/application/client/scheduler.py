@@ -11,6 +11,7 @@ from taskscheduler.application.client.bulk import change_page
 from taskscheduler.application.client.explain import explain
 from taskscheduler.application.client.group_commit import GroupCommit
 from taskscheduler.application.client.kind_names import kind_of
+from taskscheduler.application.client.limits import Limits
 from taskscheduler.application.client.quotas import Quotas
 from taskscheduler.application.client.result_waiters import Waiters, span_s
 from taskscheduler.application.client.results import value_of
@@ -142,6 +143,11 @@ class Scheduler:
     def commits(self) -> GroupCommit:
         """What single tasks are stored through, to be shared by other views of this one."""
         return self._single
+
+    @property
+    def limits(self) -> Limits:
+        """How many tasks run, and how fast they begin."""
+        return Limits(self.store, self._by)
 
     @property
     def schedules(self) -> Schedules:

@@ -21,6 +21,11 @@ class CauseMessage(Struct, kw_only=True):
     since: datetime | None
     worker_id: int | None
     before: CountMessage | None
+    limit: str | None
+    running: int | None
+    held_by: list[UUID] | None
+    group: str | None
+    ahead: int | None
 
     @classmethod
     def of(cls, cause: Cause) -> CauseMessage:
@@ -32,6 +37,11 @@ class CauseMessage(Struct, kw_only=True):
             since=cause.since,
             worker_id=cause.worker_id,
             before=cause.before and CountMessage.of(cause.before),
+            limit=cause.limit,
+            running=cause.running,
+            held_by=None if cause.held_by is None else list(cause.held_by),
+            group=cause.group,
+            ahead=cause.ahead,
         )
 
 

@@ -39,6 +39,7 @@ BAZ: Final = {
 }
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
+LIMIT: Final = {"queue": "mail", "concurrency": 10, "rate": "100/s", "burst": 20}
 NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
 SPAN: Final = {"from": "2024-03-28T00:00:00Z", "to": "2024-03-30T00:00:00Z"}
 
@@ -89,6 +90,11 @@ ANSWERS: Final[dict[str, Any]] = {
                 "since": CREATED_AT,
                 "worker_id": None,
                 "before": None,
+                "limit": None,
+                "running": None,
+                "held_by": None,
+                "group": None,
+                "ahead": None,
             }
         ],
     },
@@ -97,6 +103,22 @@ ANSWERS: Final[dict[str, Any]] = {
         "changed": 1000,
         "waiting": 0,
         "cursor": f"Pending:{TASK_ID}",
+    },
+    "LimitMessage": {
+        "name": "mail",
+        "queue": "mail",
+        "kind": None,
+        "group": None,
+        "per_group": False,
+        "concurrency": 10,
+        "rate": "100/s",
+        "burst": 20,
+        "weight": None,
+        "running": 7,
+        "waiting": 0,
+        "next_at": None,
+        "created_at": CREATED_AT,
+        "changed_at": CREATED_AT,
     },
     "QueueMessage": {
         "name": "default",

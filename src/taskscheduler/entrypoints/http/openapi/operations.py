@@ -30,6 +30,7 @@ from taskscheduler.entrypoints.http.openapi.error_responses import add_headers
 from taskscheduler.entrypoints.http.openapi.examples import Shown
 from taskscheduler.entrypoints.http.routes.reference import OwnFiles, OwnPage
 from taskscheduler.entrypoints.messages.backfill import BackfillMessage
+from taskscheduler.entrypoints.messages.limits import LimitEditMessage, PutLimitMessage
 from taskscheduler.entrypoints.messages.schedules import (
     NewScheduleMessage,
     PutScheduleMessage,
@@ -96,10 +97,16 @@ NEW_SCHEDULE: Final = _raw(NewScheduleMessage, **EITHER)
 PUT_SCHEDULE: Final = _raw(PutScheduleMessage, **EITHER)
 SCHEDULE_EDIT: Final = _raw(ScheduleEditMessage, minProperties=1, **NOT_BOTH)
 BACKFILL: Final = _raw(BackfillMessage)
+PUT_LIMIT: Final = _raw(
+    PutLimitMessage,
+    anyOf=[{"required": [each]} for each in ("concurrency", "rate", "weight")],
+    dependentRequired={"burst": ["rate"]},
+)
+LIMIT_EDIT: Final = _raw(LimitEditMessage, minProperties=1)
 IF_MATCH: Final = Parameter(
     name="If-Match",
     param_in="header",
-    description="the ETag of the task as it was seen; another state of it is answered with 412",
+    description="the ETag of what is changed as it was seen; another state is answered with 412",
     schema=Schema(type=OpenAPIType.STRING),
     example=examples.TAG,
 )
@@ -212,6 +219,38 @@ class EditSchedule(Documented):
 
 
 @dataclass
+class PutLimit(Documented):
+    """As ``StoreTask``, for a limit."""
+
+    def __post_init__(self) -> None:
+        """Describe the body and the condition."""
+        super().__post_init__()
+        self.request_body = _body(PUT_LIMIT, examples.LIMIT)
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
+class EditLimit(Documented):
+    """As ``PutLimit``, for new values."""
+
+    def __post_init__(self) -> None:
+        """Describe the body and the condition."""
+        super().__post_init__()
+        self.request_body = _body(LIMIT_EDIT, {"concurrency": 20})
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
+class DeleteLimit(Documented):
+    """A call with a condition and no body."""
+
+    def __post_init__(self) -> None:
+        """Describe the condition."""
+        super().__post_init__()
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
 class Backfill(Documented):
     """As ``MakeSchedule``, for a span of fires."""
 
@@ -264,7 +303,8 @@ BULK_CURSOR: Final[dict[str, Any]] = {
     "type": OpenAPIType.STRING,
     "pattern": rf"^({'|'.join(TaskStatus)}):([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?$",
 }
-FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern})$"
+GROUP_FILTER: Final = r"group:[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,256}"
+FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern}|{GROUP_FILTER})$"
 FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
@@ -273,7 +313,9 @@ FILTER_LIST: Final[dict[str, Any]] = {
 WATCHED_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
-    "items": Schema(type=OpenAPIType.STRING, pattern=rf"^(kind|queue):{NAME.pattern}$"),
+    "items": Schema(
+        type=OpenAPIType.STRING, pattern=rf"^((kind|queue):{NAME.pattern}|{GROUP_FILTER})$"
+    ),
 }
 UUID_LIST: Final[dict[str, Any]] = {
     "one_of": None,
