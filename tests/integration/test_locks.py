@@ -8,6 +8,7 @@ statement is executed a dozen times here, among 400 days, and its locks are coun
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -57,6 +58,7 @@ LOCKS_MAX: Final = 150
 SCHEMA: Final = "s"
 PARTITIONED: Final = tuple(f'"{SCHEMA}".{name}'.encode() for name in partitions.PARTITIONED)
 IN_SQL: Final = f"""SELECT "{SCHEMA}".schedule('mail', id => %(id)s)""".encode()
+TAGGED_IN_SQL: Final = f"""SELECT "{SCHEMA}".schedule('mail', tags => '{{a}}')""".encode()
 LOCKS: Final = "SELECT count(*)::integer FROM pg_locks WHERE pid = pg_backend_pid()"
 ALONE_AT_WORK: Final = (b"f.finished_at <", b"f.lane = g.lane")
 """What only retention sends, and whoever removes lanes: on one connection in the whole database."""
@@ -241,6 +243,7 @@ async def put_in_every_way(store: Store) -> Sequence[dict[str, Any]]:
         {"by": SOMEBODY},
         {"trace": trace},
         {"by": SOMEBODY, "trace": trace},
+        {"tags": ("a", "b")},
     )
     for number in (1, 3):
         for change in changes:
@@ -261,6 +264,7 @@ async def pages(scheduler: Scheduler, ids: Sequence[TaskId]) -> None:
             query = TaskQuery(status=status, kind=kind, limit=5)
             await scheduler.list(query)
             await board.states(query)
+            await scheduler.list(replace(query, tag=["a", "b"], bytes_max=10_000))
     await board.states(TaskQuery(), ids)
     await scheduler.change_page(BulkVerb.CANCEL, TaskQuery(status=TaskStatus.PENDING, limit=2))
     await scheduler.change_page(BulkVerb.RETRY, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
@@ -279,13 +283,14 @@ async def noted(store: Store, lease: Lease) -> None:
 
 async def fired(store: Store) -> None:
     """Let a schedule store its tasks."""
-    definition = NewSchedule(name=uuid4().hex, kind="mail", every=DAY)
     now = datetime.now(UTC)
-    schedule = Schedule.make(definition, now=now, next_fire_at=now)
-    await store.schedules.add(schedule)
-    made = await fire(store, schedule)
-    assert made is not None
-    assert made.task_ids
+    for tags in ((), ("a",)):
+        definition = NewSchedule(name=uuid4().hex, kind="mail", every=DAY, tags=tags)
+        schedule = Schedule.make(definition, now=now, next_fire_at=now)
+        await store.schedules.add(schedule)
+        made = await fire(store, schedule)
+        assert made is not None
+        assert made.task_ids
 
 
 async def scheduled_in_sql(store: Store) -> None:
@@ -295,6 +300,7 @@ async def scheduled_in_sql(store: Store) -> None:
     async with database.connection() as connection:
         for _ in range(2):
             await connection.execute(IN_SQL, values)
+        await connection.execute(TAGGED_IN_SQL)
 
 
 async def orphaned(scheduler: Scheduler) -> None:

@@ -20,7 +20,10 @@ ROOT: Final = Path(__file__).parents[2]
 WRITTEN: Final = {"", ".json", ".md", ".py", ".sh", ".toml", ".yaml", ".yml", ".service", ".txt"}
 LEFT_OUT: Final = {
     ".bench",
+    ".cache",
     ".clients",
+    ".docs",
+    ".docs-site",
     ".git",
     ".hypothesis",
     ".mypy_cache",

@@ -27,7 +27,7 @@ class Due(NamedTuple):
 
     ``zone_data`` is the version of the time zones by which ``next_fire_at`` was reckoned.
     ``has_problem`` tells that it could not be fired when it was due before. ``left`` is how many
-    tasks it may store still, None if that is not limited.
+    tasks it may store still, None if that is not limited. ``tagged``: its tasks have tags.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Due(NamedTuple):
     has_problem: bool = False
     jitter: timedelta | None = None
     left: int | None = None
+    tagged: bool = False
 
     @classmethod
     def of(cls, schedule: Schedule) -> Due:
@@ -61,6 +62,7 @@ class Due(NamedTuple):
             has_problem=schedule.problem is not None,
             jitter=definition.jitter,
             left=left_of(definition.max_fires, schedule.fire_count),
+            tagged=bool(definition.tags),
         )
 
 

@@ -12,15 +12,17 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
-from taskscheduler.domain.task import (
+from taskscheduler.domain.tags import require_tags
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
+    NOTHING,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
-    NewTask,
+    TaskId,
     in_utc,
 )
-from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +41,6 @@ GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
 ``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
-NOTHING: Final[object] = object()
-"""In place of a payload where none was given; None is one."""
 
 
 class CatchUp(StrEnum):
@@ -84,6 +84,7 @@ class ScheduleFields(TypedDict, total=False):
     jitter: timedelta | None
     max_fires: int | None
     group: str | None
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +111,12 @@ class _Definition:
     jitter: timedelta | None = None
     max_fires: int | None = None
     group: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
         object.__setattr__(self, "crons", tuple(self.crons))
+        object.__setattr__(self, "tags", require_tags(self.tags))
         if NAME.fullmatch(self.name) is None or not self.name.strip("."):
             raise InvalidSchedule("name", f"must be {NAME_FORM}, and not only dots")
         self._check_crons()
@@ -181,12 +184,13 @@ class _Definition:
         return NewTask(
             id=task_id,
             kind=self.kind,
-            payload=self.payload_json,
+            payload_json=self.payload_json,
             execute_at=None if fire_at is None else due_at(self.name, fire_at, self.jitter),
             queue=self.queue,
             priority=self.priority,
             max_attempts=self.max_attempts,
             timeout=self.timeout,
+            tags=self.tags,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
             group=self.group,
         )

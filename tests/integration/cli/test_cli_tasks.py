@@ -125,6 +125,19 @@ def test_lists_are_filtered_and_bounded(operator: Operator):
     assert found(f"--limit 1 --before {ids[2]}") == [ids[1]]
 
 
+def test_tags_are_shown_and_find_their_tasks(operator: Operator):
+    tagged = operator.good("add Baz --tag b --tag a").strip()
+    operator.good("add Baz")
+    assert "tags: b a" in operator.good(f"show {tagged}")
+    assert [(each["id"], each["tags"]) for each in operator.asks("list --tag a --tag c")] == [
+        (tagged, ["b", "a"])
+    ]
+    assert operator.asks("list --tag c") == []
+    assert "letters" in operator.refused("add Baz --tag ü", code=2)
+    operator.good("cancel --filter tag:b")
+    assert operator.asks(f"show {tagged}")["status"] == "Cancelled"
+
+
 def test_a_failure_is_shown_with_its_traceback(operator: Operator):
     task_id = operator.good("add Raise --max-attempts 1 --accept-unknown-kinds").strip()
     operator.programs.good("worker", "--app", "jobs:handlers", "--drain")

@@ -45,6 +45,7 @@ FIELDS: Final = {
     "fold",
     "jitter_s",
     "max_fires",
+    "tags",
     "fire_count",
     "max_attempts",
     "timeout_s",

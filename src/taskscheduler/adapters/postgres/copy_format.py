@@ -45,7 +45,7 @@ class Rows(NamedTuple):
 
 
 class NotPlain(Exception):
-    """A task has a unique key or a trace, which these rows do not tell of."""
+    """A task has a unique key, a trace or tags, which these rows do not tell of."""
 
 
 class UnknownLane(NotPlain):
@@ -66,9 +66,9 @@ def rows_of(
     used: set[int] = set()
     now_us = microseconds(now)
     for task in tasks:
-        if task.unique_key is not None or task.trace is not None:
+        if task.unique_key is not None or task.trace is not None or task.tags:
             raise NotPlain
-        task_id, at, payload = task.id, task.execute_at, task.payload
+        task_id, at, payload = task.id, task.execute_at, task.payload_json
         key = task_id.bytes
         at_us = now_us if at is None else microseconds(at)
         if task.max_attempts is task.timeout is task.expires_at is None:

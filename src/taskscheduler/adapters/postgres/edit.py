@@ -97,11 +97,11 @@ def values_of(task: Task, edit: TaskEdit) -> dict[str, Any]:
     return {
         "id": task.id,
         "execute_at": edit.execute_at,
-        "payload": None if edit.payload is None else edit.payload.decode(),
+        "payload": None if edit.payload_json is None else edit.payload_json.decode(),
         "was_process_at": task.process_at,
         "was_attempt": task.attempt,
         "was_excused": task.excused,
         "was_execute_at": task.execute_at,
-        "was_payload": task.payload.decode(),
+        "was_payload": task.payload_json.decode(),
         "was_max_attempts": task.max_attempts,
     }

@@ -123,6 +123,15 @@ SELECT * FROM {schema}.fire_2(
     %(of)s::bigint[], %(ids)s::uuid[], %(at)s::timestamptz[],
     %(due)s::timestamptz[], %(keys)s::text[], %(told)s::bigint[], %(told_at)s::timestamptz[],
     %(outcomes)s::text[], %(reasons)s::text[], %(unique_for)s::interval)"""
+# What the function has stored, those that come after it in the same statement find.
+FIRE_TAGGED: Final = (
+    "WITH fired AS MATERIALIZED ("
+    + FIRE
+    + """)
+SELECT fired.o_place, o_ids, o_fresh, o_overlaps,
+       {schema}.tag_fired_1((%(names)s::text[])[o_place], o_ids, %(ids)s::uuid[])
+FROM fired"""
+)
 PUT_ASIDE: Final = """
 UPDATE {schema}.schedule s SET taken_until = NULL, problem = g.problem
 FROM unnest(%(names)s::text[], %(problems)s::text[]) AS g (name, problem)
@@ -156,6 +165,7 @@ class PostgresFires:
         self._take = Statement.of(sql(TAKE_SOME))
         self._waiting = Statement.of(sql(WAITING))
         self._fire = Statement.of(sql(FIRE))
+        self._fire_tagged = Statement.of(sql(FIRE_TAGGED))
         self._put_aside = Statement.of(sql(PUT_ASIDE))
         self._reckon = Statement.of(sql(RECKON))
 
@@ -204,7 +214,9 @@ class PostgresFires:
             "unique_for": text_of(self._unique_for),
         }
         answers: list[Fired | None] = [None] * len(fires)
-        for place, ids, fresh, overlaps in await self._send(self._fire, values):
+        tagged = any(fire.due.tagged for fire in fires)
+        statement = self._fire_tagged if tagged else self._fire
+        for place, ids, fresh, overlaps, *_ in await self._send(statement, values):
             answers[place - 1] = Fired(ids, fresh, overlaps)
         return answers
 
@@ -292,4 +304,5 @@ def due_of(row: tuple[Any, ...]) -> Due:
         has_problem=row[13],
         jitter=options.jitter,
         left=left_of(row[15], row[16]),
+        tagged=bool(options.tags),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.mapping import if_any, read
+from taskscheduler.adapters.postgres.tags import TAG, write_tags
 from taskscheduler.adapters.postgres.tracing import traced
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
@@ -40,6 +41,7 @@ class Inserts:
         self._take_request = sql(s.TAKE_REQUEST)
         self._answered = sql(s.ANSWERED)
         self._answer_request = sql(s.ANSWER_REQUEST)
+        self._tag = sql(TAG)
 
     async def insert_once(
         self,
@@ -98,7 +100,7 @@ class Inserts:
             "timeouts": if_any([task.timeout for task in rows]),
             "unique_keys": if_any([task.unique_key for task in rows]),
             "expires_at": if_any([task.expires_at for task in rows]),
-            "payloads": [task.payload.decode() for task in rows],
+            "payloads": [task.payload_json.decode() for task in rows],
         }
         statement = self._put[held]
         if any(task.by is not None for task in rows):
@@ -117,8 +119,11 @@ class Inserts:
                 "tracestates": if_any([trace and trace.tracestate for trace in traces]),
             }
         cursor = await connection.execute(statement, values)
-        if cursor.rowcount != len(tasks):
+        if cursor.rowcount == len(tasks):
+            await write_tags(connection, self._tag, rows)
+        else:
             stored = {row[0] for row in await cursor.fetchall()}
+            await write_tags(connection, self._tag, [task for task in rows if task.id in stored])
             again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
             await self._require_same(connection, again, holders)
             await connection.execute(self._await_standby)

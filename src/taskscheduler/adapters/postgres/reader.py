@@ -7,7 +7,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from taskscheduler.adapters.postgres import statements as s
-from taskscheduler.adapters.postgres.day_windows import Windows
+from taskscheduler.adapters.postgres.day_windows import DAYS, Windows
 from taskscheduler.adapters.postgres.mapping import STATUSES, task_of, utc
 from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.ids import HIGHEST, LOWEST, newest_of, spans
@@ -58,6 +58,22 @@ FINISHED_LANES: Final[LiteralString] = (
     " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid)"
     " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY lane DESC, status DESC, id DESC LIMIT %(limit)s) AS f"
+)
+# The tasks of each tag, newest first, until enough of them are in one of the statuses. The order is
+# that of the index of tags alone, as above.
+TAGGED: Final[LiteralString] = (
+    "SELECT DISTINCT ON (f.id) f.* FROM unnest(%(tags)s::text[]) AS g (tag) CROSS JOIN LATERAL ("  # noqa: S608 - constants only
+    " SELECT h.* FROM {schema}.note b CROSS JOIN LATERAL ("
+    + s.LIVE
+    + " WHERE id = b.id UNION ALL"
+    + s.FINISHED
+    + " WHERE id = b.id AND id >= %(lowest)s AND id <= %(before)s) AS h"
+    " WHERE b.kind = 'tag' AND (b.name, b.id) >= (g.tag, %(lowest)s::uuid)"
+    " AND (b.name, b.id) <= (g.tag, %(before)s::uuid)"
+    " AND b.id >= %(lowest)s AND b.id <= %(before)s AND h.status = ANY (%(any_of)s::integer[])"
+)
+TAGGED_NEWEST: Final[LiteralString] = (
+    " ORDER BY b.name DESC, b.id DESC LIMIT %(limit)s) AS f ORDER BY f.id DESC"
 )
 NEWEST_ROWS: Final[LiteralString] = (
     " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
@@ -237,11 +253,16 @@ class PostgresTaskReader:
                 groups=query.groups,
                 queue_prefix=query.queue_prefix or "",
             )
-        statement = self._database.sql(page(statuses, by_lane=by_lane, form=form))
+        if query.tags is not None:
+            values["tags"] = sorted(query.tags)
+            values["any_of"] = [STATUSES.index(each) for each in sorted(statuses)]
+        by_tag = query.tags is not None
+        days = DAYS // 2 if by_tag else DAYS  # because a day has one more table then
+        statement = self._database.sql(page(statuses, by_lane=by_lane, by_tag=by_tag, form=form))
 
         async def between(low: UUID, high: UUID, room: Room) -> list[tuple[Any, ...]]:
             rows: list[tuple[Any, ...]] = []
-            for first, last in await self._windows.of(connection, low, high):
+            for first, last in await self._windows.of(connection, low, high, days):
                 asked = values | {"lowest": first, "before": last}
                 asked |= {"limit": room.rows, "bytes_max": room.bytes}
                 # Unprepared, so that the plan is made for this very window and limit.
@@ -302,13 +323,20 @@ class PostgresTaskReader:
 
 
 def page(
-    statuses: frozenset[TaskStatus], *, by_lane: bool, form: LiteralString = PAGE
+    statuses: frozenset[TaskStatus],
+    *,
+    by_lane: bool,
+    by_tag: bool = False,
+    form: LiteralString = PAGE,
 ) -> LiteralString:
     """Return the statement for one page; every part of it is a constant of this file."""
     parts: list[LiteralString] = []
-    if (live := statuses - FINAL) in LIVE:
+    if by_tag:
+        in_lanes = " AND h.lane = ANY (%(lanes)s)" if by_lane else ""
+        parts.append("(" + TAGGED + in_lanes + TAGGED_NEWEST + ")")
+    elif (live := statuses - FINAL) in LIVE:
         parts.append("(" + LIVE[live] + (IN_LANES if by_lane else "") + NEWEST + ")")
-    if ended := statuses & FINAL:
+    if (ended := statuses & FINAL) and not by_tag:
         if by_lane:
             finished = FINISHED_LANES
         else:

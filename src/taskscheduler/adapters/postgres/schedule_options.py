@@ -22,6 +22,7 @@ class Options(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     fold: Fold | None = None
     jitter: timedelta | None = None
     group: str | None = None
+    tags: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return them as they are given to ``NewSchedule``."""

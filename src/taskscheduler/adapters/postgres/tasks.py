@@ -151,7 +151,7 @@ class PostgresTaskRepository:
                     return ids
 
         async def work(connection: PooledConnection) -> Sequence[TaskId]:
-            if idempotency is None and all(task.unique_key is None for task in tasks):
+            if idempotency is None and all(is_plain(task) for task in tasks):
                 try:
                     await self._fresh.insert(connection, tasks, [lanes[each] for each in wanted])
                 except psycopg.errors.UniqueViolation:
@@ -473,6 +473,11 @@ class PostgresTaskRepository:
             # Raises, unless the task came into this status since it was to be changed.
             after(task.status, event, verb=action.value if action is Action.RUN else None)
         raise StoreUnavailable(_RACING)
+
+
+def is_plain(task: NewTask) -> bool:
+    """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
+    return task.unique_key is None and not task.tags
 
 
 _RACING: Final = "the task kept changing while it was to be changed; try again"

@@ -141,9 +141,18 @@ class Context:
         return self._lease.process_at
 
     @property
-    def payload(self) -> bytes:
-        """The payload as it is stored: JSON text."""
+    def payload(self) -> Any:
+        """The payload, of dictionaries, lists, strings, numbers, booleans and None.
+
+        It is read anew each time that it is asked for. A handler's second parameter has it in the
+        type that it is annotated with.
+        """
         return self._lease.payload
+
+    @property
+    def payload_json(self) -> bytes:
+        """The payload as it is stored: JSON text, to the letter."""
+        return self._lease.payload_json
 
     @property
     def token(self) -> int:

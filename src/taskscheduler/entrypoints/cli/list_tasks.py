@@ -37,6 +37,7 @@ def list_(
     kind: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     queue: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     group: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
+    tag: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -65,6 +66,7 @@ def list_(
             kind=kind or None,
             queue=queue or None,
             group=group or None,
+            tag=tag or None,
             before=before,
             bytes_max=PAGE_BYTES_MAX,
         )

@@ -141,6 +141,7 @@ def put(
         ),
     ] = None,
     max_fires: Annotated[int | None, typer.Option(min=1, help="End with so many tasks.")] = None,
+    tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -173,6 +174,7 @@ def put(
         jitter=None if jitter is None else o.span("--jitter", jitter),
         max_fires=max_fires,
         group=group,
+        tags=tuple(tags or ()),
     )
 
     async def work(scheduler: Scheduler) -> None:
@@ -373,6 +375,7 @@ def details_of(schedule: Schedule) -> list[str]:
         f"gap {_policy(definition.gap)}  fold {_policy(definition.fold)}  jitter {jitter}",
         f"tasks so far {schedule.fire_count}  at most {definition.max_fires or '-'}",
         f"group {definition.group or '-'}",
+        f"tags {' '.join(definition.tags) or '-'}",
     ]
 
 

@@ -65,6 +65,7 @@ def add(
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
     ] = None,
+    tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -94,6 +95,7 @@ def add(
             unique_key=unique_key,
             group=group,
             expires_at=expires,
+            tags=tags or (),
         )
         say({"id": task_id}, as_json=json, text=str(task_id))
 
@@ -119,9 +121,11 @@ def show(
             say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
         tell(line_of(task))
-        tell(f"  payload: {task.payload.decode()}")
+        tell(f"  payload: {task.payload_json.decode()}")
         if task.group is not None:
             tell(f"  group: {task.group}")
+        if task.tags:
+            tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
         if notes.result is not None:

@@ -25,7 +25,7 @@ from taskscheduler.domain.schedule import (
     Overlap,
     Schedule,
 )
-from taskscheduler.domain.task import (
+from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
@@ -38,6 +38,7 @@ from taskscheduler.entrypoints.messages.tasks import (
     Instant,
     Name,
     Payload,
+    Tags,
     no_payload,
     payload_of,
 )
@@ -130,6 +131,7 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     jitter_s: Jitter | None = None
     max_fires: FiresMax | None = None
     group: Group | None = None
+    tags: Tags = []
 
     def schedule(self, name: str) -> NewSchedule:
         """Return what is asked for, under ``name``. Raises InvalidSchedule."""
@@ -170,6 +172,7 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     jitter_s: Jitter | UnsetType | None = UNSET
     max_fires: FiresMax | UnsetType | None = UNSET
     group: Group | UnsetType | None = UNSET
+    tags: Tags | UnsetType = UNSET
 
 
 class ScheduleMessage(Struct, kw_only=True):
@@ -193,6 +196,7 @@ class ScheduleMessage(Struct, kw_only=True):
     fold: Fold | None
     jitter_s: float | None
     max_fires: int | None
+    tags: list[str]
     fire_count: int
     max_attempts: int | None
     timeout_s: float | None
@@ -227,6 +231,7 @@ class ScheduleMessage(Struct, kw_only=True):
             fold=definition.fold,
             jitter_s=_seconds(definition.jitter),
             max_fires=definition.max_fires,
+            tags=list(definition.tags),
             fire_count=schedule.fire_count,
             max_attempts=definition.max_attempts,
             timeout_s=_seconds(definition.timeout),

@@ -14,7 +14,9 @@ from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import (
+from taskscheduler.domain.tags import TAGS_MAX
+from taskscheduler.domain.task import Task
+from taskscheduler.domain.values import (
     GROUP_CHARACTERS_MAX,
     GROUP_FORM,
     NAME,
@@ -25,7 +27,6 @@ from taskscheduler.domain.task import (
     QUEUE_DEFAULT,
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
-    Task,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +108,12 @@ def payload_of(given: Raw) -> bytes:
     return bytes(given)
 
 
+Tags = Annotated[
+    list[Name],
+    Meta(max_length=TAGS_MAX, description="names by which it is found: filter=tag:<tag>"),
+]
+
+
 class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     """A task to be stored."""
 
@@ -124,6 +131,7 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     unique_key: UniqueKey | None = None
     expires_at: Deadline | None = None
     group: Group | None = None
+    tags: Tags = []
     id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
 
     @property
@@ -220,6 +228,7 @@ class TaskMessage(Struct, kw_only=True):
     timeout_s: float | None
     unique_key: str | None
     expires_at: datetime | None
+    tags: list[str]
     payload: Any
 
     @classmethod
@@ -280,8 +289,9 @@ def _fields(task: Task) -> dict[str, Any]:
         "timeout_s": None if task.timeout is None else task.timeout.total_seconds(),
         "unique_key": task.unique_key,
         "expires_at": task.expires_at,
+        "tags": list(task.tags),
         # It is JSON text already, and is sent as it was stored.
-        "payload": msgspec.Raw(task.payload),
+        "payload": msgspec.Raw(task.payload_json),
     }
 
 

@@ -36,6 +36,7 @@ from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.suspects import SuspectsContract
+from taskscheduler.testing.contracts.tags import TagsContract
 from taskscheduler.testing.contracts.traces import TracesContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
@@ -81,6 +82,7 @@ class TaskRepositoryContract(
     BulkContract,
     SuspectsContract,
     TracesContract,
+    TagsContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 

@@ -39,7 +39,8 @@ RETURNS integer LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $
 SELECT {schema}.held_lane_2(p_queue, p_kind, p_priority, '')
 $$;
 
-CREATE FUNCTION {schema}.schedule_2(
+-- As schedule_1, of a group.
+CREATE FUNCTION {schema}.schedule_in_group_1(
     kind text, payload json, execute_at timestamptz, queue text, priority integer,
     max_attempts integer, timeout interval, unique_key text, expires_at timestamptz, id uuid,
     unique_for interval, "group" text
@@ -54,13 +55,13 @@ DECLARE
     v_time_form CONSTANT text := 'must be from the year 2 to 9000';
     v_earliest CONSTANT timestamptz := '0002-01-01 00:00:00+00';
     v_latest CONSTANT timestamptz := '9000-01-01 00:00:00+00';
-    v_kind CONSTANT text := schedule_2.kind;
-    v_payload CONSTANT json := coalesce(schedule_2.payload, 'null');
-    v_execute_at CONSTANT timestamptz := schedule_2.execute_at;
-    v_queue CONSTANT text := schedule_2.queue;
-    v_key CONSTANT text := schedule_2.unique_key;
-    v_group CONSTANT text := schedule_2."group";
-    v_id uuid := schedule_2.id;
+    v_kind CONSTANT text := schedule_in_group_1.kind;
+    v_payload CONSTANT json := coalesce(schedule_in_group_1.payload, 'null');
+    v_execute_at CONSTANT timestamptz := schedule_in_group_1.execute_at;
+    v_queue CONSTANT text := schedule_in_group_1.queue;
+    v_key CONSTANT text := schedule_in_group_1.unique_key;
+    v_group CONSTANT text := schedule_in_group_1."group";
+    v_id uuid := schedule_in_group_1.id;
     v_new CONSTANT uuid := {schema}.new_id_1();
     v_ms bigint;
     v_holder uuid;
@@ -70,17 +71,17 @@ BEGIN
         PERFORM {schema}.refuse_1('kind', v_name_form);
     ELSIF v_queue IS NULL OR v_queue !~ v_name THEN
         PERFORM {schema}.refuse_1('queue', v_name_form);
-    ELSIF schedule_2.priority IS NULL OR schedule_2.priority NOT BETWEEN 0 AND 9 THEN
+    ELSIF schedule_in_group_1.priority IS NULL OR schedule_in_group_1.priority NOT BETWEEN 0 AND 9 THEN
         PERFORM {schema}.refuse_1('priority', 'must be 0 to 9');
-    ELSIF schedule_2.max_attempts NOT BETWEEN 1 AND 32767 THEN
+    ELSIF schedule_in_group_1.max_attempts NOT BETWEEN 1 AND 32767 THEN
         PERFORM {schema}.refuse_1('max_attempts', 'must be 1 to 32767');
-    ELSIF schedule_2.timeout <= interval '0' OR schedule_2.timeout > interval '366 days' THEN
+    ELSIF schedule_in_group_1.timeout <= interval '0' OR schedule_in_group_1.timeout > interval '366 days' THEN
         PERFORM {schema}.refuse_1('timeout', 'must be above 0 and at most 366 days');
     ELSIF v_execute_at NOT BETWEEN v_earliest AND v_latest THEN
         PERFORM {schema}.refuse_1('execute_at', v_time_form);
-    ELSIF schedule_2.expires_at NOT BETWEEN v_earliest AND v_latest THEN
+    ELSIF schedule_in_group_1.expires_at NOT BETWEEN v_earliest AND v_latest THEN
         PERFORM {schema}.refuse_1('expires_at', v_time_form);
-    ELSIF schedule_2.expires_at <= v_execute_at THEN
+    ELSIF schedule_in_group_1.expires_at <= v_execute_at THEN
         PERFORM {schema}.refuse_1(
             'expires_at', 'must be after execute_at: it could never begin');
     ELSIF length(v_key) NOT BETWEEN 1 AND 512 OR left(v_key, 1) = chr(1) THEN
@@ -90,7 +91,7 @@ BEGIN
        OR v_group ~ ('[' || chr(1) || '-' || chr(31) || chr(127) || '-' || chr(159)
                      || chr(8232) || chr(8233) || ']') THEN
         PERFORM {schema}.refuse_1('group', 'must be 1 to 256 printable characters');
-    ELSIF schedule_2.unique_for IS NULL OR schedule_2.unique_for <= interval '0' THEN
+    ELSIF schedule_in_group_1.unique_for IS NULL OR schedule_in_group_1.unique_for <= interval '0' THEN
         PERFORM {schema}.refuse_1('unique_for', 'must be above 0');
     ELSIF octet_length(convert_to(v_payload::text, 'UTF8')) > 1048576 THEN
         PERFORM {schema}.refuse_1('payload', 'must be at most 1048576 bytes');
@@ -136,7 +137,7 @@ BEGIN
     IF v_key IS NOT NULL THEN
         LOOP
             INSERT INTO {schema}.unique_key AS held (kind, key, id, expires_at)
-            VALUES (v_kind, v_key, v_id, {schema}.clock() + schedule_2.unique_for)
+            VALUES (v_kind, v_key, v_id, {schema}.clock() + schedule_in_group_1.unique_for)
             ON CONFLICT (kind, key) DO UPDATE
             SET id = excluded.id, expires_at = excluded.expires_at
             WHERE held.expires_at <= {schema}.clock()
@@ -154,11 +155,11 @@ BEGIN
     INSERT INTO {schema}.task
         (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload)
     VALUES (v_id, coalesce(v_execute_at, {schema}.clock()), {schema}.clock(),
-            schedule_2.max_attempts, schedule_2.timeout, v_key, schedule_2.expires_at, v_payload);
+            schedule_in_group_1.max_attempts, schedule_in_group_1.timeout, v_key, schedule_in_group_1.expires_at, v_payload);
     INSERT INTO {schema}.live (id, process_at, lane)
     VALUES (v_id, greatest(v_execute_at, {schema}.clock()),
             {schema}.held_lane_2(
-                v_queue, v_kind, schedule_2.priority, coalesce(v_group, '')));
+                v_queue, v_kind, schedule_in_group_1.priority, coalesce(v_group, '')));
     -- At the caller's commit. Tasks that are due later ring no bell: all workers look well before.
     IF v_execute_at IS NULL OR v_execute_at <= {schema}.clock() + interval '10 seconds' THEN
         PERFORM pg_notify('taskscheduler_' || left(encode(sha256(convert_to(
@@ -173,23 +174,8 @@ CREATE OR REPLACE FUNCTION {schema}.schedule_1(
     max_attempts integer, timeout interval, unique_key text, expires_at timestamptz, id uuid,
     unique_for interval
 ) RETURNS uuid LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-SELECT {schema}.schedule_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL)
+SELECT {schema}.schedule_in_group_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL)
 $$;
-
-DROP FUNCTION {schema}.schedule(
-    text, json, timestamptz, text, integer, integer, interval, text, timestamptz, uuid, interval);
-CREATE FUNCTION {schema}.schedule(
-    kind text, payload json DEFAULT 'null', execute_at timestamptz DEFAULT NULL,
-    queue text DEFAULT 'default', priority integer DEFAULT 5, max_attempts integer DEFAULT NULL,
-    timeout interval DEFAULT NULL, unique_key text DEFAULT NULL,
-    expires_at timestamptz DEFAULT NULL, id uuid DEFAULT NULL,
-    unique_for interval DEFAULT interval '1 day', "group" text DEFAULT NULL
-) RETURNS uuid LANGUAGE sql VOLATILE
-    SET search_path = pg_catalog, pg_temp AS $$
-SELECT {schema}.schedule_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-$$;
-COMMENT ON FUNCTION {schema}.schedule IS
-    'Store a task as a part of this transaction and return its id; workers hear of it at the commit.';
 
 -- As before, but for the groups.
 CREATE OR REPLACE FUNCTION {schema}.fire_2(

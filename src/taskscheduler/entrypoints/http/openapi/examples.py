@@ -60,6 +60,7 @@ TASK: Final[dict[str, Any]] = {
     "timeout_s": None,
     "unique_key": None,
     "expires_at": None,
+    "tags": ["letters"],
     "payload": None,
 }
 ATTEMPT: Final[dict[str, Any]] = {
@@ -148,6 +149,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "fold": None,
         "jitter_s": None,
         "max_fires": None,
+        "tags": [],
         "fire_count": 17,
         "max_attempts": None,
         "timeout_s": None,

@@ -248,6 +248,8 @@ def watched_of(filters: list[str], task_ids: list[str]) -> Watched:
             "filter",
             "a status cannot be watched; expected kind:<kind>, queue:<queue>, group:<group>",
         )
+    if "tag" in wanted:
+        raise BadRequest("filter", "a tag cannot be watched; expected kind:<kind>, queue:<queue>")
     if wanted and task_ids:
         raise BadRequest("id", "give either ids or filters")
     if len(task_ids) > IDS_MAX:

@@ -102,6 +102,7 @@ function fieldsOf(given, isNew) {
     { name: "max_fires", label: "Ends with so many tasks", sort: "number" },
     { name: "max_attempts", label: "Attempts at most", sort: "number" },
     { name: "timeout_s", label: "Time-out in seconds", sort: "number" },
+    { name: "tags", label: "Tags", sort: "names", hint: "up to 10 names, with blanks between" },
     { name: "payload", label: "Payload", sort: "json", hint: "any JSON; empty: null" },
   ];
   const name = /** @type {import("../form.js").Field} */ (

@@ -90,6 +90,8 @@ function factsOf(task) {
     ["Time-out", task.timeout_s === null ? "–" : span(task.timeout_s)],
     ["Unique key", task.unique_key ?? "–"],
     ["Expires", time(task.expires_at, { exact: true })],
+    ["Tags", task.tags.length ? task.tags.map((/** @type {string} */ tag) =>
+      [tasksLink({ tag }, tag), " "]) : null],
   ];
   return el("dl", {}, facts
     .filter(([, value]) => value !== null)
