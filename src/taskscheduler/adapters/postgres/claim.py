@@ -147,7 +147,7 @@ class Claims:
         """Claim so that groups have their turns; what one leaves is shared by the others."""
         leases: list[Lease] = []
         for urgent in seen.urgent(seen.order()):
-            lanes = list(urgent)
+            lanes: list[int] = list(urgent)
             for _ in range(ROUNDS_MAX):
                 left = limit - len(leases)
                 if left <= 0 or not lanes:

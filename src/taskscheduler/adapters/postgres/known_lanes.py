@@ -26,7 +26,7 @@ SLACK: Final = timedelta(milliseconds=5)
 class SeenLane:
     """A lane in which tasks waited, when it was last looked into or not long before."""
 
-    __slots__ = ("floor", "head", "lane", "opens_at", "weight")
+    __slots__ = ("floor", "head", "lane", "weight")
 
     def __init__(self, lane: Lane) -> None:
         """Know nothing of it but its name."""
@@ -36,8 +36,6 @@ class SeenLane:
         """The time of the first task that waits there, as far as is known."""
         self.weight = 1
         """How much its group gets beside others."""
-        self.opens_at: datetime | None = None
-        """When to look again at a lane that limits keep closed; None: it is open."""
 
 
 class Seen:
@@ -55,6 +53,8 @@ class Seen:
         """Whether ``waits`` is what the last claim saw, which found nothing."""
         self.has_groups = False
         """Whether groups are to take turns."""
+        self._opens_at: dict[int, datetime] = {}
+        """When to look again at lanes that limits keep closed."""
         self._turns: defaultdict[int, Turns[int]] = defaultdict(Turns[int])
         self._clock = clock
         self._warm: dict[int, None] = {}
@@ -77,7 +77,9 @@ class Seen:
                 self._are_few = True
                 continue
             seen.head = process_at
-            seen.weight, seen.opens_at = weight, opens_at
+            seen.weight = weight
+            if opens_at is not None:
+                self._opens_at[number] = opens_at
             seen.floor.meet(Place(process_at, task_id.int), now)
             waits = (opens_at or process_at) - now
             if self.waits is None or waits < self.waits:
@@ -97,7 +99,8 @@ class Seen:
         for seen in self.lanes.values():
             if note:
                 seen.floor.note()
-            seen.head = seen.opens_at = None
+            seen.head = None
+        self._opens_at.clear()
         self.waits = None
         self._are_few = False
 
@@ -113,7 +116,7 @@ class Seen:
             (seen.lane.priority, seen.floor.at, number)
             for number, seen in self.lanes.items()
             if (self._are_few or number in self._warm or is_past(seen.head, now))
-            and (seen.opens_at is None or is_past(seen.opens_at, now))
+            and (number not in self._opens_at or is_past(self._opens_at[number], now))
         ]
         places.sort()
         return [number for _, _, number in places]
@@ -157,19 +160,19 @@ class Seen:
     @property
     def is_held_back(self) -> bool:
         """Whether tasks are due, as far as is known, and limits let none of them begin."""
+        if not self._opens_at:
+            return False
         now = self._reckoned_now()
-        due = [seen for seen in self.lanes.values() if is_past(seen.head, now)]
-        return bool(due) and all(seen.opens_at is not None for seen in due)
+        due = [number for number, seen in self.lanes.items() if is_past(seen.head, now)]
+        return bool(due) and all(number in self._opens_at for number in due)
 
     def close(self, number: int, opens_at: datetime) -> None:
         """Take it that limits keep a lane closed until then, as far as is known."""
-        if (seen := self.lanes.get(number)) is not None:
-            seen.opens_at = opens_at
+        self._opens_at[number] = opens_at
 
     def reopen(self) -> None:
         """Take it that limits may let something begin: leases have ended."""
-        for seen in self.lanes.values():
-            seen.opens_at = None
+        self._opens_at.clear()
 
     def claimed(self, number: int, places: Sequence[Place]) -> None:
         """Take it that these tasks of a lane were claimed, and nothing is left before them."""
@@ -183,7 +186,7 @@ class Seen:
     def emptied(self, numbers: Collection[int]) -> None:
         """Take it that nothing that is due is left in these lanes, unless they are closed."""
         for number in numbers:
-            if (seen := self.lanes.get(number)) is not None and seen.opens_at is None:
+            if (seen := self.lanes.get(number)) is not None and number not in self._opens_at:
                 seen.head = None
 
     def nearby(self) -> Iterable[tuple[int, Place]]:
