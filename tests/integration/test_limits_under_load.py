@@ -31,6 +31,7 @@ pytestmark = pytest.mark.anyio
 
 WORKER: Final = Path(__file__).with_name("limited_worker.py")
 PATIENCE_S: Final = 120.0
+CLAIMS: Final = 4
 WATCH: LiteralString = """
 CREATE TABLE {schema}.seen (leases bigint, most bigint);
 CREATE TABLE {schema}.allowed (most bigint);
@@ -84,6 +85,15 @@ def bench(embedded_url: str, schema: str) -> Iterator[tuple[Fleet, psycopg.Conne
 def run(connection: psycopg.Connection[Any], schema: str, text: LiteralString) -> Any:
     cursor = connection.execute(sql.SQL(text).format(schema=sql.Identifier(schema)))
     return cursor.fetchall() if cursor.description else None
+
+
+async def claims_under(connection: psycopg.Connection[Any], schema: str, most: int) -> None:
+    """Wait until some claims have been made while so many leases were allowed."""
+    began_at = time.monotonic()
+    query = sql.SQL("SELECT count(*) FROM {}.seen WHERE most = %s").format(sql.Identifier(schema))
+    while connection.execute(query, [most]).fetchall()[0][0] < CLAIMS:
+        assert time.monotonic() < began_at + PATIENCE_S, f"nobody claims, with {most} allowed"
+        await asyncio.sleep(0.05)
 
 
 async def all_done(scheduler: Scheduler, number: int) -> float:
@@ -141,18 +151,18 @@ async def test_a_limit_that_is_lowered_under_load(
     run(connection, schema, WATCH)
     async with Scheduler.postgres(embedded_url, schema=schema) as scheduler:
         run(connection, schema, "INSERT INTO {schema}.allowed VALUES (1000)")
-        await scheduler.schedule_many([("job", 30)] * 500)
+        await scheduler.schedule_many([("job", 100)] * 1_000)
         fleet.start(3)
-        await asyncio.sleep(3)
-        for most in (12, 5, 2, 8):
+        await claims_under(connection, schema, 1_000)
+        for most in (12, 5, 2):
             await scheduler.limits.put(Limit(name="all", concurrency=most))
             connection.execute(
                 sql.SQL("UPDATE {}.allowed SET most = %s").format(sql.Identifier(schema)), [most]
             )
-            await asyncio.sleep(1)
-        await scheduler.limits.delete("all")
+            await claims_under(connection, schema, most)
         run(connection, schema, "UPDATE {schema}.allowed SET most = 1000")
-        await all_done(scheduler, 500)
+        await scheduler.limits.delete("all")
+        await all_done(scheduler, 1_000)
     ((over, lowest),) = run(
         connection,
         schema,

@@ -19,13 +19,15 @@ LANGUAGE plpgsql
     -- It knows how many there are, and joins them by hash.
     SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
-    INSERT INTO {schema}.lane (queue, kind, priority)
-    SELECT DISTINCT s.queue, s.kind COLLATE "C", s.priority FROM {schema}.schedule s
+    INSERT INTO {schema}.lane (queue, kind, priority, "group")
+    SELECT DISTINCT s.queue, s.kind COLLATE "C", s.priority, coalesce(s.options ->> 'group', '') COLLATE "C"
+    FROM {schema}.schedule s
     WHERE s.name = ANY (p_names) AND NOT EXISTS (
         SELECT FROM {schema}.lane n
         WHERE n.queue = s.queue AND n.kind = s.kind COLLATE "C" AND n.priority = s.priority
+          AND n."group" = coalesce(s.options ->> 'group', '') COLLATE "C"
     )
-    ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING;
+    ORDER BY 1, 2, 3, 4 ON CONFLICT DO NOTHING;
 
     RETURN QUERY
     WITH held AS MATERIALIZED (
@@ -39,6 +41,7 @@ BEGIN
                 ) AS overlaps, (
                 SELECT n.id FROM {schema}.lane n
                 WHERE n.queue = s.queue AND n.kind = s.kind COLLATE "C" AND n.priority = s.priority
+                  AND n."group" = coalesce(s.options ->> 'group', '') COLLATE "C"
             ) AS lane
             FROM {schema}.schedule s
             WHERE s.name = g.name AND s.next_fire_at = g.next_fire_at AND s.ruled_at = g.ruled_at
