@@ -8,90 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-# Whether all lanes that are stored into stand. If not, NULL is inserted in place of a lane, and so
-# the whole statement is refused. It is seen with a snapshot that is newer than the
-# statement's lock on the hot table: whoever removes lanes relies on it (``lane_removal.py``).
-STANDING: Final = """
-(SELECT count(*) FROM {schema}.lane n
- WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
-    = cardinality(%(used)s::integer[])"""
-# Somebody else's transaction may have a snapshot that is older, so its lanes are locked as well.
-STANDING_HELD: Final = """
-(SELECT count(*) FROM (
-    SELECT FROM {schema}.lane n
-    WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL FOR KEY SHARE
- ) AS held) = cardinality(%(used)s::integer[])"""
-
-PUT_BODIES: Final = """
-WITH given AS MATERIALIZED (
-    SELECT g.*, {schema}.clock() AS now
-    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
-                %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
-                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[])
-        AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload)
-), body AS (
-    INSERT INTO {schema}.task
-        (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload)
-    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, unique_key, expires_at,
-           payload
-    FROM given ON CONFLICT (id) DO NOTHING RETURNING id
-)"""
-PUT_LIVE_BEGIN: Final = """
-INSERT INTO {schema}.live (id, process_at, lane)
-SELECT id, greatest(execute_at, now), CASE WHEN """
-PUT_LIVE_END: Final = """ THEN lane END FROM given
-WHERE (id IN (SELECT id FROM body)) IS TRUE
-RETURNING id"""
-PUT_LIVE: Final = PUT_LIVE_BEGIN + STANDING + PUT_LIVE_END
-PUT_LIVE_HELD: Final = PUT_LIVE_BEGIN + STANDING_HELD + PUT_LIVE_END
-PUT_TOLD_BODIES: Final = (
-    PUT_BODIES  # noqa: S608 - constants only
-    + """, told AS (
-    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
-    SELECT {schema}.clock(), 'created', actor, key_id, address, request_id, id
-    FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(actor_keys)s::text[],
-                %(addresses)s::text[], %(request_ids)s::text[])
-        AS g (id, actor, key_id, address, request_id)
-    WHERE actor IS NOT NULL AND (id IN (SELECT id FROM body)) IS TRUE
-)"""
-)
-PUT: Final = PUT_BODIES + PUT_LIVE
-PUT_HELD: Final = PUT_BODIES + PUT_LIVE_HELD
-PUT_TOLD: Final = PUT_TOLD_BODIES + PUT_LIVE
-PUT_TOLD_HELD: Final = PUT_TOLD_BODIES + PUT_LIVE_HELD
-
 # What a repeated call finds here may have been committed by this server alone, its wait for a
 # synchronous standby cut short: visible, and lost at a failover. A commit that writes waits for a
 # standby which has all that went before it.
 AWAIT_STANDBY: Final = "SELECT pg_logical_emit_message(true, 'taskscheduler', '')"
-
-STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
-
-# A key whose time is up is taken over; one that lives keeps its holder.
-TAKE_KEYS: Final = """
-INSERT INTO {schema}.unique_key AS held (kind, key, id, expires_at)
-SELECT kind, key, id, {schema}.clock() + %(unique_for)s
-FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(ids)s::uuid[]) AS g (kind, key, id)
-ON CONFLICT (kind, key) DO UPDATE SET id = excluded.id, expires_at = excluded.expires_at
-WHERE held.expires_at <= {schema}.clock()"""
-
-# Of two at once the second waits here for the first, and then finds its answer.
-TAKE_REQUEST: Final = """
-INSERT INTO {schema}.idempotency_key AS held (key, fingerprint, ids, expires_at)
-VALUES (%(key)s, %(fingerprint)s, %(ids)s, {schema}.clock() + %(unique_for)s)
-ON CONFLICT (key) DO UPDATE
-SET fingerprint = excluded.fingerprint, ids = excluded.ids, expires_at = excluded.expires_at
-WHERE held.expires_at <= {schema}.clock()
-RETURNING true"""
-
-ANSWERED: Final = "SELECT fingerprint, ids FROM {schema}.idempotency_key WHERE key = %(key)s"
-
-ANSWER_REQUEST: Final = "UPDATE {schema}.idempotency_key SET ids = %(ids)s WHERE key = %(key)s"
-
-HOLDERS: Final = """
-SELECT held.kind, held.key, held.id
-FROM unnest(%(kinds)s::text[], %(keys)s::text[]) AS g (kind, key)
-JOIN {schema}.unique_key held USING (kind, key)"""
 
 TASK_COLUMNS: Final = """
     t.id, n.kind, n.queue, n.priority, t.payload::text, t.execute_at, l.process_at, t.created_at,
