@@ -395,8 +395,8 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
     ),
     (
         "run_now of a task in progress",
-        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING true",
-        "WHERE id = %(id)s\nRETURNING true",
+        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING false",
+        "WHERE id = %(id)s\nRETURNING false",
         "illegal_change",
     ),
 ]
@@ -498,8 +498,8 @@ IN_PACKING: list[tuple[Any, ...]] = [
     ),
     (
         "many tasks lose their traces",
-        "task.unique_key is not None or task.trace is not None",
-        "task.unique_key is not None",
+        "            or task.trace is not None\n",
+        "",
         "in_a_batch_of_any_size",
     ),
     (

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """An attempt failed, and the time of the next has not come."""
     WAITING_FOR_SIGNAL = "WaitingForSignal"
     """Its handler waits for a signal, and the time until which it waits has not come."""
+    WAITING_FOR = "WaitingFor"
+    """Other tasks must end first."""
     QUEUE_PAUSED = "QueuePaused"
     """Somebody paused its queue."""
     NO_WORKER = "NoWorker"
@@ -66,10 +68,10 @@ class Cause:
     """One reason, in words, and what belongs to it.
 
     ``until`` is when it ends by itself; ``since`` when it began. ``worker_id`` goes with RUNNING,
-    ``before`` with READY. ``limit`` names what LIMIT_REACHED and RATE_LIMITED are about,
-    ``running`` is how many run under it and ``held_by`` some of them. ``group`` and ``ahead``, how
-    many of that group come before it, go with BEHIND_OTHERS; an empty group is that of tasks
-    without one.
+    ``before`` with READY. ``left`` tells how many there still are, with WAITING_FOR. ``limit``
+    names what LIMIT_REACHED and RATE_LIMITED are about, and ``running`` is how many run under it.
+    ``task_ids`` are the first of those that are waited for, or that run. ``group`` and ``ahead``,
+    how many of that group come before it, go with BEHIND_OTHERS.
     """
 
     reason: Reason
@@ -78,9 +80,10 @@ class Cause:
     since: datetime | None = None
     worker_id: WorkerId | None = None
     before: Count | None = None
+    left: int | None = None
+    task_ids: tuple[TaskId, ...] = ()
     limit: str | None = None
     running: int | None = None
-    held_by: tuple[TaskId, ...] | None = None
     group: str | None = None
     ahead: int | None = None
 

@@ -94,7 +94,7 @@ def test_why_and_the_next(client: httpx.Client, name: str):
     second = put(client, kind="Gate", group=group)
     (why,) = client.get(f"/tasks/{second}/why").json()["reasons"]
     assert (why["reason"], why["limit"], why["running"]) == ("LimitReached", name, 1)
-    assert why["held_by"] == [first]
+    assert why["task_ids"] == [first]
     use = client.get(path).json()
     assert (use["running"], use["waiting"]) == (1, 1)
     client.patch(path, json={"concurrency": 2})

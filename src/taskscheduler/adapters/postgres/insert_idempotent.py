@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Database
     from taskscheduler.adapters.postgres.drivers import Executing
+    from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.task import Idempotency, NewTask
     from taskscheduler.domain.values import TaskId
@@ -171,9 +172,12 @@ JOIN {schema}.unique_key held USING (kind, key)"""
 class Inserts:
     """Writes bodies and hot rows on a connection that somebody else has opened."""
 
-    def __init__(self, database: Database, unique_for: timedelta) -> None:
+    def __init__(
+        self, database: Database, unique_for: timedelta, followers: PostgresFollowers
+    ) -> None:
         """``unique_for`` is how long unique and idempotency keys live."""
         self._unique_for = unique_for
+        self._followers = followers
         sql = database.sql
         self._put = {False: sql(PUT), True: sql(PUT_HELD)}
         self._put_told = {False: sql(PUT_TOLD), True: sql(PUT_TOLD_HELD)}
@@ -266,6 +270,8 @@ class Inserts:
             again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
             await self._require_same(connection, again, holders)
             await connection.execute(self._await_standby)
+            rows = [task for task in rows if task.id in stored]
+        await self._followers.follow(connection, rows, holders)
         return [holders.get(task.id, task.id) for task in tasks]
 
     async def _hold_keys(
@@ -314,3 +320,4 @@ class Inserts:
         for task in again:
             if task.id not in stored or not task.describes(stored[task.id]):
                 raise TaskExists(task.id)
+        await self._followers.require_same(connection, again, holders)

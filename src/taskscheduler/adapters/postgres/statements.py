@@ -78,21 +78,32 @@ FORGET_BEGUN: Final = """
 DELETE FROM {schema}.begun b
 WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = b.id)"""
 
-COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
+# One more row, with the id that names nothing, where the statement has ended a task that others
+# wait for: the trigger on the hot table says so (``migrations/0024_after.sql``). Read last.
+FOLLOWED: Final = """
+UNION ALL SELECT '00000000-0000-0000-0000-000000000000'::uuid
+WHERE current_setting('taskscheduler.followed', true) = 'on'"""
 
-EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
+COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])" + FOLLOWED
 
-COMPLETE_WITH_RESULTS: Final = """
-SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"""
+EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])" + FOLLOWED
+
+COMPLETE_WITH_RESULTS: Final = (
+    "SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"
+    + FOLLOWED
+)
 
 WAIT: Final = """
 SELECT {schema}.wait_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(names)s::text[],
                        %(delays)s::interval[])"""
 
-SETTLE: Final = """
+SETTLE: Final = (
+    """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],
                          %(delays)s::interval[], %(types)s::text[], %(messages)s::text[],
                          %(tracebacks)s::text[])"""
+    + FOLLOWED
+)
 
 # By event, too: a lease that others ended, by cancelling or rescuing, was not settled.
 OUTCOMES: Final = """
@@ -137,16 +148,19 @@ INSERT INTO {schema}.finished
     (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
 SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused, 4
 FROM gone
-RETURNING worker_id IS NOT NULL"""
+RETURNING worker_id IS NOT NULL, (SELECT followed FROM gone)"""
 
-# A Cancelled task (4) waits for its own time, a Failed one for nothing; see ``Task.revive``. The
+# A Cancelled task (4) waits for its own time, and for those of its parents that have not ended; a
+# Failed one for nothing; see ``Task.revive``. Whoever is held for its failure may hope again. The
 # body is read as it was before this statement, so a time that is given is taken from the values.
 RETRY: Final = """
 WITH gone AS (
     DELETE FROM {schema}.finished WHERE id = %(id)s AND status IN (3, 4)
     RETURNING id, lane, attempt, excused, status
 ), used AS (
-    SELECT gone.*, t.execute_at,
+    SELECT gone.*, t.execute_at, status = 4 AND EXISTS (
+               SELECT FROM {schema}.note n WHERE n.id = %(id)s AND n.kind = 'after'
+           ) AS waits,
            attempt - excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS up
     FROM gone JOIN {schema}.task t ON t.id = gone.id AND t.id = %(id)s
     JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
@@ -157,17 +171,27 @@ WITH gone AS (
         execute_at = CASE WHEN %(at)s::timestamptz IS NULL THEN t.execute_at
                           ELSE greatest(%(at)s::timestamptz, {schema}.clock()) END
     FROM used WHERE t.id = %(id)s AND (up OR %(at)s::timestamptz IS NOT NULL)
+), again AS (
+    INSERT INTO {schema}.follower AS f (id, needs_success, otherwise, stage)
+    SELECT n.id, n.value ->> 'when' = 'succeeded', n.value ->> 'otherwise', 'again'
+    FROM used JOIN {schema}.note n ON n.id = %(id)s AND n.kind = 'after' WHERE used.waits
+    ON CONFLICT (id) DO UPDATE SET stage = excluded.stage
+), hoped AS (
+    UPDATE {schema}.edge e SET failed = NULL FROM used WHERE e.parent = used.id AND e.failed
 )
-INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
-                    {schema}.clock()), lane, least(attempt, 32766), excused
+INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
+SELECT id, CASE WHEN waits THEN {schema}.waiting_at_1() ELSE
+               greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
+                        {schema}.clock()) END,
+       lane, least(attempt, 32766), excused,
+       EXISTS (SELECT FROM {schema}.edge e WHERE e.parent = %(id)s) OR NULL
 FROM used
-RETURNING true"""
+RETURNING process_at = {schema}.waiting_at_1()"""
 
 RUN_NOW: Final = """
 UPDATE {schema}.live SET process_at = least(process_at, {schema}.clock())
 WHERE id = %(id)s AND worker_id IS NULL
-RETURNING true"""
+RETURNING false"""
 
 DELETE: Final = """
 WITH gone AS (
@@ -178,7 +202,8 @@ WITH gone AS (
 ), ended AS (
     DELETE FROM {schema}.finished WHERE id = %(id)s RETURNING id
 ), known AS (
-    SELECT id, worker_id IS NOT NULL AS leased FROM gone UNION ALL SELECT id, false FROM ended
+    SELECT id, worker_id IS NOT NULL AS leased, followed FROM gone
+    UNION ALL SELECT id, false, NULL FROM ended
 ), tried AS (
     DELETE FROM {schema}.attempt WHERE id = %(id)s AND EXISTS (SELECT FROM known)
 ), noted AS (
@@ -191,7 +216,7 @@ WITH gone AS (
             SELECT n.kind, t.unique_key FROM {schema}.task t, {schema}.lane n WHERE t.id = %(id)s
         )
 )
-SELECT leased FROM known"""
+SELECT leased, followed FROM known"""
 
 # The newest first, as many as are asked for.
 ATTEMPTS: Final = """

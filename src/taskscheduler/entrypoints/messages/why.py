@@ -13,7 +13,10 @@ from taskscheduler.entrypoints.messages.queues import CountMessage
 
 
 class CauseMessage(Struct, kw_only=True):
-    """One reason: `until` is when it ends by itself, `since` when it began."""
+    """One reason: `until` is when it ends by itself, `since` when it began.
+
+    Of tasks that wait for others, so many are `left`, and `task_ids` are the first ten of those.
+    """
 
     reason: Reason
     detail: str
@@ -21,9 +24,10 @@ class CauseMessage(Struct, kw_only=True):
     since: datetime | None
     worker_id: int | None
     before: CountMessage | None
+    left: int | None
+    task_ids: list[UUID]
     limit: str | None
     running: int | None
-    held_by: list[UUID] | None
     group: str | None
     ahead: int | None
 
@@ -37,9 +41,10 @@ class CauseMessage(Struct, kw_only=True):
             since=cause.since,
             worker_id=cause.worker_id,
             before=cause.before and CountMessage.of(cause.before),
+            left=cause.left,
+            task_ids=list(cause.task_ids),
             limit=cause.limit,
             running=cause.running,
-            held_by=None if cause.held_by is None else list(cause.held_by),
             group=cause.group,
             ahead=cause.ahead,
         )
