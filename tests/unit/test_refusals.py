@@ -13,7 +13,7 @@ from taskscheduler import Scheduler
 from taskscheduler.application.client.api_keys import STALE_AFTER_S, KeyAuthenticator, issue
 from taskscheduler.application.client.schedules import RACES_MAX
 from taskscheduler.domain.access import Scope
-from taskscheduler.domain.errors import ScheduleChanged
+from taskscheduler.domain.errors import ScheduleChanged, ScheduleUnread
 from taskscheduler.domain.limit import Limit
 from taskscheduler.domain.schedule import NewSchedule
 from taskscheduler.entrypoints.http.app import create_app
@@ -235,6 +235,10 @@ async def provoked(service: Service, call: str) -> AsyncGenerator[httpx.Response
     look = racing if "/schedules" in call else conflicting
     if (conflict := await look(service, call)) is not None:
         yield await service.ask(call, conflict[0], **conflict[1])
+    if "/schedules/{name}" in call:
+        # Written by a newer version. Who reaches all schedules may delete it all the same.
+        service.schedules.refuse("get", ScheduleUnread("nightly", "overlap: buffer_two"))
+        yield await service.ask(call, at(call, "nightly"), "tenant", **good)
     for _ in range(int(CALLS_S)):
         service.limit.take(service.tokens["busy"][4:20])
     yield await service.ask(call, nowhere + "?nonsense=1", "busy", **good)

@@ -28,6 +28,7 @@ class Action(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     KEY_ADDED = "key added"
+    KEY_CHANGED = "key changed"
     KEY_REVOKED = "key revoked"
     LIMIT_ADDED = "limit added"
     LIMIT_CHANGED = "limit changed"

@@ -80,6 +80,7 @@ class State:
     kinds: dict[str, int] = field(default_factory=dict)
     paused: dict[str, datetime] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    buffered: dict[str, list[datetime]] = field(default_factory=dict)
     ledger: list[tuple[str, str, LedgerEntry]] = field(default_factory=list)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     limits: dict[str, StoredLimit] = field(default_factory=dict)

@@ -30,6 +30,7 @@ from taskscheduler.domain.errors import (
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
+    ScheduleUnread,
     SignalExists,
     StoreUnavailable,
     TaskChanged,
@@ -114,6 +115,7 @@ _MAIL: Final = "mail"
 _NO_LIMIT: Final = BadRequest("name", f"'a b' is no limit: {NAME_FORM}")
 _BAD_RATE: Final = InvalidLimit("rate", "must be such as 100/s")
 _BAD_CRON: Final = InvalidSchedule("cron", "'0 3' is not understood: give five fields")
+_UNREAD: Final = ScheduleUnread(_NIGHTLY, "'buffer_two' is not a valid Overlap")
 _BAD_ZONE: Final = InvalidSchedule("time_zone", "'Berlin' is no IANA time zone")
 WATCHING: Final = _refused(_BAD_FILTER) | _refused(_AWAY, TooManyWatchers(100))
 FINDING: Final = _refused(_NO_UUID) | _refused(TaskNotFound(ID)) | _refused(_AWAY)
@@ -161,9 +163,12 @@ LISTING_SCHEDULES: Final = _refused(
     BadRequest("limit", "Expected `int` >= 1"),
 ) | _refused(_AWAY)
 FINDING_SCHEDULES: Final = (
-    _refused(_NO_SCHEDULE) | _refused(ScheduleNotFound(_NIGHTLY)) | _refused(_AWAY)
+    _refused(_NO_SCHEDULE)
+    | _refused(ScheduleNotFound(_NIGHTLY))
+    | _refused(_UNREAD)
+    | _refused(_AWAY)
 )
-CHANGING_SCHEDULES: Final = FINDING_SCHEDULES | _refused(ScheduleChanged(_NIGHTLY))
+CHANGING_SCHEDULES: Final = FINDING_SCHEDULES | _refused(ScheduleChanged(_NIGHTLY), _UNREAD)
 PREVIEWING: Final = FINDING_SCHEDULES | _refused(
     _NO_SCHEDULE, BadRequest("n", "Expected `int` <= 100")
 )
@@ -188,7 +193,7 @@ MAKING_SCHEDULES: Final = (
 PUTTING_SCHEDULES: Final = (
     MAKING_SCHEDULES
     | _refused(_NO_SCHEDULE, _BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND)
-    | _refused(ScheduleExists(_NIGHTLY), ScheduleChanged(_NIGHTLY))
+    | _refused(ScheduleExists(_NIGHTLY), ScheduleChanged(_NIGHTLY), _UNREAD)
 )
 EDITING_SCHEDULES: Final = (
     CHANGING_SCHEDULES | _refused(_NO_SCHEDULE, _BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND) | TOO_LARGE
