@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
+from taskscheduler.domain.conflict import require_conflict
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.trace import TraceContext
 
 
@@ -81,6 +83,8 @@ class _Asked(NamedTuple):
     by: Caller | None
     trace: TraceContext | None
     tags: tuple[str, ...]
+    on_conflict: OnConflict | None
+    max_delay: timedelta | None
 
 
 class NewTask(_Asked):
@@ -90,6 +94,7 @@ class NewTask(_Asked):
     from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
     own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
     again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
+    ``on_conflict`` says what becomes of that one; see ``OnConflict``.
     ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
     that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
     a part of the task.
@@ -116,6 +121,8 @@ class NewTask(_Asked):
         by: Caller | None = None,
         trace: TraceContext | None = None,
         tags: Iterable[str] = (),
+        on_conflict: OnConflict | str | None = None,
+        max_delay: timedelta | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -141,6 +148,8 @@ class NewTask(_Asked):
         if unique_key is not None:
             require_key(unique_key, by)
         kept_tags = require_tags(tags) if tags else ()
+        if on_conflict is not None or max_delay is not None:
+            on_conflict = require_conflict(on_conflict, max_delay, unique_key)
         return tuple.__new__(
             cls,
             (
@@ -157,6 +166,8 @@ class NewTask(_Asked):
                 by,
                 trace,
                 kept_tags,
+                on_conflict,
+                max_delay,
             ),
         )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.key_conflicts import UniqueKeys
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.mapping import if_any, read
 from taskscheduler.adapters.postgres.tags import TAG, write_tags
 from taskscheduler.adapters.postgres.tracing import traced
+from taskscheduler.domain.conflict import StoredIds, earlier_of
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
 if TYPE_CHECKING:
@@ -34,14 +36,12 @@ class Inserts:
         texts = (s.PUT, s.PUT_HELD, s.PUT_TOLD, s.PUT_TOLD_HELD)
         self._traced = {sql(text): sql(traced(text)) for text in texts}
         self._get = sql(s.GET)
-        self._stored = sql(s.STORED)
         self._await_standby = sql(s.AWAIT_STANDBY)
-        self._take_keys = sql(s.TAKE_KEYS)
-        self._holders = sql(s.HOLDERS)
         self._take_request = sql(s.TAKE_REQUEST)
         self._answered = sql(s.ANSWERED)
         self._answer_request = sql(s.ANSWER_REQUEST)
         self._tag = sql(TAG)
+        self._keys = UniqueKeys(database, unique_for)
 
     async def insert_once(
         self,
@@ -69,12 +69,13 @@ class Inserts:
         if taken is not None:
             ids = await self.insert(connection, tasks, lanes, held=held)
             if list(ids) != values["ids"]:  # a unique key had a holder
-                await connection.execute(self._answer_request, {**values, "ids": list(ids)})
+                values |= {"ids": list(ids), "earlier": sorted(earlier_of(tasks, ids))}
+                await connection.execute(self._answer_request, values)
             return ids
         answered = await (await connection.execute(self._answered, values)).fetchone()
         if answered is None or answered[0] != idempotency.fingerprint:
             raise IdempotencyConflict(idempotency.key)
-        return answered[1]
+        return StoredIds(answered[1], answered[2] or ())
 
     async def insert(
         self,
@@ -85,7 +86,7 @@ class Inserts:
         held: bool,
     ) -> Sequence[TaskId]:
         """Insert ``tasks``; return their ids, or those of whoever holds their keys."""
-        holders = await self._hold_keys(connection, tasks)
+        holders, waiting = await self._keys.take(connection, tasks, lanes)
         fresh: dict[TaskId, NewTask] = {}
         for task in tasks:
             if holders.get(task.id, task.id) == task.id:
@@ -127,39 +128,9 @@ class Inserts:
             again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
             await self._require_same(connection, again, holders)
             await connection.execute(self._await_standby)
+        if waiting:
+            await self._keys.replace(connection, waiting, lanes)
         return [holders.get(task.id, task.id) for task in tasks]
-
-    async def _hold_keys(
-        self, connection: Executing, tasks: Sequence[NewTask]
-    ) -> Mapping[TaskId, TaskId]:
-        """Take the unique keys of ``tasks``; return who holds each task's key."""
-        keyed = [task for task in tasks if task.unique_key is not None]
-        if keyed:
-            # One that is stored already asks for nothing: its key may be another's by now.
-            ids = [task.id for task in keyed]
-            cursor = await connection.execute(self._stored, {"ids": ids}, prepare=False)
-            stored = {row[0] for row in await cursor.fetchall()}
-            keyed = [task for task in keyed if task.id not in stored]
-        if not keyed:
-            return {}
-        first: dict[tuple[str, str | None], NewTask] = {}
-        for task in keyed:
-            first.setdefault((task.kind, task.unique_key), task)
-        # In one order everywhere, so that two transactions cannot wait for each other.
-        names = sorted((kind, str(key)) for kind, key in first)
-        values: dict[str, Any] = {
-            "kinds": [kind for kind, _ in names],
-            "keys": [key for _, key in names],
-        }
-        ids = [first[name].id for name in names]
-        taking = {**values, "ids": ids, "unique_for": self._unique_for}
-        holder: dict[tuple[str, str], TaskId] = {}
-        # Between the two statements a holder may be deleted, and its key with it.
-        while len(holder) < len(names):
-            await connection.execute(self._take_keys, taking)
-            rows = await (await connection.execute(self._holders, values)).fetchall()
-            holder = {(kind, key): task_id for kind, key, task_id in rows}
-        return {task.id: holder[task.kind, str(task.unique_key)] for task in keyed}
 
     async def _require_same(
         self,

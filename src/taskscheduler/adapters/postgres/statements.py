@@ -80,13 +80,17 @@ TAKE_REQUEST: Final = """
 INSERT INTO {schema}.idempotency_key AS held (key, fingerprint, ids, expires_at)
 VALUES (%(key)s, %(fingerprint)s, %(ids)s, {schema}.clock() + %(unique_for)s)
 ON CONFLICT (key) DO UPDATE
-SET fingerprint = excluded.fingerprint, ids = excluded.ids, expires_at = excluded.expires_at
+SET fingerprint = excluded.fingerprint, ids = excluded.ids, earlier = NULL,
+    expires_at = excluded.expires_at
 WHERE held.expires_at <= {schema}.clock()
 RETURNING true"""
 
-ANSWERED: Final = "SELECT fingerprint, ids FROM {schema}.idempotency_key WHERE key = %(key)s"
+ANSWERED: Final = """
+SELECT fingerprint, ids, earlier FROM {schema}.idempotency_key WHERE key = %(key)s"""
 
-ANSWER_REQUEST: Final = "UPDATE {schema}.idempotency_key SET ids = %(ids)s WHERE key = %(key)s"
+ANSWER_REQUEST: Final = """
+UPDATE {schema}.idempotency_key SET ids = %(ids)s, earlier = %(earlier)s::integer[]
+WHERE key = %(key)s"""
 
 HOLDERS: Final = """
 SELECT held.kind, held.key, held.id

@@ -24,6 +24,7 @@ from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
+from taskscheduler.testing.contracts.key_conflicts import KeyConflictsContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
 from taskscheduler.testing.contracts.notes import NotesContract
@@ -79,6 +80,7 @@ class TaskRepositoryContract(
     SuspectsContract,
     TracesContract,
     TagsContract,
+    KeyConflictsContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 
