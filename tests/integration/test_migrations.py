@@ -43,7 +43,7 @@ async def works(url: str, schema: str) -> None:
     """See that tasks can be stored, found and deleted."""
     async with Scheduler.postgres(url, schema=schema, pool_size=2) as scheduler:
         task_id = await scheduler.schedule("mail", {"to": "zoe"}, unique_key="k")
-        assert (await scheduler.get(task_id)).payload == b'{"to":"zoe"}'
+        assert (await scheduler.get(task_id)).payload_json == b'{"to":"zoe"}'
         assert [task.id for task in await scheduler.list()] == [task_id]
         await scheduler.store.upkeep.turn()
         await scheduler.delete(task_id)

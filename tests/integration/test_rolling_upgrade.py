@@ -190,6 +190,6 @@ async def test_from_the_squashed_schema_on_to_the_newest(
         await worker.drain()
         await worker.deregister()
         completed = await scheduler.list(COMPLETED)
-    assert ran == [b'"left"']
+    assert ran == ["left"]
     assert sorted(map(int, peer.ran)) == list(range(len(peer.ran)))
     assert len(completed) == len(peer.ran) + 1

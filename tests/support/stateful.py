@@ -263,7 +263,7 @@ class RepositoryMachine(RuleBasedStateMachine):
     def edit(self, place: int, delay: timedelta, payload: bytes | None) -> None:
         """Change what a task is to do, and when."""
         task_id = at(self.asked, place).id
-        edit = TaskEdit(execute_at=self.clock.now() + delay, payload=payload)
+        edit = TaskEdit(execute_at=self.clock.now() + delay, payload_json=payload)
         self.both(self.store.tasks.edit(task_id, edit), lambda: self.model.edit(task_id, edit))
 
     @precondition(lambda self: self.asked)

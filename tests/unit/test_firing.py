@@ -74,7 +74,7 @@ async def test_a_fire_comes_at_its_time(
     manual_clock.advance(TICK)
     assert await firing.turn() == HOUR
     (task,) = await tasks_of(scheduler)
-    assert (task.kind, task.payload, task.execute_at) == ("mail", b"7", start + HOUR)
+    assert (task.kind, task.payload_json, task.execute_at) == ("mail", b"7", start + HOUR)
     assert task.unique_key == "hourly@2026-01-01T01:00:00Z"
     kept = await schedules.get("hourly")
     assert (kept.last_fire_at, kept.last_task_id) == (start + HOUR, task.id)

@@ -61,6 +61,8 @@ def require_conflict(
     on_conflict: object, max_delay: object, unique_key: str | None
 ) -> OnConflict | None:
     """Return what is asked for. Raises InvalidTask: it makes no sense."""
+    if on_conflict is max_delay is None:
+        return None
     if on_conflict is not None:
         try:
             on_conflict = OnConflict(on_conflict)
@@ -102,11 +104,12 @@ def replaced(task: Task, new: NewTask, *, now: datetime) -> Task:
         status=after(task.status, Event.EDIT),
         queue=new.queue,
         priority=new.priority,
-        payload=new.payload,
+        payload_json=new.payload_json,
         execute_at=at,
         process_at=max(at, now),
         max_attempts=new.max_attempts,
         timeout=new.timeout,
         expires_at=new.expires_at,
         tags=new.tags,
+        group=new.group,
     )

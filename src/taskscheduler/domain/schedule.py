@@ -13,15 +13,16 @@ from uuid import UUID
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.rule import Fold, Gap, Rule
 from taskscheduler.domain.tags import require_tags
-from taskscheduler.domain.task import (
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
+    NOTHING,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
-    NewTask,
+    TaskId,
     in_utc,
 )
-from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +41,6 @@ GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
 ``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
-NOTHING: Final[object] = object()
-"""In place of a payload where none was given; None is one."""
 
 
 class CatchUp(StrEnum):
@@ -84,6 +83,7 @@ class ScheduleFields(TypedDict, total=False):
     fold: Fold | None
     jitter: timedelta | None
     max_fires: int | None
+    group: str | None
     tags: tuple[str, ...]
 
 
@@ -110,6 +110,7 @@ class _Definition:
     fold: Fold | None = None
     jitter: timedelta | None = None
     max_fires: int | None = None
+    group: str | None = None
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -183,7 +184,7 @@ class _Definition:
         return NewTask(
             id=task_id,
             kind=self.kind,
-            payload=self.payload_json,
+            payload_json=self.payload_json,
             execute_at=None if fire_at is None else due_at(self.name, fire_at, self.jitter),
             queue=self.queue,
             priority=self.priority,
@@ -191,6 +192,7 @@ class _Definition:
             timeout=self.timeout,
             tags=self.tags,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
+            group=self.group,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
@@ -12,27 +13,22 @@ from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
 from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.values import (
-    AT_ONCE,
-    EARLIEST,
-    LATEST,
-    NAME,
-    NAME_FORM,
-    PAYLOAD_BYTES_MAX,
+    NOTHING,
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
-    TENANT_MARK,
-    TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
     TaskId,
     WorkerId,
     in_utc,
+    require_group,
     require_key,
     require_name,
     require_payload,
     require_timeout,
     require_whole,
     text_of,
+    text_of_payload,
     uuid_of,
 )
 
@@ -45,34 +41,12 @@ if TYPE_CHECKING:
     from taskscheduler.domain.trace import TraceContext
 
 
-__all__ = [
-    "AT_ONCE",
-    "EARLIEST",
-    "LATEST",
-    "NAME",
-    "NAME_FORM",
-    "PAYLOAD_BYTES_MAX",
-    "PRIORITY_DEFAULT",
-    "PRIORITY_LOWEST",
-    "QUEUE_DEFAULT",
-    "TENANT_MARK",
-    "TIMEOUT_MAX",
-    "UNIQUE_KEY_CHARACTERS_MAX",
-    "Idempotency",
-    "NewTask",
-    "Task",
-    "TaskId",
-    "WorkerId",
-    "in_utc",
-]
-
-
 class _Asked(NamedTuple):
     """A tuple, not a dataclass: a busy producer makes tens of thousands of them a second."""
 
     id: TaskId
     kind: str
-    payload: bytes
+    payload_json: bytes
     execute_at: datetime | None
     queue: str
     priority: int
@@ -82,6 +56,7 @@ class _Asked(NamedTuple):
     expires_at: datetime | None
     by: Caller | None
     trace: TraceContext | None
+    group: str | None
     tags: tuple[str, ...]
     on_conflict: OnConflict | None
     max_delay: timedelta | None
@@ -90,11 +65,13 @@ class _Asked(NamedTuple):
 class NewTask(_Asked):
     """A task as its producer asks for it.
 
-    ``payload`` is JSON text in UTF-8. ``execute_at`` is aware, or None for now. ``priority`` runs
-    from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
-    own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
-    again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
-    ``on_conflict`` says what becomes of that one; see ``OnConflict``.
+    ``payload`` is what a JSON text says; who has that text gives it, in UTF-8, as ``payload_json``
+    instead, and it is kept to the letter. ``execute_at`` is aware, or None for now. ``priority``
+    runs from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the
+    handler's own hold. A ``unique_key`` names the task among those of its kind: while the key
+    lives, asking again answers with the first task's id; ``on_conflict`` says what becomes of that,
+    and ``max_delay`` belongs to it. An attempt does not begin at or after ``expires_at``.
+    ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
     ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
     that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
     a part of the task.
@@ -110,7 +87,8 @@ class NewTask(_Asked):
         *,
         id: TaskId,  # noqa: A002 - the field's name
         kind: str,
-        payload: bytes = b"null",
+        payload: object = NOTHING,
+        payload_json: bytes = b"null",
         execute_at: datetime | None = None,
         queue: str = QUEUE_DEFAULT,
         priority: int = PRIORITY_DEFAULT,
@@ -120,6 +98,7 @@ class NewTask(_Asked):
         expires_at: datetime | None = None,
         by: Caller | None = None,
         trace: TraceContext | None = None,
+        group: str | None = None,
         tags: Iterable[str] = (),
         on_conflict: OnConflict | str | None = None,
         max_delay: timedelta | None = None,
@@ -144,18 +123,20 @@ class NewTask(_Asked):
             expires_at = in_utc("expires_at", expires_at)
             if execute_at is not None and expires_at <= execute_at:
                 raise InvalidTask("expires_at", "must be after execute_at: it could never begin")
-        require_payload(payload)
+        if payload is not NOTHING:
+            payload_json = text_of_payload(payload, payload_json)
+        require_payload(payload_json)
         if unique_key is not None:
             require_key(unique_key, by)
+        require_group(group)
         kept_tags = require_tags(tags) if tags else ()
-        if on_conflict is not None or max_delay is not None:
-            on_conflict = require_conflict(on_conflict, max_delay, unique_key)
+        on_conflict = require_conflict(on_conflict, max_delay, unique_key)
         return tuple.__new__(
             cls,
             (
                 id,
                 kind,
-                payload,
+                payload_json,
                 execute_at,
                 queue,
                 priority,
@@ -165,15 +146,24 @@ class NewTask(_Asked):
                 expires_at,
                 by,
                 trace,
+                group,
                 kept_tags,
                 on_conflict,
                 max_delay,
             ),
         )
 
+    @property
+    def payload(self) -> Any:
+        """What the payload's JSON text says; read anew each time that it is asked for."""
+        return json.loads(self.payload_json)
+
     def but(self, **changes: Any) -> Self:
         """Return a copy with ``changes``, which are checked like any other field."""
-        return type(self)(**(self._asdict() | changes))
+        kept = self._asdict()
+        if "payload" in changes:
+            del kept["payload_json"]
+        return type(self)(**(kept | changes))
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, object]]:
         """Return what makes a copy: fields are given by name."""
@@ -188,7 +178,7 @@ class NewTask(_Asked):
             self.id == task.id
             and self.kind == task.kind
             and self.queue == task.queue
-            and self.payload == task.payload
+            and self.payload_json == task.payload_json
             and self.unique_key == task.unique_key
             and (self.execute_at is None or self.execute_at == task.execute_at)
         )
@@ -229,7 +219,7 @@ class Task:
     kind: str
     queue: str
     priority: int
-    payload: bytes
+    payload_json: bytes
     execute_at: datetime
     process_at: datetime
     created_at: datetime
@@ -239,12 +229,18 @@ class Task:
     timeout: timedelta | None = None
     unique_key: str | None = None
     expires_at: datetime | None = None
+    group: str | None = None
     excused: int = 0
     worker_id: WorkerId | None = None
     token: int | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     tags: tuple[str, ...] = ()
+
+    @property
+    def payload(self) -> Any:
+        """What the payload's JSON text says; read anew each time that it is asked for."""
+        return json.loads(self.payload_json)
 
     @classmethod
     def store(cls, new: NewTask, *, now: datetime) -> Task:
@@ -255,7 +251,7 @@ class Task:
             kind=new.kind,
             queue=new.queue,
             priority=new.priority,
-            payload=new.payload,
+            payload_json=new.payload_json,
             execute_at=execute_at,
             process_at=max(execute_at, now),
             created_at=now,
@@ -264,6 +260,7 @@ class Task:
             timeout=new.timeout,
             unique_key=new.unique_key,
             expires_at=new.expires_at,
+            group=new.group,
             tags=new.tags,
         )
 
@@ -367,8 +364,9 @@ class Task:
             status=after(self.status, Event.EDIT),
             execute_at=self.execute_at if at is None else at,
             process_at=self.process_at if at is None else max(at, now),
-            payload=self.payload if edit.payload is None else edit.payload,
+            payload_json=self.payload_json if edit.payload_json is None else edit.payload_json,
             priority=self.priority if edit.priority is None else edit.priority,
+            group=self.group if edit.group is None else edit.group or None,
         )
 
     def require_editable(self, edit: TaskEdit) -> None:
@@ -408,25 +406,30 @@ class Task:
 class TaskEdit:
     """New values for a pending task; None leaves a field as it is.
 
-    ``execute_at`` is aware, and in the past means now. ``payload`` is JSON text in UTF-8.
-    ``priority`` runs from 0, the most urgent, to 9.
+    ``execute_at`` is aware, and in the past means now. ``payload_json`` is JSON text in
+    UTF-8. ``priority`` runs from 0, the most urgent, to 9. An empty ``group`` takes the task
+    out of its group.
 
     Raises:
         InvalidTask: a value cannot be stored, or there is none.
     """
 
     execute_at: datetime | None = None
-    payload: bytes | None = None
+    payload_json: bytes | None = None
     priority: int | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Check each value."""
-        if self.execute_at is None and self.payload is None and self.priority is None:
-            raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
+        given = (self.execute_at, self.payload_json, self.priority, self.group)
+        if all(each is None for each in given):
+            raise InvalidTask("edit", "give at least one of execute_at, payload, priority, group")
         if self.execute_at is not None:
             object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
-        if self.payload is not None:
-            require_payload(self.payload)
+        if self.payload_json is not None:
+            require_payload(self.payload_json)
         if self.priority is not None:
             priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
             object.__setattr__(self, "priority", priority)
+        if self.group:
+            require_group(self.group)

@@ -12,9 +12,10 @@ from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
 from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
+from taskscheduler.adapters.memory.reader import MemoryTaskReader
 from taskscheduler.adapters.memory.schedules import MemoryScheduleRepository
 from taskscheduler.adapters.memory.state import State
-from taskscheduler.adapters.memory.tasks import MemoryTaskReader, MemoryTaskRepository
+from taskscheduler.adapters.memory.tasks import MemoryTaskRepository
 from taskscheduler.adapters.memory.wakeups import MemoryWakeUps
 from taskscheduler.adapters.memory.workers import (
     MemoryKindCatalogue,

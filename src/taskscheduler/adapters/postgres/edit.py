@@ -48,7 +48,7 @@ class Edits:
     """Replaces what a waiting task is."""
 
     def __init__(self, database: Database, lanes: Lanes, trail: Trail) -> None:
-        """Work through ``database``; another priority is another of ``lanes``."""
+        """Work through ``database``; another priority or group is another of ``lanes``."""
         self._trail = trail
         self._database = database
         self._lanes = lanes
@@ -60,8 +60,13 @@ class Edits:
         Return whether it did. An answer that was lost is not asked for again: where ``strictly``,
         the second time would find another task.
         """
-        was = Lane(task.queue, task.kind, task.priority)
-        to = was if edit.priority is None else was._replace(priority=edit.priority)
+        was = Lane(task.queue, task.kind, task.priority, task.group or "")
+        to = Lane(
+            task.queue,
+            task.kind,
+            task.priority if edit.priority is None else edit.priority,
+            was.group if edit.group is None else edit.group,
+        )
 
         async def within(numbers: Mapping[Lane, int]) -> bool:
             values = {
@@ -92,11 +97,11 @@ def values_of(task: Task, edit: TaskEdit) -> dict[str, Any]:
     return {
         "id": task.id,
         "execute_at": edit.execute_at,
-        "payload": None if edit.payload is None else edit.payload.decode(),
+        "payload": None if edit.payload_json is None else edit.payload_json.decode(),
         "was_process_at": task.process_at,
         "was_attempt": task.attempt,
         "was_excused": task.excused,
         "was_execute_at": task.execute_at,
-        "was_payload": task.payload.decode(),
+        "was_payload": task.payload_json.decode(),
         "was_max_attempts": task.max_attempts,
     }

@@ -101,7 +101,7 @@ class Inserts:
             "timeouts": if_any([task.timeout for task in rows]),
             "unique_keys": if_any([task.unique_key for task in rows]),
             "expires_at": if_any([task.expires_at for task in rows]),
-            "payloads": [task.payload.decode() for task in rows],
+            "payloads": [task.payload_json.decode() for task in rows],
         }
         statement = self._put[held]
         if any(task.by is not None for task in rows):

@@ -116,7 +116,7 @@ class FreshInserts:
             "max_attempts": text_of(task.max_attempts),
             "timeout": text_of(task.timeout),
             "expires_at": text_of(task.expires_at),
-            "payload": task.payload.decode(),
+            "payload": task.payload_json.decode(),
         }
         statement = self._put_one
         if task.by is not None:
@@ -138,7 +138,7 @@ class FreshInserts:
             "max_attempts": texts_if_any([task.max_attempts for task in tasks]),
             "timeouts": texts_if_any([task.timeout for task in tasks]),
             "expires_at": texts_if_any([task.expires_at for task in tasks]),
-            "payloads": texts(task.payload.decode() for task in tasks),
+            "payloads": texts(task.payload_json.decode() for task in tasks),
         }
         statement = self._put_some
         if any(task.by is not None for task in tasks):

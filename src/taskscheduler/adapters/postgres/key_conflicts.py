@@ -121,7 +121,7 @@ class UniqueKeys:
             "max_attempts": if_any([task.max_attempts for task in tasks]),
             "timeouts": if_any([task.timeout for task in tasks]),
             "expires_at": if_any([task.expires_at for task in tasks]),
-            "payloads": [task.payload.decode() for task in tasks],
+            "payloads": [task.payload_json.decode() for task in tasks],
             "tags": if_any([texts(task.tags) if task.tags else None for task in tasks]),
             "unique_for": self._unique_for,
         }

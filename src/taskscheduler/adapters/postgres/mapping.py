@@ -33,7 +33,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
         kind=row[1],
         queue=row[2],
         priority=row[3],
-        payload=row[4].encode(),
+        payload_json=row[4].encode(),
         execute_at=row[5].astimezone(UTC),
         process_at=row[6].astimezone(UTC),
         created_at=row[7].astimezone(UTC),
@@ -49,6 +49,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
         expires_at=utc(row[17]),
         excused=row[18],
         tags=tuple(row[19] or ()),
+        group=row[20] or None,
     )
 
 

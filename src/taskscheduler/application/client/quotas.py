@@ -70,7 +70,7 @@ class Quotas:
             raise refusal
         counted.queues.update(task.queue for task in tasks)
         counted.waiting += len(tasks)
-        counted.waiting_bytes += sum(len(task.payload) for task in tasks)
+        counted.waiting_bytes += sum(len(task.payload_json) for task in tasks)
 
     async def admit_schedule(self, caller: Caller) -> None:
         """Let ``caller`` make one more schedule. Raises QuotaUsedUp."""
@@ -121,7 +121,9 @@ def _refusal(
             f"of this key {quota.waiting} tasks may wait, and with these there would be"
             f" {waiting} at least; come again when some have begun"
         )
-    size = usage.waiting_bytes + counted.waiting_bytes + sum(len(task.payload) for task in tasks)
+    size = (
+        usage.waiting_bytes + counted.waiting_bytes + sum(len(task.payload_json) for task in tasks)
+    )
     if quota.waiting_bytes is not None and size > quota.waiting_bytes:
         return TooMuchWaiting(
             f"of this key payloads of {quota.waiting_bytes} bytes may wait, and with these there"

@@ -111,6 +111,11 @@ class Context:
         return self._lease.priority
 
     @property
+    def group(self) -> str | None:
+        """Whose task it is, if it was stored with a group."""
+        return self._lease.group
+
+    @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
         return self._lease.attempt
@@ -136,9 +141,18 @@ class Context:
         return self._lease.process_at
 
     @property
-    def payload(self) -> bytes:
-        """The payload as it is stored: JSON text."""
+    def payload(self) -> Any:
+        """The payload, of dictionaries, lists, strings, numbers, booleans and None.
+
+        It is read anew each time that it is asked for. A handler's second parameter has it in the
+        type that it is annotated with.
+        """
         return self._lease.payload
+
+    @property
+    def payload_json(self) -> bytes:
+        """The payload as it is stored: JSON text, to the letter."""
+        return self._lease.payload_json
 
     @property
     def token(self) -> int:

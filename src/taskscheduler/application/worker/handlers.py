@@ -14,7 +14,7 @@ from taskscheduler.application.client.payloads import decoder_of
 from taskscheduler.application.worker.lifespan import Span
 from taskscheduler.domain.errors import InvalidHandler
 from taskscheduler.domain.retry import RetryPolicy
-from taskscheduler.domain.task import NAME, NAME_FORM, TIMEOUT_MAX
+from taskscheduler.domain.values import NAME, NAME_FORM, TIMEOUT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping

@@ -12,7 +12,7 @@ import typer
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
-from taskscheduler.domain.task import AT_ONCE
+from taskscheduler.domain.values import AT_ONCE
 from taskscheduler.entrypoints.cli._runtime import at_text, moment_of, say, with_scheduler
 
 if TYPE_CHECKING:

@@ -257,7 +257,7 @@ class ChangingContract(Contract):
         asked = new(store)
         await store.tasks.put([asked])
         await store.tasks.delete(asked.id)
-        other = asked.but(kind="fax", payload=b"2")
+        other = asked.but(kind="fax", payload_json=b"2")
         assert await store.tasks.put([other]) == [asked.id]
         assert (await store.tasks.get(asked.id)).kind == "fax"
 

@@ -96,7 +96,7 @@ class FiringContract(Contract):
         assert (fired.fresh, fired.overlapped) == (1, False)
         task = await store.tasks.get(fired.task_ids[0])
         assert task.id == made_of_it.tasks[0][0]
-        assert (task.kind, task.payload, task.queue) == ("mail", b'{"n":  1}', "letters")
+        assert (task.kind, task.payload_json, task.queue) == ("mail", b'{"n":  1}', "letters")
         assert (task.execute_at, task.status) == (at, TaskStatus.PENDING)
         assert (task.priority, task.process_at) == (2, clock.now())
         assert (task.max_attempts, task.timeout) == (4, MINUTE)
@@ -180,7 +180,7 @@ class FiringContract(Contract):
         fired = await fire(store, schedule)
         assert fired is not None
         task = await store.tasks.get(fired.task_ids[0])
-        assert (task.payload, task.priority) == (b"2", 0)
+        assert (task.payload_json, task.priority) == (b"2", 0)
 
     async def test_nothing_to_store_goes_on_all_the_same(
         self, store: Store, clock: ManualClock

@@ -41,10 +41,10 @@ class KeyConflictsContract(Contract):
 
     async def test_kept_is_what_is_there(self, store: Store) -> None:
         """As without a word of it."""
-        holder = await put(store, unique_key="k", payload=b"1")
-        late = new(store, unique_key="k", payload=b"2", on_conflict="keep")
+        holder = await put(store, unique_key="k", payload_json=b"1")
+        late = new(store, unique_key="k", payload_json=b"2", on_conflict="keep")
         assert await store.tasks.put([late]) == [holder]
-        assert (await store.tasks.get(holder)).payload == b"1"
+        assert (await store.tasks.get(holder)).payload_json == b"1"
 
     @pytest.mark.parametrize("way", CHANGING)
     async def test_a_pending_holder_becomes_what_is_asked_for(
@@ -53,12 +53,12 @@ class KeyConflictsContract(Contract):
         """In every field, under its own id, at its own place in the list."""
         at = clock.now() + HOUR
         holder = await put(
-            store, unique_key="k", execute_at=at, max_attempts=7, tags=("a", "b"), payload=b"1"
+            store, unique_key="k", execute_at=at, max_attempts=7, tags=("a", "b"), payload_json=b"1"
         )
         before = await store.tasks.get(holder)
         clock.advance(TICK)
         fields: dict[str, Any] = {
-            "payload": b'{"new":"\xc3\xbc"}',
+            "payload_json": b'{"new":"\xc3\xbc"}',
             "queue": "letters",
             "priority": 2,
             "execute_at": at + HOUR,
@@ -82,11 +82,11 @@ class KeyConflictsContract(Contract):
         self, store: Store, clock: ManualClock, way: OnConflict
     ) -> None:
         """And what is claimed then is the new payload, once."""
-        holder = await put(store, unique_key="k", execute_at=clock.now() + HOUR, payload=b"1")
-        await put(store, unique_key="k", on_conflict=way, payload=b"2", priority=1)
+        holder = await put(store, unique_key="k", execute_at=clock.now() + HOUR, payload_json=b"1")
+        await put(store, unique_key="k", on_conflict=way, payload_json=b"2", priority=1)
         worker_id = await join(store)
         (lease,) = await claim(store, worker_id)
-        assert (lease.task_id, lease.payload, lease.priority) == (holder, b"2", 1)
+        assert (lease.task_id, lease.payload_json, lease.priority) == (holder, b"2", 1)
         assert await claim(store, worker_id) == []
 
     @pytest.mark.parametrize("way", CHANGING)
@@ -95,16 +95,16 @@ class KeyConflictsContract(Contract):
         self, store: Store, status: TaskStatus, way: OnConflict
     ) -> None:
         """What has begun is not changed, nothing is lost, and the next finds the new one."""
-        holder = await bring(store, status, unique_key="k", payload=b"1")
-        late = new(store, unique_key="k", on_conflict=way, payload=b"2")
+        holder = await bring(store, status, unique_key="k", payload_json=b"1")
+        late = new(store, unique_key="k", on_conflict=way, payload_json=b"2")
         assert await store.tasks.put([late]) == [late.id]
-        assert (await store.tasks.get(holder)).payload == b"1"
+        assert (await store.tasks.get(holder)).payload_json == b"1"
         assert (await store.tasks.get(holder)).status is status
-        assert (await store.tasks.get(late.id)).payload == b"2"
+        assert (await store.tasks.get(late.id)).payload_json == b"2"
         assert await put(store, unique_key="k") == late.id
-        again = await put(store, unique_key="k", on_conflict=way, payload=b"3")
+        again = await put(store, unique_key="k", on_conflict=way, payload_json=b"3")
         assert again == late.id
-        assert (await store.tasks.get(late.id)).payload == b"3"
+        assert (await store.tasks.get(late.id)).payload_json == b"3"
         await store.tasks.delete(holder, force=True)
         assert await put(store, unique_key="k") == late.id
 
@@ -112,9 +112,9 @@ class KeyConflictsContract(Contract):
         """One that waits for its next attempt is Pending, and goes on with the new contents."""
         lease = await lease_one(store, unique_key="k")
         await end(store, lease, Event.RETRY, delay=HOUR, error=ERROR)
-        await put(store, unique_key="k", on_conflict="replace", payload=b"2")
+        await put(store, unique_key="k", on_conflict="replace", payload_json=b"2")
         task = await store.tasks.get(lease.task_id)
-        assert (task.attempt, task.process_at, task.payload) == (1, clock.now(), b"2")
+        assert (task.attempt, task.process_at, task.payload_json) == (1, clock.now(), b"2")
         assert len(await store.board.attempts(lease.task_id)) == 1
 
     async def test_debouncing_ends_max_delay_after_the_first(
@@ -159,7 +159,7 @@ class KeyConflictsContract(Contract):
         """One task answers for all, with the last contents and tags."""
         holder = None if status is None else await bring(store, status, unique_key="k")
         batch = [
-            new(store, unique_key="k", on_conflict=way, payload=b"%d" % n, tags=(f"t{n}",))
+            new(store, unique_key="k", on_conflict=way, payload_json=b"%d" % n, tags=(f"t{n}",))
             for n in range(3)
         ]
         other = new(store, unique_key="other", on_conflict=way)
@@ -167,39 +167,42 @@ class KeyConflictsContract(Contract):
         answers = holder if status is TaskStatus.PENDING else batch[0].id
         assert ids == [answers, answers, answers, other.id]
         task = await store.tasks.get(ids[0])
-        assert (task.payload, task.tags) == (b"2", ("t2",))
+        assert (task.payload_json, task.tags) == (b"2", ("t2",))
         pending = await store.board.list(TaskQuery(status=TaskStatus.PENDING))
         assert {each.id for each in pending} == {answers, other.id}
 
     async def test_each_kind_has_its_own_keys(self, store: Store) -> None:
         """Another kind's holder is left alone."""
-        fax = await put(store, "fax", unique_key="k", payload=b"1")
-        late = new(store, unique_key="k", on_conflict="replace", payload=b"2")
+        fax = await put(store, "fax", unique_key="k", payload_json=b"1")
+        late = new(store, unique_key="k", on_conflict="replace", payload_json=b"2")
         assert await store.tasks.put([late]) == [late.id]
-        assert (await store.tasks.get(fax)).payload == b"1"
+        assert (await store.tasks.get(fax)).payload_json == b"1"
 
     async def test_a_repeated_task_changes_nothing(self, store: Store) -> None:
         """It answers for itself, whatever it was changed into."""
-        first = new(store, unique_key="k", on_conflict="replace", payload=b"1")
+        first = new(store, unique_key="k", on_conflict="replace", payload_json=b"1")
         for _ in range(2):
             assert await store.tasks.put([first]) == [first.id]
         assert len(await store.board.list(TaskQuery())) == 1
 
     async def test_a_named_request_changes_once(self, store: Store) -> None:
         """Repeated, it is answered as the first time, places of earlier tasks included."""
-        holder = await put(store, unique_key="k", payload=b"1")
+        holder = await put(store, unique_key="k", payload_json=b"1")
         name = Idempotency("request", b"1")
 
         async def ask(payload: bytes) -> tuple[list[Any], frozenset[int]]:
-            tasks = [new(store), new(store, unique_key="k", on_conflict="replace", payload=payload)]
+            tasks = [
+                new(store),
+                new(store, unique_key="k", on_conflict="replace", payload_json=payload),
+            ]
             ids = await store.tasks.put(tasks, idempotency=name)
             return list(ids), earlier_of(tasks, ids)
 
         first = await ask(b"2")
         assert first[1] == {1}
-        await put(store, unique_key="k", on_conflict="replace", payload=b"3")
+        await put(store, unique_key="k", on_conflict="replace", payload_json=b"3")
         assert await ask(b"2") == first
-        assert (await store.tasks.get(holder)).payload == b"3"
+        assert (await store.tasks.get(holder)).payload_json == b"3"
         tasks = [new(store)]
         plain = Idempotency("plain", b"1")
         ids = await store.tasks.put(tasks, idempotency=plain)
@@ -222,7 +225,12 @@ class KeyConflictsContract(Contract):
         """In whatever order they name their keys; its contents are those of one of them."""
         batches = [
             [
-                new(store, unique_key=key, on_conflict=way, payload=b'"%s%d"' % (key.encode(), n))
+                new(
+                    store,
+                    unique_key=key,
+                    on_conflict=way,
+                    payload_json=b'"%s%d"' % (key.encode(), n),
+                )
                 for key in ("a", "b", "c")
             ][:: 1 if n % 2 else -1]
             for n in range(8)
@@ -230,7 +238,7 @@ class KeyConflictsContract(Contract):
         answers = await asyncio.gather(*(store.tasks.put(batch) for batch in batches))
         assert len({task_id for ids in answers for task_id in ids}) == len(batches[0])
         for task in await store.board.list(TaskQuery()):
-            assert task.payload.decode()[1:-2] == task.unique_key
+            assert task.payload_json.decode()[1:-2] == task.unique_key
         assert len(await store.board.list(TaskQuery())) == len(batches[0])
 
     async def test_claims_and_replacements_at_once_lose_nothing(self, store: Store) -> None:
@@ -240,13 +248,13 @@ class KeyConflictsContract(Contract):
 
         async def ask() -> None:
             for n in range(20):
-                await put(store, unique_key="k", on_conflict="replace", payload=b"%d" % n)
+                await put(store, unique_key="k", on_conflict="replace", payload_json=b"%d" % n)
 
         async def work() -> None:
             while not seen or seen[-1] != b"19":
                 for lease in await claim(store, worker_id):
                     await end(store, lease)
-                    seen.append(lease.payload)
+                    seen.append(lease.payload_json)
                 await asyncio.sleep(0)
 
         async with asyncio.timeout(20):

@@ -80,7 +80,7 @@ class TagsContract(Contract):
     async def test_the_rest_of_the_task_is_stored_as_ever(self, store: Store) -> None:
         """Each field in its place."""
         fields: dict[str, Any] = {
-            "payload": b'{"to":"zoe"}',
+            "payload_json": b'{"to":"zoe"}',
             "queue": "mails",
             "priority": 2,
             "max_attempts": 7,
@@ -144,7 +144,7 @@ class TagsContract(Contract):
     async def test_pages_neither_skip_nor_repeat(self, store: Store) -> None:
         """By the id of the last one, as without tags; what was stored meanwhile is newer."""
         ids = [
-            await put(store, tags=("a", "b") if n % 2 else ("b",), payload=b'"%d"' % n)
+            await put(store, tags=("a", "b") if n % 2 else ("b",), payload_json=b'"%d"' % n)
             for n in range(7)
         ][::-1]
         seen: list[TaskId] = []
@@ -159,7 +159,7 @@ class TagsContract(Contract):
 
     async def test_a_page_ends_by_its_payloads(self, store: Store) -> None:
         """As any other."""
-        ids = [await put(store, tags=("a",), payload=b'"%s"' % (b"x" * 100)) for _ in range(4)]
+        ids = [await put(store, tags=("a",), payload_json=b'"%s"' % (b"x" * 100)) for _ in range(4)]
         page = await store.board.list(TaskQuery(tag="a", bytes_max=150))
         assert [task.id for task in page] == ids[::-1][:2]
 
@@ -169,7 +169,7 @@ class TagsContract(Contract):
         task_id = lease.task_id
         (worker,) = await store.workers.registered()
         await end(store, lease, Event.RETRY, error=ERROR)
-        await store.tasks.edit(task_id, TaskEdit(payload=b"1", priority=1))
+        await store.tasks.edit(task_id, TaskEdit(payload_json=b"1", priority=1))
         (again,) = await claim(store, worker.id)
         await end(store, again, Event.FAIL, error=ERROR)
         await store.tasks.retry(task_id)

@@ -37,7 +37,7 @@ from taskscheduler.domain.errors import (
 )
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.query import FILTERS
-from taskscheduler.domain.task import NAME_FORM, PAYLOAD_BYTES_MAX
+from taskscheduler.domain.values import NAME_FORM, PAYLOAD_BYTES_MAX
 from taskscheduler.entrypoints.http.errors import (
     MEDIA_TYPE,
     RETRY_AFTER_S,

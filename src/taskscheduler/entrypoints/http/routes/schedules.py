@@ -14,7 +14,7 @@ from msgspec import UNSET
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.application.client.schedules import LIST_LIMIT_DEFAULT, PREVIEW_DEFAULT
 from taskscheduler.domain.query import LIMIT_MAX
-from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.values import NAME, NAME_FORM
 from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import decoded, decoder
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest

@@ -281,13 +281,14 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
     return NewTask(
         id=scheduler.store.new_task_id() if message.id is None else TaskId(message.id),
         kind=message.kind,
-        payload=payload_of(message.payload),
+        payload_json=payload_of(message.payload),
         execute_at=message.execute_at,
         queue=message.queue,
         priority=message.priority,
         max_attempts=message.max_attempts,
         timeout=message.timeout,
         unique_key=message.unique_key,
+        group=message.group,
         expires_at=message.expires_at,
         tags=message.tags,
     )
