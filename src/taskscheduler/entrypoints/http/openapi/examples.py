@@ -76,6 +76,7 @@ ANSWERS: Final[dict[str, Any]] = {
     "StoredMany": {"ids": [TASK_ID, "018e917e-2b5a-7000-8000-000000000001"]},
     "TaskMessage": TASK,
     "TaskWithAttempts": TASK | {"attempts": [ATTEMPT], "result": None, "progress": None},
+    "HeldByEarlier": {"id": TASK_ID, "created": False},
     "GoingOnMessage": {"status": "InProgress"},
     "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
     "AttemptMessage": ATTEMPT,
