@@ -58,7 +58,7 @@ def earlier_of(tasks: Sequence[NewTask], ids: Sequence[TaskId]) -> frozenset[int
 
 
 def require_conflict(
-    on_conflict: object, max_delay: object, unique_key: str | None
+    on_conflict: object, max_delay: object, unique_key: str | None, comes_after: object = None
 ) -> OnConflict | None:
     """Return what is asked for. Raises InvalidTask: it makes no sense."""
     if on_conflict is max_delay is None:
@@ -71,6 +71,8 @@ def require_conflict(
             raise InvalidTask("on_conflict", f"must be one of {known}") from None
         if unique_key is None:
             raise InvalidTask("on_conflict", "needs a unique_key: nothing else is in conflict")
+        if comes_after is not None and on_conflict is not OnConflict.KEEP:
+            raise InvalidTask("on_conflict", "must be keep for a task that comes after others")
     if max_delay is not None:
         if on_conflict is not OnConflict.DEBOUNCE:
             raise InvalidTask("max_delay_s", "is for on_conflict debounce")
@@ -94,7 +96,8 @@ def changes(new: NewTask) -> bool:
 def replaced(task: Task, new: NewTask, *, now: datetime) -> Task:
     """Return what ``task`` is once it has become what ``new`` asks for.
 
-    It keeps its id, the time when it was stored, and the attempts that it has had.
+    It keeps its id, the time when it was stored, and the attempts that it has had; it waits on if
+    it waits for other tasks.
     """
     at = now if new.execute_at is None else new.execute_at
     if new.max_delay is not None:
@@ -106,7 +109,7 @@ def replaced(task: Task, new: NewTask, *, now: datetime) -> Task:
         priority=new.priority,
         payload_json=new.payload_json,
         execute_at=at,
-        process_at=max(at, now),
+        process_at=task.process_at if task.waits else max(at, now),
         max_attempts=new.max_attempts,
         timeout=new.timeout,
         expires_at=new.expires_at,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskEdit
@@ -39,9 +40,12 @@ RECORDED = frozenset({Event.COMPLETE, Event.RETRY, Event.FAIL, Event.CANCEL})
 class MemoryTaskRepository:
     """``TaskRepository`` in memory. ``transaction`` is ignored: everything happens at once."""
 
-    def __init__(self, state: State, *, on_cancellation: Callable[[], None]) -> None:
+    def __init__(
+        self, state: State, followers: MemoryFollowers, *, on_cancellation: Callable[[], None]
+    ) -> None:
         """Work on ``state``; call ``on_cancellation`` when a lease is taken away."""
         self._state = state
+        self._followers = followers
         self._on_cancellation = on_cancellation
 
     async def put(
@@ -54,11 +58,11 @@ class MemoryTaskRepository:
         """See ``TaskRepository.put``."""
         del transaction
         if idempotency is None:
-            return insert(self._state, tasks)
+            return insert(self._state, self._followers, tasks)
         now = self._state.now()
         fingerprint, ids, expires_at = self._state.requests.get(idempotency.key, (b"", (), now))
         if expires_at <= now:
-            ids = insert(self._state, tasks)
+            ids = insert(self._state, self._followers, tasks)
             ids = StoredIds(ids, earlier_of(tasks, ids))
             expires_at = now + self._state.unique_for
             self._state.requests[idempotency.key] = (idempotency.fingerprint, ids, expires_at)
@@ -192,7 +196,11 @@ class MemoryTaskRepository:
         granted = self._state.attempts_granted(task.kind)
         revived = task.revive(now=self._state.now(), max_attempts=granted, at=at)
         self._state.tell(by, Action.RETRIED, task_id=task_id)
-        return self._state.save(revived)
+        self._state.save(revived)
+        self._followers.revived(task_id)
+        if task.status is TaskStatus.CANCELLED and self._followers.is_after(task_id):
+            self._followers.follow_again(task_id)
+        return self._state.task(task_id)
 
     async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.run_now``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.audit import RECORD_ALL, columns
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.mapping import if_any, texts
@@ -23,6 +22,21 @@ if TYPE_CHECKING:
     from taskscheduler.domain.values import TaskId
 
     Name = tuple[str, str]
+
+STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
+
+# A key whose time is up is taken over; one that lives keeps its holder.
+TAKE_KEYS: Final = """
+INSERT INTO {schema}.unique_key AS held (kind, key, id, expires_at)
+SELECT kind, key, id, {schema}.clock() + %(unique_for)s
+FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(ids)s::uuid[]) AS g (kind, key, id)
+ON CONFLICT (kind, key) DO UPDATE SET id = excluded.id, expires_at = excluded.expires_at
+WHERE held.expires_at <= {schema}.clock()"""
+
+HOLDERS: Final = """
+SELECT held.kind, held.key, held.id
+FROM unnest(%(kinds)s::text[], %(keys)s::text[]) AS g (kind, key)
+JOIN {schema}.unique_key held USING (kind, key)"""
 
 REPLACE_HELD: Final = """
 SELECT o_id, o_holder FROM {schema}.replace_held_1(
@@ -48,9 +62,9 @@ class UniqueKeys:
     def __init__(self, database: Database, unique_for: timedelta) -> None:
         """``unique_for`` is how long they live."""
         self._unique_for = unique_for
-        self._stored = database.sql(s.STORED)
-        self._take = database.sql(s.TAKE_KEYS)
-        self._holders = database.sql(s.HOLDERS)
+        self._stored = database.sql(STORED)
+        self._take = database.sql(TAKE_KEYS)
+        self._holders = database.sql(HOLDERS)
         self._replace = database.sql(REPLACE_HELD)
         self._record_all = database.sql(RECORD_ALL)
 

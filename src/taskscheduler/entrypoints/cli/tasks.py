@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.conflict import OnConflict
 from taskscheduler.domain.errors import InvalidConfiguration
@@ -66,6 +67,17 @@ def add(
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
     ] = None,
+    after: Annotated[
+        list[UUID] | None,
+        typer.Option(metavar="ID", help="A task that must end first; may be given again."),
+    ] = None,
+    when: Annotated[
+        When | None, typer.Option(help="What counts of --after; succeeded, if left out.")
+    ] = None,
+    otherwise: Annotated[
+        Otherwise | None,
+        typer.Option(help="What to do where one of --after does not succeed; cancel, if left out."),
+    ] = None,
     tags: o.Tags = None,
     on_conflict: Annotated[
         OnConflict | None,
@@ -92,7 +104,7 @@ def add(
         raise InvalidConfiguration(message)
     at = None if execute_at is None else moment_of(execute_at)
     expires = None if expires_at is None else moment_of(expires_at, "--expires-at")
-    after = None if delay is None else o.span("--delay", delay)
+    later = None if delay is None else o.span("--delay", delay)
     limit = None if timeout is None else o.span("--timeout", timeout)
     put_off = None if max_delay is None else o.span("--max-delay", max_delay)
     body = json_of(payload)
@@ -103,7 +115,7 @@ def add(
             kind,
             body,
             execute_at=at,
-            delay=after,
+            delay=later,
             queue=queue,
             priority=priority,
             max_attempts=max_attempts,
@@ -114,6 +126,9 @@ def add(
             tags=tags or (),
             on_conflict=on_conflict,
             max_delay=put_off,
+            after=after or None,
+            when=when,
+            otherwise=otherwise,
         )
         task_id = await scheduler.put(task)
         told: dict[str, object] = {"id": task_id}
@@ -150,6 +165,9 @@ def show(
             tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
+        if notes.after is not None:
+            names = " ".join(str(each) for each in notes.after.task_ids)
+            tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:

@@ -125,7 +125,7 @@ BEGIN
         ORDER BY k.id, g.place
     LOOP
         DELETE FROM {schema}.live l WHERE l.id = v_new.holder AND l.worker_id IS NULL
-        RETURNING l.attempt, l.excused INTO v_hot;
+        RETURNING l.process_at, l.attempt, l.excused INTO v_hot;
         IF FOUND THEN
             SELECT t.tags IS NOT NULL INTO v_tagged FROM {schema}.task t WHERE t.id = v_new.holder;
             UPDATE {schema}.task t
@@ -135,7 +135,10 @@ BEGIN
                 expires_at = v_new.expires_at, payload = v_new.payload::json, tags = NULL
             WHERE t.id = v_new.holder RETURNING t.execute_at INTO v_at;
             INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-            VALUES (v_new.holder, greatest(v_at, {schema}.clock()),
+            VALUES (v_new.holder,
+                    -- One that waits for others waits on.
+                    CASE WHEN v_hot.process_at = {schema}.waiting_at_1() THEN v_hot.process_at
+                         ELSE greatest(v_at, {schema}.clock()) END,
                     (SELECT n.id FROM {schema}.lane n
                      WHERE n.id = v_new.lane AND n.retired_by IS NULL FOR KEY SHARE),
                     v_hot.attempt, v_hot.excused);

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
 from taskscheduler.application.client.scheduler import Scheduler
+from taskscheduler.domain.after import After
 from taskscheduler.domain.conflict import earlier_of
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, PAGE_BYTES_MAX, fitting
@@ -74,7 +75,8 @@ async def store_task(
     """Store a task, to be run at or after ``execute_at``; left out, that is now.
 
     Storing the same ``id`` or ``unique_key`` again answers with the task that is there; with an
-    `on_conflict`, by 200 and `"created": false`.
+    ``on_conflict``, by 200 and `"created": false`. With ``after``, it waits until those tasks have
+    ended.
     """
     body = await request.body()
     message: NewTaskMessage = decoded(decode_one, body)
@@ -302,4 +304,5 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         tags=message.tags,
         on_conflict=message.on_conflict,
         max_delay=message.max_delay,
+        after=After.of(message.after, message.when, message.otherwise),
     )
