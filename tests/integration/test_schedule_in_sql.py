@@ -48,7 +48,7 @@ class Caller:
 
     async def schedule(self, **given: object) -> UUID:
         """Call the function with ``given``, each by its name."""
-        names = ", ".join(f"{name} => %s" for name in given)
+        names = ", ".join(f'"{name}" => %s' for name in given)
         values = [each.decode() if isinstance(each, bytes) else each for each in given.values()]
         return await self.sql(f"SELECT {{s}}.schedule({names})", *values)
 
@@ -97,6 +97,15 @@ async def test_all_fields_go_by_name_and_by_place(scheduler: Scheduler, caller: 
     by_place = await caller.sql("SELECT {s}.schedule('k', '[1]', '2031-02-03Z', 'mail', 7)")
     await caller.connection.commit()
     assert (await scheduler.get(by_place)).priority == 7
+
+
+async def test_a_task_may_name_a_group(scheduler: Scheduler, caller: Caller) -> None:
+    """Tasks that differ in nothing else are not mixed up."""
+    names = [None, "customer-7", 'Zoë, "x" {y} 東京', None, "customer-7"]
+    for name in names:
+        await caller.sql("SELECT {s}.schedule('k', \"group\" => %s)", name)
+    await caller.connection.commit()
+    assert [task.group for task in await scheduler.list()] == names[::-1]
 
 
 async def test_ids_are_in_the_order_of_their_making(caller: Caller) -> None:
@@ -161,6 +170,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("kind", {"kind": "k\n"}),
     ("queue", {"queue": "a/b"}),
     ("priority", {"priority": 10}),
+    ("group", {"group": ""}),
+    ("group", {"group": "g" * 257}),
+    ("group", {"group": "a\nb"}),
+    ("group", {"group": "a\u2028b"}),
     ("priority", {"priority": -1}),
     ("max_attempts", {"max_attempts": 0}),
     ("max_attempts", {"max_attempts": 32_768}),

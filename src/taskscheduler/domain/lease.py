@@ -81,6 +81,7 @@ class Lease(NamedTuple):
     excused: int = 0
     expired: bool = False
     trace: TraceContext | None = None
+    group: str | None = None
 
     @property
     def payload(self) -> Any:

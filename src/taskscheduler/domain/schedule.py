@@ -83,6 +83,7 @@ class ScheduleFields(TypedDict, total=False):
     fold: Fold | None
     jitter: timedelta | None
     max_fires: int | None
+    group: str | None
     tags: tuple[str, ...]
 
 
@@ -109,6 +110,7 @@ class _Definition:
     fold: Fold | None = None
     jitter: timedelta | None = None
     max_fires: int | None = None
+    group: str | None = None
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -190,6 +192,7 @@ class _Definition:
             timeout=self.timeout,
             tags=self.tags,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
+            group=self.group,
         )
 
 

@@ -20,6 +20,7 @@ from taskscheduler.domain.values import (
     TaskId,
     WorkerId,
     in_utc,
+    require_group,
     require_key,
     require_name,
     require_payload,
@@ -53,6 +54,7 @@ class _Asked(NamedTuple):
     expires_at: datetime | None
     by: Caller | None
     trace: TraceContext | None
+    group: str | None
     tags: tuple[str, ...]
 
 
@@ -64,9 +66,10 @@ class NewTask(_Asked):
     runs from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the
     handler's own hold. A ``unique_key`` names the task among those of its kind: while the key
     lives, asking again answers with the first task's id. An attempt does not begin at or after
-    ``expires_at``. ``tags`` are up to 10 names by which it is found among others. ``by`` is who
-    asks for it, where that is to be written down, and ``trace`` within which trace, where somebody
-    traces; neither is a part of the task.
+    ``expires_at``. ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
+    ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
+    that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
+    a part of the task.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -90,6 +93,7 @@ class NewTask(_Asked):
         expires_at: datetime | None = None,
         by: Caller | None = None,
         trace: TraceContext | None = None,
+        group: str | None = None,
         tags: Iterable[str] = (),
     ) -> Self:
         """Check each field, cheapest first."""
@@ -117,6 +121,7 @@ class NewTask(_Asked):
         require_payload(payload_json)
         if unique_key is not None:
             require_key(unique_key, by)
+        require_group(group)
         kept_tags = require_tags(tags) if tags else ()
         return tuple.__new__(
             cls,
@@ -133,6 +138,7 @@ class NewTask(_Asked):
                 expires_at,
                 by,
                 trace,
+                group,
                 kept_tags,
             ),
         )
@@ -213,6 +219,7 @@ class Task:
     timeout: timedelta | None = None
     unique_key: str | None = None
     expires_at: datetime | None = None
+    group: str | None = None
     excused: int = 0
     worker_id: WorkerId | None = None
     token: int | None = None
@@ -243,6 +250,7 @@ class Task:
             timeout=new.timeout,
             unique_key=new.unique_key,
             expires_at=new.expires_at,
+            group=new.group,
             tags=new.tags,
         )
 
@@ -348,6 +356,7 @@ class Task:
             process_at=self.process_at if at is None else max(at, now),
             payload_json=self.payload_json if edit.payload_json is None else edit.payload_json,
             priority=self.priority if edit.priority is None else edit.priority,
+            group=self.group if edit.group is None else edit.group or None,
         )
 
     def require_editable(self, edit: TaskEdit) -> None:
@@ -388,7 +397,8 @@ class TaskEdit:
     """New values for a pending task; None leaves a field as it is.
 
     ``execute_at`` is aware, and in the past means now. ``payload_json`` is JSON text in
-    UTF-8. ``priority`` runs from 0, the most urgent, to 9.
+    UTF-8. ``priority`` runs from 0, the most urgent, to 9. An empty ``group`` takes the task
+    out of its group.
 
     Raises:
         InvalidTask: a value cannot be stored, or there is none.
@@ -397,11 +407,13 @@ class TaskEdit:
     execute_at: datetime | None = None
     payload_json: bytes | None = None
     priority: int | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Check each value."""
-        if self.execute_at is None and self.payload_json is None and self.priority is None:
-            raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
+        given = (self.execute_at, self.payload_json, self.priority, self.group)
+        if all(each is None for each in given):
+            raise InvalidTask("edit", "give at least one of execute_at, payload, priority, group")
         if self.execute_at is not None:
             object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
         if self.payload_json is not None:
@@ -409,3 +421,5 @@ class TaskEdit:
         if self.priority is not None:
             priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
             object.__setattr__(self, "priority", priority)
+        if self.group:
+            require_group(self.group)

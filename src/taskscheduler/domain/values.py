@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 NAME_FORM: Final = "1 to 128 letters, digits, or _ . : -"
+GROUP: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,256}")
+GROUP_FORM: Final = "1 to 256 printable characters"
+GROUP_CHARACTERS_MAX: Final = 256
 QUEUE_DEFAULT: Final = "default"
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_LOWEST: Final = 9
@@ -48,6 +51,16 @@ def require_name(field: str, text: str) -> None:
     """
     if NAME.fullmatch(text) is None:
         raise InvalidTask(field, f"must be {NAME_FORM}")
+
+
+def require_group(group: object) -> None:
+    """Check the name of a group, a tenant, a customer, an order, if there is one.
+
+    Raises:
+        InvalidTask: it cannot be one.
+    """
+    if group is not None and (not isinstance(group, str) or GROUP.fullmatch(group) is None):
+        raise InvalidTask("group", f"must be {GROUP_FORM}")
 
 
 def require_whole(field: str, value: object, least: int, most: int) -> int:

@@ -78,12 +78,16 @@ def test_a_task_from_its_adding_to_its_deletion(operator: Operator):
 def test_for_machines(operator: Operator):
     added = operator.asks(
         "add Baz --at 2093-05-06T09:08:09.123456+02:00 --queue mail --priority 0"
-        ' --max-attempts 3 --unique-key k --payload {"a":[1]}'
+        ' --max-attempts 3 --unique-key k --group acme --payload {"a":[1]}'
     )
     assert list(added) == ["id"]
     task = operator.asks(f"show {added['id']}")
     asked = {"kind": "Baz", "execute_at": FAR, "queue": "mail", "priority": 0, "max_attempts": 3}
     assert asked.items() <= task.items()
+    assert task["group"] == "acme"
+    assert [one["id"] for one in operator.asks("list --group acme --group b")] == [added["id"]]
+    assert operator.asks("list --group b") == []
+    assert operator.asks(f"update {added['id']} --group b")["group"] == "b"
     assert (task["payload"], task["unique_key"], task["attempts"]) == ({"a": [1]}, "k", [])
     assert operator.asks("add Baz --unique-key k") == added
     assert [one["id"] for one in operator.asks("list")] == [added["id"]]

@@ -33,6 +33,8 @@ def tag(client: httpx.Client, task_id: str) -> str:
         ({"payload": {"b": [1, None]}}, {"payload": {"b": [1, None]}}),
         ({"payload": None}, {"payload": None}),
         ({"priority": 0}, {"priority": 0}),
+        ({"group": "customer-7"}, {"group": "customer-7"}),
+        ({"group": None, "priority": 1}, {"group": None, "priority": 1}),
         (
             {"execute_at": OTHER, "payload": 7, "priority": 9},
             {"process_at": OTHER, "payload": 7, "priority": 9},

@@ -38,6 +38,12 @@ class Lane(NamedTuple):
     priority: int
     queue: str
     kind: str
+    group: str
+
+    @classmethod
+    def of(cls, task: Task) -> Lane:
+        """Return the lane of ``task``."""
+        return cls(task.priority, task.queue, task.kind, task.group or "")
 
 
 @dataclass(slots=True)
@@ -96,7 +102,7 @@ class State:
         """Keep ``task`` in place of its former self."""
         self.tasks[task.id] = task
         if task.status is TaskStatus.PENDING:
-            lane = self.lanes[Lane(task.priority, task.queue, task.kind)]
+            lane = self.lanes[Lane.of(task)]
             heapq.heappush(lane, (task.process_at, task.id))
         return task
 
@@ -147,7 +153,7 @@ class State:
             if task.status is TaskStatus.PENDING
             and task.excused >= SUSPECT_AFTER
             and task.process_at <= now
-            and self._is_open(Lane(task.priority, task.queue, task.kind), subscription)
+            and self._is_open(Lane.of(task), subscription)
         ]
         return sorted(due, key=lambda task: (task.priority, task.process_at, task.id))
 
@@ -180,7 +186,7 @@ class State:
                 task is not None
                 and task.status is TaskStatus.PENDING
                 and task.process_at == process_at
-                and task.priority == lane.priority
+                and Lane.of(task) == lane
             ):
                 return task
             heapq.heappop(heap)

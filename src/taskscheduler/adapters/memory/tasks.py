@@ -154,6 +154,7 @@ class MemoryTaskRepository:
                     task.payload_json,
                     task.excused,
                     task.expires_at is not None and task.expires_at <= now,
+                    group=task.group,
                 )
             )
         return leases

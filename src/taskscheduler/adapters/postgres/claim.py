@@ -30,7 +30,7 @@ FEW_LANES: Final = 64
 first: as a rule they hold all that it may take."""
 NEXT_LANES: Final = 256
 STEPS_MAX: Final = 1_024
-"""So many lanes in which tasks wait are stepped through, before all are looked into: ``look_2``."""
+"""So many lanes in which tasks wait are stepped through, before all are looked into: ``look_3``."""
 
 
 SUSPECTS_COUNTED: Final = 1_000
@@ -224,7 +224,7 @@ def lease_of(row: tuple[Any, ...], lane: Lane) -> Lease:
         excused,
         expired,
     ) = row
-    queue, kind, priority = lane
+    queue, kind, priority, group = lane
     return Lease(
         task_id,
         token,
@@ -238,4 +238,5 @@ def lease_of(row: tuple[Any, ...], lane: Lane) -> Lease:
         payload.encode(),
         excused,
         expired,
+        group=group or None,
     )

@@ -53,7 +53,7 @@ class UnknownLane(NotPlain):
 
 
 def rows_of(
-    tasks: Iterable[NewTask], lanes: Mapping[tuple[str, str, int], int], now: datetime
+    tasks: Iterable[NewTask], lanes: Mapping[tuple[str, str, int, str], int], now: datetime
 ) -> Rows:
     """Return the rows of ``tasks``, each of which is looked at once.
 
@@ -77,7 +77,7 @@ def rows_of(
             bodies.append(_body(7, 16, key, 8, at_us, 8, now_us))
             bodies += (*_limits(task), _length(len(payload)))
         bodies.append(payload)
-        lane = lanes.get((task.queue, task.kind, task.priority))
+        lane = lanes.get((task.queue, task.kind, task.priority, task.group or ""))
         if lane is None:
             raise UnknownLane
         used.add(lane)

@@ -48,7 +48,7 @@ class Edits:
     """Replaces what a waiting task is."""
 
     def __init__(self, database: Database, lanes: Lanes, trail: Trail) -> None:
-        """Work through ``database``; another priority is another of ``lanes``."""
+        """Work through ``database``; another priority or group is another of ``lanes``."""
         self._trail = trail
         self._database = database
         self._lanes = lanes
@@ -60,8 +60,13 @@ class Edits:
         Return whether it did. An answer that was lost is not asked for again: where ``strictly``,
         the second time would find another task.
         """
-        was = Lane(task.queue, task.kind, task.priority)
-        to = was if edit.priority is None else was._replace(priority=edit.priority)
+        was = Lane(task.queue, task.kind, task.priority, task.group or "")
+        to = Lane(
+            task.queue,
+            task.kind,
+            task.priority if edit.priority is None else edit.priority,
+            was.group if edit.group is None else edit.group,
+        )
 
         async def within(numbers: Mapping[Lane, int]) -> bool:
             values = {

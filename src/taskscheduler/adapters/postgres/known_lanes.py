@@ -53,15 +53,15 @@ class Seen:
         self._looked_at = 0.0
 
     def learn(self, rows: Sequence[tuple[Any, ...]], *, full: bool) -> None:
-        """Take in what a look saw: rows of ``look_2`` and the store's time.
+        """Take in what a look saw: rows of ``look_3`` and the store's time.
 
         In the lanes that it does not name nothing waits. After a ``full`` one they are forgotten.
         """
         self._begin_anew()
-        for number, queue, kind, priority, process_at, task_id, now in rows:
+        for number, queue, kind, priority, process_at, task_id, now, group in rows:
             seen = self.lanes.get(number)
             if seen is None:
-                seen = self.lanes[number] = SeenLane(Lane(queue, kind, priority))
+                seen = self.lanes[number] = SeenLane(Lane(queue, kind, priority, group))
             if process_at is None:
                 self._are_few = True
                 continue

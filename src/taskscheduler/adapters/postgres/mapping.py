@@ -49,6 +49,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
         expires_at=utc(row[17]),
         excused=row[18],
         tags=tuple(row[19] or ()),
+        group=row[20] or None,
     )
 
 

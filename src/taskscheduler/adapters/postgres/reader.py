@@ -219,13 +219,14 @@ class PostgresTaskReader:
         values: dict[str, Any] = {
             "statuses": [STATUSES.index(each) for each in sorted(statuses & FINAL)]
         }
-        named = (query.kinds, query.queues, query.queue_prefix)
+        named = (query.kinds, query.queues, query.groups, query.queue_prefix)
         by_lane = any(each is not None for each in named)
         if by_lane:
             values["lanes"] = await self._lanes.matching(
                 connection,
                 kinds=query.kinds,
                 queues=query.queues,
+                groups=query.groups,
                 queue_prefix=query.queue_prefix or "",
             )
         if query.tags is not None:

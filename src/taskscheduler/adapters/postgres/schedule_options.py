@@ -21,6 +21,7 @@ class Options(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     gap: Gap | None = None
     fold: Fold | None = None
     jitter: timedelta | None = None
+    group: str | None = None
     tags: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:

@@ -96,7 +96,9 @@ JOIN {schema}.unique_key held USING (kind, key)"""
 TASK_COLUMNS: Final = """
     t.id, n.kind, n.queue, n.priority, t.payload::text, t.execute_at, l.process_at, t.created_at,
     l.status, l.attempt, t.max_attempts, t.timeout, t.unique_key, l.worker_id, l.token,
-    l.started_at, l.finished_at, t.expires_at, l.excused, t.tags"""
+    l.started_at, l.finished_at, t.expires_at, l.excused, t.tags,
+    n."group"
+"""
 
 # 0 and 1 are Pending and InProgress, which follow from the row; finished keeps the rest.
 LIVE: Final = """
@@ -127,8 +129,9 @@ SELECT * FROM {schema}.claim_5(%(lanes)s::integer[], %(floors)s::timestamptz[],
                                %(epoch)s::integer, %(excused_max)s::smallint)"""
 
 LOOK: Final = """
-SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock()
-FROM {schema}.look_2(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
+SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock(),
+       o_group
+FROM {schema}.look_3(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
                      %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
                      %(steps)s::integer, %(excused_max)s::smallint)"""
 
@@ -136,7 +139,7 @@ SUSPECTS: Final = """
 SELECT * FROM {schema}.suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint)"""
 
 CLAIM_SUSPECTS: Final = """
-SELECT * FROM {schema}.claim_suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint,
+SELECT * FROM {schema}.claim_suspects_2(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint,
                                         %(worker_id)s::bigint, %(epoch)s::integer,
                                         %(excused)s::smallint)"""
 

@@ -62,6 +62,7 @@ class TaskOptions(TypedDict, total=False):
     timeout: timedelta | None
     unique_key: str | None
     expires_at: datetime | None
+    group: str | None
     tags: Iterable[str]
     id: UUID | None
     payload_json: bytes
@@ -70,13 +71,15 @@ class TaskOptions(TypedDict, total=False):
 class TaskChanges(TypedDict, total=False):
     """What may be changed of a task that waits; see ``TaskEdit``.
 
-    ``payload`` is anything that msgspec can encode as JSON, ``payload_json`` such text.
+    ``payload`` is anything that msgspec can encode as JSON, ``payload_json`` such text. None
+    as ``group`` takes the task out of its group.
     """
 
     execute_at: datetime
     payload: object
     payload_json: bytes
     priority: int
+    group: str | None
 
 
 class Scheduler(TaskControls, Operations):
@@ -177,6 +180,7 @@ class Scheduler(TaskControls, Operations):
             timeout=options.get("timeout"),
             unique_key=options.get("unique_key"),
             expires_at=options.get("expires_at"),
+            group=options.get("group"),
             tags=options.get("tags", ()),
         )
 
@@ -325,6 +329,7 @@ class Scheduler(TaskControls, Operations):
             if changes.keys() & {"payload", "payload_json"}
             else None,
             priority=changes.get("priority"),
+            group=(changes["group"] or "") if "group" in changes else None,
         )
         task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)
         self._ring([(task.queue, task.process_at)])

@@ -111,6 +111,11 @@ class Context:
         return self._lease.priority
 
     @property
+    def group(self) -> str | None:
+        """Whose task it is, if it was stored with a group."""
+        return self._lease.group
+
+    @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
         return self._lease.attempt

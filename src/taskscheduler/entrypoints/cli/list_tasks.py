@@ -36,6 +36,7 @@ def list_(
     status: Annotated[list[TaskStatus] | None, typer.Option(help=ONLY)] = None,
     kind: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     queue: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
+    group: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     tag: Annotated[list[str] | None, typer.Option(help=ONLY)] = None,
     limit: Annotated[
         int | None,
@@ -64,6 +65,7 @@ def list_(
             status=status or None,
             kind=kind or None,
             queue=queue or None,
+            group=group or None,
             tag=tag or None,
             before=before,
             bytes_max=PAGE_BYTES_MAX,

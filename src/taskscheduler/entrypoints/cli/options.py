@@ -302,6 +302,10 @@ LogForm = Annotated[
         help="json, text, or auto: text on a terminal.",
     ),
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(help="Whose task it is: a tenant, a customer, an order.", show_default=False),
+]
 Tags = Annotated[
     list[str] | None,
     typer.Option("--tag", help="A name to find it by; may be repeated.", show_default=False),

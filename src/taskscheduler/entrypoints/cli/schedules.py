@@ -108,6 +108,7 @@ def put(
         int | None, typer.Option(min=1, help="By default the handler's.")
     ] = None,
     timeout: o.AttemptTimeout = None,
+    group: o.Group = None,
     starts_at: Annotated[
         str | None, typer.Option(help="Not before: ISO 8601 with an offset.", show_default=False)
     ] = None,
@@ -172,6 +173,7 @@ def put(
         fold=fold,
         jitter=None if jitter is None else o.span("--jitter", jitter),
         max_fires=max_fires,
+        group=group,
         tags=tuple(tags or ()),
     )
 
@@ -372,6 +374,7 @@ def details_of(schedule: Schedule) -> list[str]:
         f"made {made}  changed {changed}  revision {schedule.revision}",
         f"gap {_policy(definition.gap)}  fold {_policy(definition.fold)}  jitter {jitter}",
         f"tasks so far {schedule.fire_count}  at most {definition.max_fires or '-'}",
+        f"group {definition.group or '-'}",
         f"tags {' '.join(definition.tags) or '-'}",
     ]
 

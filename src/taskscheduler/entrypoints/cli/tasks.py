@@ -60,6 +60,7 @@ def add(
         typer.Option(min=0, max=o.YEAR_S, metavar="SECONDS", help="Instead of --at: so long."),
     ] = None,
     timeout: o.AttemptTimeout = None,
+    group: o.Group = None,
     expires_at: Annotated[
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
@@ -92,6 +93,7 @@ def add(
             max_attempts=max_attempts,
             timeout=limit,
             unique_key=unique_key,
+            group=group,
             expires_at=expires,
             tags=tags or (),
         )
@@ -120,6 +122,8 @@ def show(
             return
         tell(line_of(task))
         tell(f"  payload: {task.payload_json.decode()}")
+        if task.group is not None:
+            tell(f"  group: {task.group}")
         if task.tags:
             tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:

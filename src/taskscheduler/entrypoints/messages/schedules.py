@@ -34,6 +34,7 @@ from taskscheduler.domain.values import (
 from taskscheduler.entrypoints.messages.tasks import (
     PAYLOAD_LEFT_OUT,
     YEARS,
+    Group,
     Instant,
     Name,
     Payload,
@@ -129,6 +130,7 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     fold: FoldPolicy = None
     jitter_s: Jitter | None = None
     max_fires: FiresMax | None = None
+    group: Group | None = None
     tags: Tags = []
 
     def schedule(self, name: str) -> NewSchedule:
@@ -169,6 +171,7 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     fold: FoldPolicy | UnsetType = UNSET
     jitter_s: Jitter | UnsetType | None = UNSET
     max_fires: FiresMax | UnsetType | None = UNSET
+    group: Group | UnsetType | None = UNSET
     tags: Tags | UnsetType = UNSET
 
 
@@ -178,6 +181,7 @@ class ScheduleMessage(Struct, kw_only=True):
     name: str
     kind: str
     queue: str
+    group: str | None
     priority: int
     payload: Any
     cron: str | None
@@ -212,6 +216,7 @@ class ScheduleMessage(Struct, kw_only=True):
             name=definition.name,
             kind=definition.kind,
             queue=definition.queue,
+            group=definition.group,
             priority=definition.priority,
             payload=msgspec.Raw(definition.payload_json),
             cron=definition.cron,

@@ -17,6 +17,8 @@ from taskscheduler.domain.status import Event, TaskStatus
 from taskscheduler.domain.tags import TAGS_MAX
 from taskscheduler.domain.task import Task
 from taskscheduler.domain.values import (
+    GROUP_CHARACTERS_MAX,
+    GROUP_FORM,
     NAME,
     NAME_FORM,
     PAYLOAD_BYTES_MAX,
@@ -73,6 +75,16 @@ Payload = Annotated[
     Meta(description="any JSON value, handed to the handler to the letter"),
 ]
 PAYLOAD_LEFT_OUT: Final = {"default": None}
+Group = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=GROUP_CHARACTERS_MAX,
+        description=f"whose task it is: {GROUP_FORM}",
+        examples=["customer-7"],
+        extra_json_schema={"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"},
+    ),
+]
 UniqueKey = Annotated[
     str,
     Meta(
@@ -118,6 +130,7 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     timeout_s: Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())] | None = None
     unique_key: UniqueKey | None = None
     expires_at: Deadline | None = None
+    group: Group | None = None
     tags: Tags = []
     id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
 
@@ -136,6 +149,7 @@ class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
         Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
         | UnsetType
     ) = UNSET
+    group: Group | UnsetType | None = UNSET
 
     def changes(self) -> TaskChanges:
         """Return what is not left out."""
@@ -201,6 +215,7 @@ class TaskMessage(Struct, kw_only=True):
     id: UUID
     kind: str
     queue: str
+    group: str | None
     priority: int
     status: TaskStatus
     execute_at: datetime
@@ -261,6 +276,7 @@ def _fields(task: Task) -> dict[str, Any]:
         "id": task.id,
         "kind": task.kind,
         "queue": task.queue,
+        "group": task.group,
         "priority": task.priority,
         "status": task.status,
         "execute_at": task.execute_at,

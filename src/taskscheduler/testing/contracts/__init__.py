@@ -23,6 +23,7 @@ from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
+from taskscheduler.testing.contracts.groups import GroupsContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
@@ -75,6 +76,7 @@ class TaskRepositoryContract(
     SettlingContract,
     ChangingContract,
     EditingContract,
+    GroupsContract,
     BulkContract,
     SuspectsContract,
     TracesContract,

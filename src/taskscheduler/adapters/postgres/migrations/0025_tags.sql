@@ -33,12 +33,12 @@ BEGIN
     WHERE f.id = ANY (p_own) HAVING count(*) > 0;
 END $$;
 
--- As schedule_1, with tags; what comes back is the task that is there, and a task that was there keeps
+-- As schedule_in_group_1, with tags; what comes back is the task that is there, and a task that was there keeps
 -- its own.
 CREATE FUNCTION {schema}.schedule_2(
     kind text, payload json, execute_at timestamptz, queue text, priority integer,
     max_attempts integer, timeout interval, unique_key text, expires_at timestamptz, id uuid,
-    unique_for interval, tags text[]
+    unique_for interval, tags text[], "group" text
 ) RETURNS uuid LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_custom_plan AS $$
@@ -62,10 +62,10 @@ BEGIN
         GROUP BY g.tag ORDER BY min(g.place)
     );
     v_was_there := EXISTS (SELECT FROM {schema}.task t WHERE t.id = v_own);
-    v_id := {schema}.schedule_1(
+    v_id := {schema}.schedule_in_group_1(
         schedule_2.kind, schedule_2.payload, schedule_2.execute_at, schedule_2.queue,
         schedule_2.priority, schedule_2.max_attempts, schedule_2.timeout, schedule_2.unique_key,
-        schedule_2.expires_at, v_own, schedule_2.unique_for
+        schedule_2.expires_at, v_own, schedule_2.unique_for, schedule_2."group"
     );
     IF v_id = v_own AND NOT v_was_there AND cardinality(v_tags) > 0 THEN
         PERFORM {schema}.tag_1(ARRAY[v_id], ARRAY[v_tags::text]);
@@ -81,11 +81,13 @@ CREATE FUNCTION {schema}.schedule(
     queue text DEFAULT 'default', priority integer DEFAULT 5, max_attempts integer DEFAULT NULL,
     timeout interval DEFAULT NULL, unique_key text DEFAULT NULL,
     expires_at timestamptz DEFAULT NULL, id uuid DEFAULT NULL,
-    unique_for interval DEFAULT interval '1 day', tags text[] DEFAULT NULL
+    unique_for interval DEFAULT interval '1 day', tags text[] DEFAULT NULL,
+    "group" text DEFAULT NULL
 ) RETURNS uuid LANGUAGE sql VOLATILE
     SET search_path = pg_catalog, pg_temp AS $$
-SELECT CASE WHEN $12 IS NULL THEN {schema}.schedule_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-       ELSE {schema}.schedule_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) END
+SELECT CASE WHEN $12 IS NULL
+       THEN {schema}.schedule_in_group_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $13)
+       ELSE {schema}.schedule_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) END
 $$;
 COMMENT ON FUNCTION {schema}.schedule IS
     'Store a task as a part of this transaction and return its id; workers hear of it at the commit.';

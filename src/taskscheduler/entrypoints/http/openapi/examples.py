@@ -30,7 +30,13 @@ WAKEUPS: Final = {
 }
 
 FOO: Final = {"kind": "Foo", "execute_at": EXECUTE_AT}
-BAZ: Final = {"kind": "Baz", "payload": {"any": "JSON"}, "queue": "default", "priority": 0}
+BAZ: Final = {
+    "kind": "Baz",
+    "payload": {"any": "JSON"},
+    "queue": "default",
+    "priority": 0,
+    "group": "customer-7",
+}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
 NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
@@ -40,6 +46,7 @@ TASK: Final[dict[str, Any]] = {
     "id": TASK_ID,
     "kind": "Foo",
     "queue": "default",
+    "group": None,
     "priority": 5,
     "status": "Failed",
     "execute_at": EXECUTE_AT,
@@ -105,6 +112,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "name": "nightly-report",
         "kind": "Baz",
         "queue": "default",
+        "group": None,
         "priority": 5,
         "payload": None,
         "cron": "0 3 * * *",

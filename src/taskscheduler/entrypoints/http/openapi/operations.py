@@ -264,7 +264,10 @@ BULK_CURSOR: Final[dict[str, Any]] = {
     "type": OpenAPIType.STRING,
     "pattern": rf"^({'|'.join(TaskStatus)}):([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?$",
 }
-FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue|tag):{NAME.pattern})$"
+GROUP_FILTER: Final = r"group:[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,256}"
+FILTER: Final = (
+    rf"^(status:({'|'.join(TaskStatus)})|(kind|queue|tag):{NAME.pattern}|{GROUP_FILTER})$"
+)
 FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
@@ -273,7 +276,9 @@ FILTER_LIST: Final[dict[str, Any]] = {
 WATCHED_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
-    "items": Schema(type=OpenAPIType.STRING, pattern=rf"^(kind|queue):{NAME.pattern}$"),
+    "items": Schema(
+        type=OpenAPIType.STRING, pattern=rf"^((kind|queue):{NAME.pattern}|{GROUP_FILTER})$"
+    ),
 }
 UUID_LIST: Final[dict[str, Any]] = {
     "one_of": None,

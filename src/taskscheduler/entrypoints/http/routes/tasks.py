@@ -288,6 +288,7 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         max_attempts=message.max_attempts,
         timeout=message.timeout,
         unique_key=message.unique_key,
+        group=message.group,
         expires_at=message.expires_at,
         tags=message.tags,
     )

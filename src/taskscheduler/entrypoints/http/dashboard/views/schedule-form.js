@@ -77,6 +77,7 @@ function fieldsOf(given, isNew) {
     { name: "every_s", label: "Or: every … seconds", sort: "number" },
     { name: "time_zone", label: "Time zone", sort: "text", hint: "such as Europe/Berlin; empty: UTC" },
     { name: "queue", label: "Queue", sort: "text", hint: "empty: default" },
+    { name: "group", label: "Group", sort: "text", hint: "whose its tasks are" },
     { name: "priority", label: "Priority", sort: "number", hint: "0, the most urgent, to 9" },
     { name: "starts_at", label: "Starts", sort: "time" },
     { name: "ends_at", label: "Ends", sort: "time" },

@@ -77,6 +77,7 @@ function factsOf(task) {
     ["Id", el("span", { class: "id" }, task.id)],
     ["Kind", tasksLink({ kind: task.kind }, task.kind)],
     ["Queue", tasksLink({ queue: task.queue }, task.queue)],
+    ["Group", task.group === null ? null : tasksLink({ group: task.group }, task.group)],
     ["Priority", task.priority],
     ["To be run at", time(task.execute_at, { exact: true })],
     ["Next attempt at", task.status === "Pending" && task.process_at !== task.execute_at
