@@ -46,7 +46,7 @@ NOBODY: Final = TaskId(UUID(int=0))
 class CatchUp(StrEnum):
     """What becomes of fires that passed while no worker was alive.
 
-    What living workers are late with is not missed: each of it is stored.
+    What live workers are late with is not missed: each of it is stored.
     """
 
     LATEST = "latest"

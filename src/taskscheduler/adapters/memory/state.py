@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.worker import Cancellation, Subscription, WorkerProfile
 
 
-class Lane(NamedTuple):
+class ClaimOrder(NamedTuple):
     """Tasks that are claimed in order of their time."""
 
     priority: int
@@ -41,8 +41,8 @@ class Lane(NamedTuple):
     group: str
 
     @classmethod
-    def of(cls, task: Task) -> Lane:
-        """Return the lane of ``task``."""
+    def of(cls, task: Task) -> ClaimOrder:
+        """Return the order that holds for ``task``."""
         return cls(task.priority, task.queue, task.kind, task.group or "")
 
 
@@ -84,7 +84,7 @@ class State:
     signals: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     awaited: dict[TaskId, Awaited] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
-    lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
+    lanes: defaultdict[ClaimOrder, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     tokens: int = 0
@@ -102,7 +102,7 @@ class State:
         """Keep ``task`` in place of its former self."""
         self.tasks[task.id] = task
         if task.status is TaskStatus.PENDING:
-            lane = self.lanes[Lane.of(task)]
+            lane = self.lanes[ClaimOrder.of(task)]
             heapq.heappush(lane, (task.process_at, task.id))
         return task
 
@@ -126,7 +126,7 @@ class State:
             if self.unique.get(name, (None,))[0] == task.id:
                 del self.unique[name]
 
-    def heads(self, subscription: Subscription) -> list[tuple[Lane, Task]]:
+    def heads(self, subscription: Subscription) -> list[tuple[ClaimOrder, Task]]:
         """Return the earliest pending task of each lane subscribed to, in claiming order."""
         heads = [
             (lane, head)
@@ -153,18 +153,18 @@ class State:
             if task.status is TaskStatus.PENDING
             and task.excused >= SUSPECT_AFTER
             and task.process_at <= now
-            and self._is_open(Lane.of(task), subscription)
+            and self._is_open(ClaimOrder.of(task), subscription)
         ]
         return sorted(due, key=lambda task: (task.priority, task.process_at, task.id))
 
-    def _is_open(self, lane: Lane, subscription: Subscription) -> bool:
+    def _is_open(self, lane: ClaimOrder, subscription: Subscription) -> bool:
         return (
             lane.queue not in self.paused
             and lane.kind in subscription.kinds
             and lane.queue in subscription.queues
         )
 
-    def _head(self, lane: Lane, subscription: Subscription) -> Task | None:
+    def _head(self, lane: ClaimOrder, subscription: Subscription) -> Task | None:
         if subscription.suspects:
             return self._first(lane)
         # Suspects are few: they are taken out while the first behind them is looked for.
@@ -176,7 +176,7 @@ class State:
             heapq.heappush(self.lanes[lane], (task.process_at, task.id))
         return head
 
-    def _first(self, lane: Lane) -> Task | None:
+    def _first(self, lane: ClaimOrder) -> Task | None:
         heap = self.lanes[lane]
         while heap:
             process_at, task_id = heap[0]
@@ -186,7 +186,7 @@ class State:
                 task is not None
                 and task.status is TaskStatus.PENDING
                 and task.process_at == process_at
-                and Lane.of(task) == lane
+                and ClaimOrder.of(task) == lane
             ):
                 return task
             heapq.heappop(heap)
