@@ -221,6 +221,7 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await scheduler.why(later)
     await scheduler.run_now(later)
     await scheduler.delete(cancelled)
+    await waited(scheduler)
     await pages(scheduler, ids)
     await store.tasks.next_due(subscribed())
     await store.tasks.suspects(subscribed())
@@ -233,6 +234,23 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await scheduler.workers()
     await store.backlog_stats.backlog(exact_up_to=10)
     await store.backlog_stats.usage("", up_to=Quota(waiting_bytes=10))
+
+
+async def waited(scheduler: Scheduler) -> None:
+    """Let tasks wait for another, and come to everything that they can come to."""
+    store = scheduler.store
+    parent = await scheduler.schedule("mail", execute_at=datetime.now(UTC) + DAY)
+    child = scheduler.prepare("mail", after=[parent])
+    await store.tasks.put([child])
+    await store.tasks.put([child])
+    await scheduler.why(child.id)
+    await store.followers.after(child.id)
+    await scheduler.cancel(child.id)
+    await scheduler.retry(child.id)
+    await scheduler.schedule("mail", after=[parent], when="ended")
+    await scheduler.schedule("mail", after=[parent], otherwise="hold")
+    await scheduler.cancel(parent)
+    await store.followers.release()
 
 
 async def put_in_every_way(store: Store) -> Sequence[dict[str, Any]]:

@@ -11,6 +11,7 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    FollowersContract,
     KindCatalogueContract,
     NotesContract,
     QueueRegistryContract,
@@ -45,6 +46,10 @@ async def store(any_postgres_url: str, schema: str, clock: PostgresClock) -> Asy
 
 class TestTasks(TaskRepositoryContract, TransactionContract):
     """``PostgresTaskRepository``."""
+
+
+class TestFollowers(FollowersContract):
+    """``PostgresFollowers``."""
 
 
 class TestBoard(TaskReaderContract):

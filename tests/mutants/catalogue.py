@@ -19,6 +19,7 @@ SETTLING = "FUNCTION {schema}.settle_1("
 WORKERS = "adapters/postgres/migrations/0005_workers.sql"
 BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/insert_new.py"
+ONCE = "adapters/postgres/insert_idempotent.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
 FIRES = "adapters/postgres/fires.py"
@@ -173,7 +174,7 @@ TASKS = [
         "max(execute_at, now) if waits else now",
         "now",
     ),
-    *described("id", "kind", "queue", "payload", "unique_key", "execute_at"),
+    *described("id", "kind", "queue", "payload_json", "unique_key", "execute_at"),
     unit(RETRY, "retry", "the first wait is the second", "** (attempt - 1)", "** attempt"),
     unit(RETRY, "retry", "no cap", "full = min(cap, ", "full = max(0.0, "),
     unit(RETRY, "retry", "jitter adds", "(1 - self.jitter", "(1 + self.jitter"),
@@ -316,14 +317,17 @@ IN_CLAIM: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_STATEMENTS: list[tuple[Any, ...]] = [
+IN_PUT: list[tuple[Any, ...]] = [
     ("put without ON CONFLICT", " ON CONFLICT (id) DO NOTHING", "", "storing_again"),
     (
         "put makes a hot row again",
-        "\nWHERE (id IN (SELECT id FROM body)) IS TRUE",
+        " WHERE (id IN (SELECT id FROM body)) IS TRUE",
         "",
         "storing_again",
     ),
+]
+
+IN_ONCE: list[tuple[Any, ...]] = [
     (
         "a living unique key is taken",
         (
@@ -348,6 +352,9 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
         "RETURNING true",
         "repeated_request",
     ),
+]
+
+IN_STATEMENTS: list[tuple[Any, ...]] = [
     (
         "upkeep drops active keys",
         "SELECT kind, key FROM {schema}.unique_key WHERE expires_at <= {schema}.clock()",
@@ -388,8 +395,8 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
     ),
     (
         "run_now of a task in progress",
-        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING true",
-        "WHERE id = %(id)s\nRETURNING true",
+        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING false",
+        "WHERE id = %(id)s\nRETURNING false",
         "illegal_change",
     ),
 ]
@@ -458,13 +465,16 @@ IN_BURY: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_FRESH: list[tuple[Any, ...]] = [
+IN_FRESH_ONE: list[tuple[Any, ...]] = [
     (
         "one task that is due in the past",
         "VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()),",
         "VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()),",
         "the_past_means_now",
     ),
+]
+
+IN_FRESH_SOME: list[tuple[Any, ...]] = [
     (
         "some tasks that are due in the past",
         "SELECT id, greatest(execute_at, now), CASE",
@@ -488,8 +498,8 @@ IN_PACKING: list[tuple[Any, ...]] = [
     ),
     (
         "many tasks lose their traces",
-        "task.unique_key is not None or task.trace is not None",
-        "task.unique_key is not None",
+        "            or task.trace is not None\n",
+        "",
         "in_a_batch_of_any_size",
     ),
     (
@@ -582,7 +592,10 @@ MUTANTS: list[Mutant] = [
     *(sql(CLAIM, *each, within=CLAIMING_SUSPECTS) for each in IN_SUSPECTS),
     *(sql(WORKERS, *each, within=BURYING) for each in IN_BURY),
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
-    *(sql(FRESH, *each) for each in IN_FRESH),
+    *(sql(ONCE, *each, within="\nPUT: Final") for each in IN_PUT),
+    *(sql(ONCE, *each) for each in IN_ONCE),
+    *(sql(FRESH, *each, within="\nPUT_ONE: Final") for each in IN_FRESH_ONE),
+    *(sql(FRESH, *each, within="\nPUT_SOME: Final") for each in IN_FRESH_SOME),
     *(sql(PACKING, *each) for each in IN_PACKING),
     *(sql(SCHEDULES, *each) for each in IN_SCHEDULES),
     *(sql(FIRES, *each) for each in IN_FIRES),

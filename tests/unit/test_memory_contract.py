@@ -13,6 +13,7 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    FollowersContract,
     KindCatalogueContract,
     NotesContract,
     QueueRegistryContract,
@@ -38,6 +39,10 @@ def store(clock: ManualClock) -> Store:
 
 class TestTasks(TaskRepositoryContract):
     """``MemoryTaskRepository``; its transactions are none."""
+
+
+class TestFollowers(FollowersContract):
+    """``MemoryFollowers``."""
 
 
 class TestBoard(TaskReaderContract):

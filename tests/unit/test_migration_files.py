@@ -1,4 +1,4 @@
-"""The migrations as text: no function is left over that nobody calls."""
+"""The migrations as text: no function is left over that nobody has called."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ PUBLIC = {"schedule", "schedule_1"}
 
 
 def test_every_function_is_called() -> None:
-    migrations = "\n".join(each.read_text() for each in MIGRATIONS)
-    made = set(MADE.findall(migrations))
+    """Or a later migration made a newer form of it: programs of before still call the old one."""
+    made = {name: path.name for path in MIGRATIONS for name in MADE.findall(path.read_text())}
     assert len(made) > 20
+    migrations = "\n".join(each.read_text() for each in MIGRATIONS)
     sent = "\n".join(each.read_text() for each in PACKAGE.rglob("*.py"))
     called = set(CALLED.findall(MADE.sub("", migrations) + sent))
-    assert sorted(made - called - PUBLIC) == []
+    newest = {name.rpartition("_")[0]: file for name, file in made.items() if name in called}
+    left = {
+        name: file
+        for name, file in made.items()
+        if name not in called | PUBLIC and newest.get(name.rpartition("_")[0], "") <= file
+    }
+    assert left == {}
 
 
 def test_the_numbers_are_the_order() -> None:

@@ -211,6 +211,9 @@ async def provoked(service: Service, call: str) -> AsyncGenerator[httpx.Response
     """Make ``call`` fail in every way; yield the answers."""
     nowhere, good = at(call, NOBODYS), sent(call)
     yield await service.ask(call, nowhere, None, **good)
+    if call in {"PUT /tasks", "POST /tasks", "POST /tasks/batch"}:
+        late: Any = {"kind": "Foo", "after": [NOBODYS]}
+        yield await service.ask(call, nowhere, json=[late] if call.endswith("/batch") else late)
     for key in ("read", "tenant"):
         yield await service.ask(call, nowhere + "?nonsense=1", key, **good)
     yield await service.ask(call, at(call, "a b") + "?nonsense=1", **good)

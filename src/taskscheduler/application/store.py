@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.ports.access import ApiKeyRepository, AuditTrail
     from taskscheduler.domain.ports.clock import Clock
+    from taskscheduler.domain.ports.followers import Followers
     from taskscheduler.domain.ports.kinds import KindCatalogue
     from taskscheduler.domain.ports.maintenance import Archive, SchemaUpkeep
     from taskscheduler.domain.ports.queues import BacklogStats, QueueRegistry
@@ -34,6 +35,7 @@ class Store:
     tasks: TaskRepository
     board: TaskReader
     notes: Notes
+    followers: Followers
     workers: WorkerRegistry
     heartbeat_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
+from taskscheduler.domain.after import WAITING_AT
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.trace import TraceContext
 
 
@@ -56,6 +58,7 @@ class _Asked(NamedTuple):
     trace: TraceContext | None
     group: str | None
     tags: tuple[str, ...]
+    after: After | None
 
 
 class NewTask(_Asked):
@@ -69,7 +72,7 @@ class NewTask(_Asked):
     ``expires_at``. ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
     ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
     that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
-    a part of the task.
+    a part of the task. It waits until those have ended that it comes ``after``, if it names any.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -95,6 +98,7 @@ class NewTask(_Asked):
         trace: TraceContext | None = None,
         group: str | None = None,
         tags: Iterable[str] = (),
+        after: After | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -140,6 +144,7 @@ class NewTask(_Asked):
                 trace,
                 group,
                 kept_tags,
+                after,
             ),
         )
 
@@ -353,7 +358,7 @@ class Task:
             self,
             status=after(self.status, Event.EDIT),
             execute_at=self.execute_at if at is None else at,
-            process_at=self.process_at if at is None else max(at, now),
+            process_at=self.process_at if at is None or self.waits else max(at, now),
             payload_json=self.payload_json if edit.payload_json is None else edit.payload_json,
             priority=self.priority if edit.priority is None else edit.priority,
             group=self.group if edit.group is None else edit.group or None,
@@ -370,6 +375,28 @@ class Task:
         at = edit.execute_at
         if at is not None and self.expires_at is not None and at >= self.expires_at:
             raise InvalidTask("execute_at", "must be before the task's expires_at")
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other tasks to end."""
+        return self.status is TaskStatus.PENDING and self.process_at == WAITING_AT
+
+    def wait(self) -> Task:
+        """Let a task that has just become Pending wait for others."""
+        return replace(self, process_at=WAITING_AT)
+
+    def stop_waiting(self, *, now: datetime) -> Task:
+        """Let a task that waited for others begin at its own time."""
+        return replace(
+            self, status=after(self.status, Event.EDIT), process_at=max(self.execute_at, now)
+        )
+
+    @property
+    def earliest_at(self) -> datetime:
+        """When it may begin at the earliest, as far as anybody can tell."""
+        if self.process_at == WAITING_AT:
+            return max(self.execute_at, self.created_at)
+        return self.process_at
 
     def _back(self, event: Event, *, process_at: datetime, attempt: int) -> Task:
         return replace(

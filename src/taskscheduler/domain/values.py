@@ -159,10 +159,10 @@ def in_utc(field: str, moment: object) -> datetime:
     return moment.astimezone(UTC)
 
 
-def uuid_of(value: object) -> UUID:
+def uuid_of(value: object, field: str = "id") -> UUID:
     """Return ``value`` as a plain UUID. Raises InvalidTask."""
     if not isinstance(value, UUID):
-        raise InvalidTask("id", f"must be a UUID, not {_kind_of(value)}")
+        raise InvalidTask(field, f"must be a UUID, not {_kind_of(value)}")
     return UUID(int=value.int)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.queue import Count
     from taskscheduler.domain.task import Task
-    from taskscheduler.domain.values import WorkerId
+    from taskscheduler.domain.values import TaskId, WorkerId
 
 
 class Reason(StrEnum):
@@ -23,6 +23,8 @@ class Reason(StrEnum):
     """An attempt failed, and the time of the next has not come."""
     WAITING_FOR_SIGNAL = "WaitingForSignal"
     """Its handler waits for a signal, and the time until which it waits has not come."""
+    WAITING_FOR = "WaitingFor"
+    """Other tasks must end first."""
     QUEUE_PAUSED = "QueuePaused"
     """Somebody paused its queue."""
     NO_WORKER = "NoWorker"
@@ -49,7 +51,8 @@ class Cause:
     """One reason, in words, and what belongs to it.
 
     ``until`` is when it ends by itself; ``since`` when it began. ``worker_id`` goes with RUNNING,
-    ``before`` with READY.
+    ``before`` with READY; how many are ``left``, and the first of their ``task_ids``, with
+    WAITING_FOR.
     """
 
     reason: Reason
@@ -58,6 +61,8 @@ class Cause:
     since: datetime | None = None
     worker_id: WorkerId | None = None
     before: Count | None = None
+    left: int | None = None
+    task_ids: tuple[TaskId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

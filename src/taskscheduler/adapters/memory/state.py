@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.domain.access import ApiKey, Caller
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.audit import Action
     from taskscheduler.domain.ledger import Outcome
     from taskscheduler.domain.notes import Awaited, Progress
@@ -58,6 +59,10 @@ class Registered:
     cancelled: list[Cancellation] = field(default_factory=list)
 
 
+def _ignore(task_id: TaskId, status: TaskStatus | None) -> None:
+    del task_id, status
+
+
 @dataclass(slots=True)
 class State:
     """All rows, and the changes that more than one adapter makes."""
@@ -83,6 +88,7 @@ class State:
     steps: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     signals: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     awaited: dict[TaskId, Awaited] = field(default_factory=dict)
+    after: dict[TaskId, After] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[ClaimOrder, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -90,6 +96,8 @@ class State:
     tokens: int = 0
     begun: dict[TaskId, int] = field(default_factory=dict)
     worker_ids: int = 0
+    on_ended: Callable[[TaskId, TaskStatus | None], None] = _ignore
+    """Told of each task that has ended, and how, or that was removed."""
 
     def task(self, task_id: TaskId) -> Task:
         """Return the task. Raises TaskNotFound."""
@@ -101,6 +109,8 @@ class State:
     def save(self, task: Task) -> Task:
         """Keep ``task`` in place of its former self."""
         self.tasks[task.id] = task
+        if task.status.is_final:
+            self.on_ended(task.id, task.status)
         if task.status is TaskStatus.PENDING:
             lane = self.lanes[ClaimOrder.of(task)]
             heapq.heappush(lane, (task.process_at, task.id))
@@ -125,6 +135,7 @@ class State:
             name = (task.kind, task.unique_key)
             if self.unique.get(name, (None,))[0] == task.id:
                 del self.unique[name]
+        self.on_ended(task.id, None)
 
     def heads(self, subscription: Subscription) -> list[tuple[ClaimOrder, Task]]:
         """Return the earliest pending task of each lane subscribed to, in claiming order."""

@@ -10,6 +10,7 @@ from taskscheduler.adapters.memory.api_keys import MemoryApiKeys
 from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
+from taskscheduler.adapters.memory.followers import MemoryFollowers
 from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.reader import MemoryTaskReader
@@ -59,11 +60,13 @@ def memory_store(
         # Each of its methods runs from start to end without giving way, so threads may share it.
         yield workers
 
-    tasks = MemoryTaskRepository(state, on_cancellation=bell.ring_cancellation)
+    followers = MemoryFollowers(state, bell.ring)
+    tasks = MemoryTaskRepository(state, followers, on_cancellation=bell.ring_cancellation)
     return Store(
         tasks=tasks,
         board=MemoryTaskReader(state, new_task_id),
         notes=MemoryNotes(state),
+        followers=followers,
         workers=workers,
         heartbeat_registry=heartbeat_registry,
         kinds=MemoryKindCatalogue(state),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.task import TaskEdit
@@ -39,9 +40,12 @@ RECORDED = frozenset({Event.COMPLETE, Event.RETRY, Event.FAIL, Event.CANCEL})
 class MemoryTaskRepository:
     """``TaskRepository`` in memory. ``transaction`` is ignored: everything happens at once."""
 
-    def __init__(self, state: State, *, on_cancellation: Callable[[], None]) -> None:
+    def __init__(
+        self, state: State, followers: MemoryFollowers, *, on_cancellation: Callable[[], None]
+    ) -> None:
         """Work on ``state``; call ``on_cancellation`` when a lease is taken away."""
         self._state = state
+        self._followers = followers
         self._on_cancellation = on_cancellation
 
     async def put(
@@ -66,8 +70,28 @@ class MemoryTaskRepository:
         return ids
 
     def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
-        now = self._state.now()
         tasks = list(tasks)  # to look at one may be what makes all
+        ids, fresh, unique = self._judged(tasks)
+        asked = {new.id: new for new in reversed(tasks)}
+        known_as = {new.id: task_id for new, task_id in zip(tasks, ids, strict=True)}
+        self._followers.require_known(tasks, known_as)
+        for task in fresh.values():
+            self._state.save(task)
+            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
+            if (trace := asked[task.id].trace) is not None:
+                self._state.traces[task.id] = trace
+        for name, task_id in unique.items():
+            self._state.unique[name] = (task_id, self._state.now() + self._state.unique_for)
+        for task_id in fresh:
+            if (after := asked[task_id].after) is not None:
+                self._followers.follow(task_id, after.known_as(known_as))
+        return ids
+
+    def _judged(
+        self, tasks: Sequence[NewTask]
+    ) -> tuple[Sequence[TaskId], Mapping[TaskId, Task], Mapping[tuple[str, str], TaskId]]:
+        """Return the ids that are answered with, the tasks that are new, and their keys."""
+        now = self._state.now()
         ids: list[TaskId] = []
         fresh: dict[TaskId, Task] = {}
         unique: dict[tuple[str, str], TaskId] = {}
@@ -76,6 +100,8 @@ class MemoryTaskRepository:
             if stored is not None:
                 if not new.describes(stored):
                     raise TaskExists(new.id)
+                if new.id not in fresh:
+                    self._followers.require_same(new)
                 ids.append(new.id)
                 continue
             if new.unique_key is not None:
@@ -89,15 +115,7 @@ class MemoryTaskRepository:
                 unique[name] = new.id
             fresh[new.id] = Task.store(new, now=now)
             ids.append(new.id)
-        asked = {new.id: new for new in reversed(tasks)}
-        for task in fresh.values():
-            self._state.save(task)
-            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
-            if (trace := asked[task.id].trace) is not None:
-                self._state.traces[task.id] = trace
-        for name, task_id in unique.items():
-            self._state.unique[name] = (task_id, now + self._state.unique_for)
-        return ids
+        return ids, fresh, unique
 
     async def get(self, task_id: TaskId) -> Task:
         """See ``TaskRepository.get``."""
@@ -225,7 +243,11 @@ class MemoryTaskRepository:
         granted = self._state.attempts_granted(task.kind)
         revived = task.revive(now=self._state.now(), max_attempts=granted, at=at)
         self._state.tell(by, Action.RETRIED, task_id=task_id)
-        return self._state.save(revived)
+        self._state.save(revived)
+        self._followers.revived(task_id)
+        if task.status is TaskStatus.CANCELLED and self._followers.is_after(task_id):
+            self._followers.follow_again(task_id)
+        return self._state.task(task_id)
 
     async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.run_now``."""

@@ -45,7 +45,7 @@ class Rows(NamedTuple):
 
 
 class NotPlain(Exception):
-    """A task has a unique key, a trace or tags, which these rows do not tell of."""
+    """A task has a key, a trace, tags or others to wait for, which these rows do not tell of."""
 
 
 class UnknownLane(NotPlain):
@@ -66,7 +66,12 @@ def rows_of(
     used: set[int] = set()
     now_us = microseconds(now)
     for task in tasks:
-        if task.unique_key is not None or task.trace is not None or task.tags:
+        if (
+            task.unique_key is not None
+            or task.trace is not None
+            or task.tags
+            or task.after is not None
+        ):
             raise NotPlain
         task_id, at, payload = task.id, task.execute_at, task.payload_json
         key = task_id.bytes

@@ -36,11 +36,12 @@ WITH gone AS (
         payload = coalesce(%(payload)s::json, t.payload)
     FROM gone WHERE t.id = %(id)s AND gone.anew
 )
-INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL THEN process_at
+INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
+SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL
+                     OR process_at = {schema}.waiting_at_1() THEN process_at
                 ELSE greatest(%(execute_at)s::timestamptz, {schema}.clock()) END,
        (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL),
-       attempt, excused
+       attempt, excused, followed
 FROM gone RETURNING true"""
 
 

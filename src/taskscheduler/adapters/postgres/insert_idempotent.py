@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.mapping import if_any, read
 from taskscheduler.adapters.postgres.tags import TAG, write_tags
-from taskscheduler.adapters.postgres.tracing import traced
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
 if TYPE_CHECKING:
@@ -17,30 +16,179 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Database
     from taskscheduler.adapters.postgres.drivers import Executing
+    from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.task import Idempotency, NewTask
     from taskscheduler.domain.values import TaskId
 
 
+# Where a lane does not stand any more, the whole statement is refused: see ``insert_new.py``.
+PUT: Final = """
+WITH given AS MATERIALIZED (
+    SELECT g.*, {schema}.clock() AS now
+    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
+                %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
+                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[],
+                %(traceparents)s::text[], %(tracestates)s::text[])
+        AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload,
+              traceparent, tracestate)
+), body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload,
+         traceparent, tracestate)
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, unique_key, expires_at,
+           payload, traceparent, tracestate
+    FROM given ON CONFLICT (id) DO NOTHING RETURNING id
+)
+INSERT INTO {schema}.live (id, process_at, lane)
+SELECT id, greatest(execute_at, now), CASE WHEN
+    (SELECT count(*) FROM {schema}.lane n
+     WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
+    = cardinality(%(used)s::integer[]) THEN lane END
+FROM given WHERE (id IN (SELECT id FROM body)) IS TRUE
+RETURNING id"""
+
+PUT_TOLD: Final = """
+WITH given AS MATERIALIZED (
+    SELECT g.*, {schema}.clock() AS now
+    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
+                %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
+                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[],
+                %(traceparents)s::text[], %(tracestates)s::text[])
+        AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload,
+              traceparent, tracestate)
+), body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload,
+         traceparent, tracestate)
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, unique_key, expires_at,
+           payload, traceparent, tracestate
+    FROM given ON CONFLICT (id) DO NOTHING RETURNING id
+), told AS (
+    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
+    SELECT {schema}.clock(), 'created', actor, key_id, address, request_id, id
+    FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(actor_keys)s::text[],
+                %(addresses)s::text[], %(request_ids)s::text[])
+        AS g (id, actor, key_id, address, request_id)
+    WHERE actor IS NOT NULL AND (id IN (SELECT id FROM body)) IS TRUE
+)
+INSERT INTO {schema}.live (id, process_at, lane)
+SELECT id, greatest(execute_at, now), CASE WHEN
+    (SELECT count(*) FROM {schema}.lane n
+     WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
+    = cardinality(%(used)s::integer[]) THEN lane END
+FROM given WHERE (id IN (SELECT id FROM body)) IS TRUE
+RETURNING id"""
+
+# Somebody else's transaction may have a snapshot that is older, so its lanes are locked as well.
+PUT_HELD: Final = """
+WITH given AS MATERIALIZED (
+    SELECT g.*, {schema}.clock() AS now
+    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
+                %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
+                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[],
+                %(traceparents)s::text[], %(tracestates)s::text[])
+        AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload,
+              traceparent, tracestate)
+), body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload,
+         traceparent, tracestate)
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, unique_key, expires_at,
+           payload, traceparent, tracestate
+    FROM given ON CONFLICT (id) DO NOTHING RETURNING id
+)
+INSERT INTO {schema}.live (id, process_at, lane)
+SELECT id, greatest(execute_at, now), CASE WHEN
+    (SELECT count(*) FROM (
+        SELECT FROM {schema}.lane n
+        WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL FOR KEY SHARE
+     ) AS held) = cardinality(%(used)s::integer[]) THEN lane END
+FROM given WHERE (id IN (SELECT id FROM body)) IS TRUE
+RETURNING id"""
+
+PUT_TOLD_HELD: Final = """
+WITH given AS MATERIALIZED (
+    SELECT g.*, {schema}.clock() AS now
+    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
+                %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
+                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[],
+                %(traceparents)s::text[], %(tracestates)s::text[])
+        AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload,
+              traceparent, tracestate)
+), body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload,
+         traceparent, tracestate)
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, unique_key, expires_at,
+           payload, traceparent, tracestate
+    FROM given ON CONFLICT (id) DO NOTHING RETURNING id
+), told AS (
+    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
+    SELECT {schema}.clock(), 'created', actor, key_id, address, request_id, id
+    FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(actor_keys)s::text[],
+                %(addresses)s::text[], %(request_ids)s::text[])
+        AS g (id, actor, key_id, address, request_id)
+    WHERE actor IS NOT NULL AND (id IN (SELECT id FROM body)) IS TRUE
+)
+INSERT INTO {schema}.live (id, process_at, lane)
+SELECT id, greatest(execute_at, now), CASE WHEN
+    (SELECT count(*) FROM (
+        SELECT FROM {schema}.lane n
+        WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL FOR KEY SHARE
+     ) AS held) = cardinality(%(used)s::integer[]) THEN lane END
+FROM given WHERE (id IN (SELECT id FROM body)) IS TRUE
+RETURNING id"""
+
+STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
+
+# A key whose time is up is taken over; one that lives keeps its holder.
+TAKE_KEYS: Final = """
+INSERT INTO {schema}.unique_key AS held (kind, key, id, expires_at)
+SELECT kind, key, id, {schema}.clock() + %(unique_for)s
+FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(ids)s::uuid[]) AS g (kind, key, id)
+ON CONFLICT (kind, key) DO UPDATE SET id = excluded.id, expires_at = excluded.expires_at
+WHERE held.expires_at <= {schema}.clock()"""
+
+# Of two at once the second waits here for the first, and then finds its answer.
+TAKE_REQUEST: Final = """
+INSERT INTO {schema}.idempotency_key AS held (key, fingerprint, ids, expires_at)
+VALUES (%(key)s, %(fingerprint)s, %(ids)s, {schema}.clock() + %(unique_for)s)
+ON CONFLICT (key) DO UPDATE
+SET fingerprint = excluded.fingerprint, ids = excluded.ids, expires_at = excluded.expires_at
+WHERE held.expires_at <= {schema}.clock()
+RETURNING true"""
+
+ANSWERED: Final = "SELECT fingerprint, ids FROM {schema}.idempotency_key WHERE key = %(key)s"
+
+ANSWER_REQUEST: Final = "UPDATE {schema}.idempotency_key SET ids = %(ids)s WHERE key = %(key)s"
+
+HOLDERS: Final = """
+SELECT held.kind, held.key, held.id
+FROM unnest(%(kinds)s::text[], %(keys)s::text[]) AS g (kind, key)
+JOIN {schema}.unique_key held USING (kind, key)"""
+
+
 class Inserts:
     """Writes bodies and hot rows on a connection that somebody else has opened."""
 
-    def __init__(self, database: Database, unique_for: timedelta) -> None:
+    def __init__(
+        self, database: Database, unique_for: timedelta, followers: PostgresFollowers
+    ) -> None:
         """``unique_for`` is how long unique and idempotency keys live."""
         self._unique_for = unique_for
+        self._followers = followers
         sql = database.sql
-        self._put = {False: sql(s.PUT), True: sql(s.PUT_HELD)}
-        self._put_told = {False: sql(s.PUT_TOLD), True: sql(s.PUT_TOLD_HELD)}
-        texts = (s.PUT, s.PUT_HELD, s.PUT_TOLD, s.PUT_TOLD_HELD)
-        self._traced = {sql(text): sql(traced(text)) for text in texts}
+        self._put = {False: sql(PUT), True: sql(PUT_HELD)}
+        self._put_told = {False: sql(PUT_TOLD), True: sql(PUT_TOLD_HELD)}
         self._get = sql(s.GET)
-        self._stored = sql(s.STORED)
+        self._stored = sql(STORED)
         self._await_standby = sql(s.AWAIT_STANDBY)
-        self._take_keys = sql(s.TAKE_KEYS)
-        self._holders = sql(s.HOLDERS)
-        self._take_request = sql(s.TAKE_REQUEST)
-        self._answered = sql(s.ANSWERED)
-        self._answer_request = sql(s.ANSWER_REQUEST)
+        self._take_keys = sql(TAKE_KEYS)
+        self._holders = sql(HOLDERS)
+        self._take_request = sql(TAKE_REQUEST)
+        self._answered = sql(ANSWERED)
+        self._answer_request = sql(ANSWER_REQUEST)
         self._tag = sql(TAG)
 
     async def insert_once(
@@ -101,6 +249,8 @@ class Inserts:
             "unique_keys": if_any([task.unique_key for task in rows]),
             "expires_at": if_any([task.expires_at for task in rows]),
             "payloads": [task.payload_json.decode() for task in rows],
+            "traceparents": if_any([task.trace and task.trace.traceparent for task in rows]),
+            "tracestates": if_any([task.trace and task.trace.tracestate for task in rows]),
         }
         statement = self._put[held]
         if any(task.by is not None for task in rows):
@@ -111,13 +261,6 @@ class Inserts:
                 "addresses": if_any([task.by and task.by.address for task in rows]),
                 "request_ids": if_any([task.by and task.by.request_id for task in rows]),
             }
-        if any(task.trace is not None for task in rows):
-            statement = self._traced[statement]
-            traces = [task.trace for task in rows]
-            values |= {
-                "traceparents": [trace and trace.traceparent for trace in traces],
-                "tracestates": if_any([trace and trace.tracestate for trace in traces]),
-            }
         cursor = await connection.execute(statement, values)
         if cursor.rowcount == len(tasks):
             await write_tags(connection, self._tag, rows)
@@ -127,6 +270,8 @@ class Inserts:
             again = [t for t in tasks if t.id not in stored or fresh.get(t.id) is not t]
             await self._require_same(connection, again, holders)
             await connection.execute(self._await_standby)
+            rows = [task for task in rows if task.id in stored]
+        await self._followers.follow(connection, rows, holders)
         return [holders.get(task.id, task.id) for task in tasks]
 
     async def _hold_keys(
@@ -175,3 +320,4 @@ class Inserts:
         for task in again:
             if task.id not in stored or not task.describes(stored[task.id]):
                 raise TaskExists(task.id)
+        await self._followers.require_same(connection, again, holders)

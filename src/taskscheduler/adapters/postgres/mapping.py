@@ -77,7 +77,7 @@ def texts(values: Iterable[str | None]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
-def texts_if_any(values: Sequence[datetime | timedelta | int | None]) -> str | None:
+def texts_if_any(values: Sequence[datetime | timedelta | int | str | None]) -> str | None:
     """Return the text of an array of ``values``, or None, which is as good, if all are None."""
     return None if values.count(None) == len(values) else texts(map(text_of, values))
 
@@ -90,7 +90,7 @@ def if_any(values: Sequence[Value | None]) -> Sequence[Value | None] | None:
     return None if values.count(None) == len(values) else values
 
 
-def text_of(value: datetime | timedelta | int | None) -> str | None:
+def text_of(value: datetime | timedelta | int | str | None) -> str | None:
     """Return ``value`` as PostgreSQL reads it, whatever the session's styles."""
     match value:
         case None:

@@ -11,6 +11,7 @@ from taskscheduler.adapters.postgres.archive import PostgresArchive
 from taskscheduler.adapters.postgres.audit import PostgresAuditTrail
 from taskscheduler.adapters.postgres.backlog import PostgresBacklogStats
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.followers import PostgresFollowers
 from taskscheduler.adapters.postgres.lanes import Lanes
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.notes import PostgresNotes
@@ -57,12 +58,13 @@ def postgres_store(
     lanes = Lanes(database)
     channel = channel_of(database.schema) if wakeups is None else None
     bell = wakeups or PostgresWakeUps(database, listening or database)
+    followers = PostgresFollowers(database, bell.ring)
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[None]:
         async with database.opened():
             await check_schema(database)
-            async with bell.opened():
+            async with bell.opened(), followers.opened():
                 yield
 
     @asynccontextmanager
@@ -79,11 +81,13 @@ def postgres_store(
         channel=channel,
         on_cancellation=bell.ring_cancellation,
         unique_for=unique_for,
+        followers=followers,
     )
     return Store(
         tasks=tasks,
         board=PostgresTaskReader(database, lanes, new_task_id),
         notes=PostgresNotes(database),
+        followers=followers,
         workers=PostgresWorkerRegistry(database),
         heartbeat_registry=heartbeat_registry,
         kinds=PostgresKindCatalogue(database),
@@ -93,7 +97,7 @@ def postgres_store(
         audit=PostgresAuditTrail(database),
         upkeep=PostgresSchemaUpkeep(database, clock),
         wakeups=bell,
-        archive=PostgresArchive(database),
+        archive=PostgresArchive(database, followers),
         backlog_stats=PostgresBacklogStats(database),
         clock=clock,
         new_task_id=new_task_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import psycopg
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.fast_connection import PooledConnection
+    from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
 
+SOMEBODY_FOLLOWS: Final = UUID(int=0)
+"""What ``statements.FOLLOWED`` adds to the ids of tasks that have ended."""
 RACES_MAX: Final = 10
 """How often a change by hand is tried again when the task moved under it."""
 
@@ -70,11 +74,12 @@ class PostgresTaskRepository:
         channel: str | None,
         on_cancellation: Callable[[], None],
         unique_for: timedelta,
+        followers: PostgresFollowers,
     ) -> None:
         """``channel`` is where tasks of a caller's own transaction are told of, at its commit.
 
         ``on_cancellation`` is called after a lease was taken away; ``unique_for`` is how long
-        unique keys live.
+        unique keys live; ``followers`` lets go what waits for tasks that end here.
         """
         self._database = database
         self._lanes = lanes
@@ -82,10 +87,11 @@ class PostgresTaskRepository:
         self._on_cancellation = on_cancellation
         self._fresh = FreshInserts(database)
         self._copied = CopiedInserts(database)
-        self._inserts = Inserts(database, unique_for)
+        self._followers = followers
+        self._inserts = Inserts(database, unique_for, followers)
         self._trail = Trail(database)
         self._edits = Edits(database, lanes, self._trail)
-        self._bulk = Bulk(database, self._trail, on_cancellation=on_cancellation)
+        self._bulk = Bulk(database, self._trail, followers, on_cancellation=on_cancellation)
         self._claims = Claims(database, clock)
         lanes.on_new.append(self._claims.look_soon)
         self._epochs: dict[WorkerId, int] = {}
@@ -126,7 +132,10 @@ class PostgresTaskRepository:
         async def put(lanes: Mapping[Lane, int]) -> Sequence[TaskId]:
             return await self._put(tasks, lanes, transaction, idempotency)
 
-        return await self._lanes.queue_position(wanted, put)
+        ids = await self._lanes.queue_position(wanted, put)
+        if transaction is None and any(task.after is not None for task in tasks):
+            await self._followers.release()
+        return ids
 
     async def _put(
         self,
@@ -238,7 +247,7 @@ class PostgresTaskRepository:
             for each in settlements
             if each.event not in {Event.COMPLETE, Event.EXPIRE} and each.waits_for is None
         ]
-        ended: set[TaskId] = set()
+        ended: set[UUID] = set()
         values: dict[str, Any]
         async with self._database.connection() as connection:
             if completed:
@@ -271,12 +280,14 @@ class PostgresTaskRepository:
                 }
                 cursor = await connection.execute(self._settle, values)
                 ended |= {row[0] for row in await cursor.fetchall()}
+        if SOMEBODY_FOLLOWS in ended:
+            self._followers.soon()
         return {each.task_id for each in settlements if each.task_id not in ended}
 
     async def _complete_all(
         self, connection: PooledConnection, completed: Sequence[Settlement]
-    ) -> set[TaskId]:
-        ended: set[TaskId] = set()
+    ) -> set[UUID]:
+        ended: set[UUID] = set()
         plain = [each for each in completed if each.result is None]
         if plain:
             values = {
@@ -301,12 +312,14 @@ class PostgresTaskRepository:
         """See ``TaskRepository.completing``."""
         settlement = Settlement(lease.task_id, lease.token, Event.COMPLETE)
         written = False
+        ended: set[UUID] = set()
         async with self._database.lent() as connection:
             try:
                 async with connection.transaction():
                     yield connection
                     settlement = settlement._replace(result=result())
-                    written = bool(await self._complete_all(connection, [settlement]))
+                    ended = await self._complete_all(connection, [settlement])
+                    written = lease.task_id in ended
                     if not written:
                         raise LeaseLost(lease.task_id)
             except psycopg.Error as error:
@@ -315,6 +328,8 @@ class PostgresTaskRepository:
                 gone = written and is_unavailable(error)
                 if not gone or not await self.outcomes_of([settlement]):
                     raise
+        if SOMEBODY_FOLLOWS in ended:
+            self._followers.soon()
 
     async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.outcomes_of``."""
@@ -427,13 +442,13 @@ class PostgresTaskRepository:
         self, statement: Any, values: Mapping[str, Any], by: Caller | None, action: Action
     ) -> bool:
         """Take a task out by ``statement``, which tells whether it was leased; tell its worker."""
-        leased = False
+        leased = followed = False
 
         async def work(connection: Connection) -> bool:
             async def change() -> bool:
-                nonlocal leased
+                nonlocal leased, followed
                 row = await (await connection.execute(statement, values)).fetchone()
-                leased = row is not None and row[0]
+                leased, followed = (False, False) if row is None else row
                 return row is not None
 
             return await self._trail.told(connection, by, action, values["id"], change)
@@ -441,6 +456,8 @@ class PostgresTaskRepository:
         taken = await self._database.run(work)
         if leased:
             self._on_cancellation()
+        if followed:
+            await self._followers.release()
         return taken
 
     async def _change(
@@ -455,13 +472,18 @@ class PostgresTaskRepository:
 
         async def work(connection: Connection) -> bool:
             async def change() -> bool:
-                cursor = await connection.execute(statement, values)
-                return await cursor.fetchone() is not None
+                nonlocal waits
+                row = await (await connection.execute(statement, values)).fetchone()
+                waits = row is not None and row[0]
+                return row is not None
 
             return await self._trail.told(connection, by, action, task_id, change)
 
+        waits = False
         for _ in range(RACES_MAX):
             changed = await self._database.run(work)
+            if waits:
+                await self._followers.release()
             task = await self.get(task_id)
             if changed:
                 return task
@@ -472,7 +494,7 @@ class PostgresTaskRepository:
 
 def is_plain(task: NewTask) -> bool:
     """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
-    return task.unique_key is None and not task.tags
+    return task.unique_key is None and not task.tags and task.after is None
 
 
 _RACING: Final = "the task kept changing while it was to be changed; try again"

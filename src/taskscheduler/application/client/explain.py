@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.after import Wait
     from taskscheduler.domain.task import Task
     from taskscheduler.domain.values import TaskId
     from taskscheduler.domain.worker import RegisteredWorker
@@ -69,6 +70,8 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
 
 
 async def _not_due(store: Store, task: Task) -> Cause:
+    if task.waits and (wait := await store.followers.wait(task.id)) is not None:
+        return _waiting(wait)
     awaited = await store.notes.awaited(task.id)
     if awaited is not None and awaited.until == task.process_at:
         detail = f"its handler waits for the signal {awaited.name!r}"
@@ -84,6 +87,16 @@ async def _not_due(store: Store, task: Task) -> Cause:
             since=last.finished_at,
         )
     return Cause(reason=Reason.NOT_DUE, detail="its time has not come", until=task.process_at)
+
+
+def _waiting(wait: Wait) -> Cause:
+    detail = f"it waits for {wait.left} of {wait.total} tasks to end"
+    if wait.failed is not None:
+        detail += (
+            f"; {wait.failed} has ended without success, and so it is held until somebody runs or "
+            "cancels it, or that one is retried and succeeds"
+        )
+    return Cause(reason=Reason.WAITING_FOR, detail=detail, left=wait.left, task_ids=wait.task_ids)
 
 
 def _missing(task: Task, workers: Sequence[RegisteredWorker]) -> str | None:

@@ -19,8 +19,10 @@ from taskscheduler.application.client.task_batch import (
     text_of,
     time_after,
     times_of,
+    waits_of,
 )
 from taskscheduler.application.client.task_controls import TaskControls
+from taskscheduler.domain.after import After, require_no_circle
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.ids import RecentIds
 from taskscheduler.domain.task import Idempotency, NewTask, TaskEdit
@@ -51,7 +53,10 @@ class TaskOptions(TypedDict, total=False):
     """How a task may differ from the plainest one.
 
     ``execute_at`` is an aware time; ``delay`` counts from this process's now, so prefer
-    ``execute_at`` where clocks differ. The rest is as in ``NewTask``.
+    ``execute_at`` where clocks differ. ``after`` are the ids of up to 100 tasks that must end
+    first; ``when`` is what counts: ``"succeeded"``, or ``"ended"`` in whatever way; and
+    ``otherwise`` what becomes of the task if one of them does not succeed: ``"cancel"``, ``"run"``
+    or ``"hold"``. The rest is as in ``NewTask``.
     """
 
     execute_at: datetime | None
@@ -66,6 +71,9 @@ class TaskOptions(TypedDict, total=False):
     tags: Iterable[str]
     id: UUID | None
     payload_json: bytes
+    after: Iterable[UUID] | None
+    when: str | None
+    otherwise: str | None
 
 
 class TaskChanges(TypedDict, total=False):
@@ -182,6 +190,7 @@ class Scheduler(TaskControls, Operations):
             expires_at=options.get("expires_at"),
             group=options.get("group"),
             tags=options.get("tags", ()),
+            after=After.of(options.get("after"), options.get("when"), options.get("otherwise")),
         )
 
     @overload
@@ -227,6 +236,7 @@ class Scheduler(TaskControls, Operations):
             NotInTransaction: ``connection`` is in autocommit mode and no transaction is open on
                 it, or that has failed, or it is None or anything else that cannot be joined.
             TaskExists: the id is taken by a task with other contents.
+            TaskNotFound: a task that it is to come after is not there.
             StoreUnavailable: the store could not be reached; repeating with the same id is safe.
         """
         task = self.prepare(cast("str", kind), payload, **options)  # or a function: it looks
@@ -251,6 +261,8 @@ class Scheduler(TaskControls, Operations):
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
+        if task.after is not None:  # not with those who wait for nobody
+            return (await self.put_many([task]))[0]
         RecentIds(self.store.new_task_id()).check(task.id)
         if task.expires_at is not None:
             await require_time(self.store, [task])
@@ -280,6 +292,8 @@ class Scheduler(TaskControls, Operations):
             for index, task in enumerate(tasks):
                 recent.check(task.id, index if len(tasks) > 1 else None)
         await require_time(self.store, tasks)
+        if waits := waits_of(tasks):
+            require_no_circle(waits, [task.id for task in tasks])
         if self.tracing is None:
             ids = await self.store.tasks.put(
                 tasks, transaction=transaction, idempotency=idempotency

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.values import TaskId
 
 Kind: TypeAlias = "str | Callable[..., Any]"
@@ -111,6 +112,10 @@ class LazyBatch(Sequence[NewTask]):
             else:
                 yield QUEUE_DEFAULT, _time_in(spec)
 
+    def waits(self) -> Iterator[NewTask]:
+        """Return those that come after others, without making the rest."""
+        return (s for s in self._specs if isinstance(s, NewTask) and s.after is not None)
+
     def deadlines(self) -> Iterator[tuple[int, datetime]]:
         """Return the place and the time of each that expires, without making the others."""
         for index, spec in enumerate(self._specs):
@@ -125,6 +130,12 @@ def deadlines_of(tasks: Sequence[NewTask]) -> Iterator[tuple[int, datetime]]:
     return (
         (index, task.expires_at) for index, task in enumerate(tasks) if task.expires_at is not None
     )
+
+
+def waits_of(tasks: Sequence[NewTask]) -> Mapping[TaskId, After]:
+    """Return what those of ``tasks`` wait for that come after others."""
+    waiting = tasks.waits() if isinstance(tasks, LazyBatch) else tasks
+    return {task.id: task.after for task in waiting if task.after is not None}
 
 
 def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:

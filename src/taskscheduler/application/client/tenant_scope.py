@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 from taskscheduler.application.client.explain import explain
 from taskscheduler.application.client.scheduler import OWN, Scheduler, TaskChanges
 from taskscheduler.application.client.schedules import Schedules
+from taskscheduler.application.client.task_batch import waits_of
 from taskscheduler.domain.errors import (
     Forbidden,
     IdempotencyConflict,
@@ -58,6 +59,8 @@ class TenantScheduler(Scheduler):
 
     async def put(self, task: NewTask) -> TaskId:
         """As ``Scheduler.put``. Raises Forbidden, QuotaUsedUp, TooMuchWaiting too."""
+        if task.after is not None:
+            return (await self.put_many([task]))[0]
         task = self._inward(task)
         if self._caller.quota is not None:
             await self._whole.quotas.admit(self._caller, [task])
@@ -72,6 +75,8 @@ class TenantScheduler(Scheduler):
     ) -> Sequence[TaskId]:
         """As ``Scheduler.put_many``. Raises Forbidden, QuotaUsedUp, TooMuchWaiting too."""
         inward = [self._inward(task) for task in tasks]
+        if self._space is not None:
+            await self._require_parents(inward)
         if self._caller.quota is not None:
             await self._whole.quotas.admit(self._caller, inward)
         if idempotency is None or self._space is None:
@@ -165,6 +170,20 @@ class TenantScheduler(Scheduler):
         # A task's queue never changes, so what is looked at first is still so afterwards.
         if self._space is not None:
             await self.get(task_id)
+
+    async def _require_parents(self, tasks: Sequence[NewTask]) -> None:
+        """Refuse to wait for tasks that are not there for this caller. Raises TaskNotFound."""
+        own = {task.id for task in tasks}
+        asked = dict.fromkeys(
+            each for after in waits_of(tasks).values() for each in after.task_ids if each not in own
+        )
+        if not asked:
+            return
+        found = await self.store.board.states(TaskQuery(), list(asked))
+        reached = {each.id for each in found if self._caller.may_use(each.queue)}
+        for task_id in asked:
+            if task_id not in reached:
+                raise TaskNotFound(task_id)
 
     def _reached(self, task: Task) -> Task:
         if not self._caller.may_use(task.queue):

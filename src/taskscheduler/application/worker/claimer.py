@@ -191,7 +191,11 @@ class Claimer:
     async def _wait_for_work(self, listener: Listener) -> None:
         """Return when there is something to claim, or another reason to go on; poll meanwhile."""
         while True:
-            # Draining ends on the whole truth only.
+            # Draining ends on the whole truth only, and that is looked for once nothing is held.
+            ends = self._draining and not self._holds_something()
+            if ends:
+                await self._store.followers.idle()
+                await self._store.followers.release()
             due = await self._store.tasks.next_due(self._subscription, roughly=not self._draining)
             wait_s = self._poll_interval_s * random.uniform(0.8, 1.0)  # noqa: S311 - not a secret
             is_timed = due is not None and due.total_seconds() <= wait_s
@@ -199,7 +203,7 @@ class Claimer:
                 wait_s = due.total_seconds()
             if wait_s <= 0:
                 return
-            if self._draining and not self._holds_something():
+            if ends:
                 if await self._look_for_suspects() is None:
                     self.stopping.set()
                 return

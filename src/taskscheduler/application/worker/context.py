@@ -13,6 +13,7 @@ import msgspec
 
 from taskscheduler.application.client.blocking import done_here, for_this_thread, is_at_home
 from taskscheduler.application.client.results import encode_result
+from taskscheduler.application.worker.parents import ParentResults
 from taskscheduler.application.worker.progress import Reporter, report_of
 from taskscheduler.application.worker.steps import Steps
 from taskscheduler.domain.errors import LeaseLost
@@ -223,6 +224,17 @@ class Context:
         if self._reporter is None:
             self._reporter = Reporter(self._scheduler.store.notes)
         self._reporter.add(report)
+
+    def results(self) -> ParentResults:
+        """Return what the tasks returned that this one was stored to come after, in their order.
+
+        Iterate over it by ``async for``; in a plain function, which runs in a thread, by ``for``.
+        Few are in memory at once. Or await it for a list.
+
+        In place of the result of a task that did not succeed is its error: ``TaskFailed`` or
+        ``TaskCancelled``, or ``TaskNotFound`` if it was deleted.
+        """
+        return for_this_thread(ParentResults(self._scheduler.store, self.id), self._loop)
 
     def signal(self, name: str) -> Any:
         """Return what came with the signal of this name, as from JSON; None if none has come.

@@ -162,6 +162,7 @@ class Worker(WorkerStatus):
         ran = await self._claimer.turn()
         await self._executor.idle()
         await self._completer.flush()
+        await self._store.followers.idle()
         self._claimer.rest()
         return ran
 

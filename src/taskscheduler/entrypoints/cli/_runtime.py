@@ -96,7 +96,7 @@ def line_of(task: Task) -> str:
     """Return ``task`` in one line."""
     return (
         f"{task.id}  {task.status.value:<10}  {task.kind:<20}  {task.queue:<12}  "
-        f"{at_text(task.process_at)}  attempt {task.attempt}"
+        f"{at_text(task.earliest_at)}  attempt {task.attempt}"
     )
 
 

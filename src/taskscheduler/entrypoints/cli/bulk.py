@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskscheduler.domain.after import WAITING_AT
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
@@ -99,6 +100,8 @@ def retry_time_of(at: str | None, *, now: bool) -> datetime | None:
 
 def due_text(process_at: datetime) -> str:
     """Say when a task that was retried is due."""
+    if process_at == WAITING_AT:
+        return "due when those have ended that it waits for"
     if process_at <= datetime.now(UTC):
         return "due now"
     return f"due at {at_text(process_at)}"

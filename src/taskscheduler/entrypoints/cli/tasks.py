@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli import bulk, list_tasks, update, wait
@@ -65,6 +66,17 @@ def add(
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
     ] = None,
+    after: Annotated[
+        list[UUID] | None,
+        typer.Option(metavar="ID", help="A task that must end first; may be given again."),
+    ] = None,
+    when: Annotated[
+        When | None, typer.Option(help="What counts of --after; succeeded, if left out.")
+    ] = None,
+    otherwise: Annotated[
+        Otherwise | None,
+        typer.Option(help="What to do where one of --after does not succeed; cancel, if left out."),
+    ] = None,
     tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
@@ -77,7 +89,7 @@ def add(
         raise InvalidConfiguration(message)
     at = None if execute_at is None else moment_of(execute_at)
     expires = None if expires_at is None else moment_of(expires_at, "--expires-at")
-    after = None if delay is None else o.span("--delay", delay)
+    later = None if delay is None else o.span("--delay", delay)
     limit = None if timeout is None else o.span("--timeout", timeout)
     body = json_of(payload)
 
@@ -87,7 +99,7 @@ def add(
             kind,
             body,
             execute_at=at,
-            delay=after,
+            delay=later,
             queue=queue,
             priority=priority,
             max_attempts=max_attempts,
@@ -96,6 +108,9 @@ def add(
             group=group,
             expires_at=expires,
             tags=tags or (),
+            after=after or None,
+            when=when,
+            otherwise=otherwise,
         )
         say({"id": task_id}, as_json=json, text=str(task_id))
 
@@ -128,6 +143,9 @@ def show(
             tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
+        if notes.after is not None:
+            names = " ".join(str(each) for each in notes.after.task_ids)
+            tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:

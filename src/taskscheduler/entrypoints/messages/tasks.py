@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.errors import PayloadTooLarge
 from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
@@ -28,6 +29,7 @@ from taskscheduler.domain.values import (
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
 )
+from taskscheduler.entrypoints.messages.after import AfterIds, AfterOtherwise, AfterWhen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +135,9 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     group: Group | None = None
     tags: Tags = []
     id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
+    after: AfterIds | None = None
+    when: AfterWhen | None = None
+    otherwise: AfterOtherwise | None = None
 
     @property
     def timeout(self) -> timedelta | None:
@@ -257,6 +262,9 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
     attempts: list[AttemptMessage]
     result: Annotated[Any, Meta(description="what the handler returned; null for nothing")]
     progress: ProgressMessage | None
+    after: Annotated[list[UUID], Meta(description="what it was stored to come after")] | None
+    when: When | None
+    otherwise: Otherwise | None
 
     @classmethod
     def with_attempts(
@@ -268,6 +276,9 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
             attempts=[AttemptMessage.of(each) for each in attempts],
             result=raw(notes.result),
             progress=notes.progress and ProgressMessage.of(notes.progress),
+            after=None if notes.after is None else list(notes.after.task_ids),
+            when=notes.after and notes.after.when,
+            otherwise=notes.after and notes.after.otherwise,
         )
 
 
@@ -280,7 +291,7 @@ def _fields(task: Task) -> dict[str, Any]:
         "priority": task.priority,
         "status": task.status,
         "execute_at": task.execute_at,
-        "process_at": task.process_at,
+        "process_at": task.earliest_at,
         "created_at": task.created_at,
         "started_at": task.started_at,
         "finished_at": task.finished_at,

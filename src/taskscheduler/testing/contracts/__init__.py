@@ -23,6 +23,7 @@ from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
+from taskscheduler.testing.contracts.followers import FollowersContract
 from taskscheduler.testing.contracts.groups import GroupsContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
@@ -52,6 +53,7 @@ __all__ = [
     "ArchiveContract",
     "AuditContract",
     "BacklogStatsContract",
+    "FollowersContract",
     "HearingContract",
     "KindCatalogueContract",
     "NotesContract",

@@ -145,6 +145,7 @@ EDITING: Final = (
 )
 STORING: Final = (
     _refused(_BAD_TIME, _UNKNOWN_KIND)
+    | _refused(TaskNotFound(ID))
     | _refused(TaskExists(ID), IdempotencyConflict("order-4711"))
     | TOO_LARGE
     | _refused(_AWAY)

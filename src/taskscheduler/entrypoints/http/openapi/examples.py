@@ -16,6 +16,7 @@ class Shown(Example):
 
 
 TASK_ID: Final = "018e917e-2b5a-7000-8000-000000000000"
+PARENT_ID: Final = "018e917e-1000-7000-8000-000000000000"
 TAG: Final = '"0f343b0931126a20f133d67c2b018a3b"'
 CREATED_AT: Final = "2024-03-30T23:17:05.112233Z"
 EXECUTE_AT: Final = "2024-03-30T23:17:10.790146Z"
@@ -37,6 +38,7 @@ BAZ: Final = {
     "priority": 0,
     "group": "customer-7",
 }
+THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwise": "cancel"}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
 NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
@@ -75,7 +77,15 @@ ANSWERS: Final[dict[str, Any]] = {
     "Stored": {"id": TASK_ID},
     "StoredMany": {"ids": [TASK_ID, "018e917e-2b5a-7000-8000-000000000001"]},
     "TaskMessage": TASK,
-    "TaskWithAttempts": TASK | {"attempts": [ATTEMPT], "result": None, "progress": None},
+    "TaskWithAttempts": TASK
+    | {
+        "attempts": [ATTEMPT],
+        "result": None,
+        "progress": None,
+        "after": [PARENT_ID],
+        "when": "succeeded",
+        "otherwise": "cancel",
+    },
     "GoingOnMessage": {"status": "InProgress"},
     "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
     "AttemptMessage": ATTEMPT,
@@ -90,7 +100,19 @@ ANSWERS: Final[dict[str, Any]] = {
                 "since": CREATED_AT,
                 "worker_id": None,
                 "before": None,
-            }
+                "left": None,
+                "task_ids": [],
+            },
+            {
+                "reason": "WaitingFor",
+                "detail": "it waits for 1 of 3 tasks to end",
+                "until": None,
+                "since": None,
+                "worker_id": None,
+                "before": None,
+                "left": 1,
+                "task_ids": [PARENT_ID],
+            },
         ],
     },
     "BulkMessage": {

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
 from taskscheduler.application.client.scheduler import Scheduler
+from taskscheduler.domain.after import After
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, PAGE_BYTES_MAX, fitting
 from taskscheduler.domain.task import NewTask
@@ -68,7 +69,8 @@ async def store_task(
 ) -> Response[Stored]:
     """Store a task, to be run at or after ``execute_at``; left out, that is now.
 
-    Storing the same ``id`` or ``unique_key`` again answers with the task that is there.
+    Storing the same ``id`` or ``unique_key`` again answers with the task that is there. With
+    ``after``, it waits until those tasks have ended.
     """
     body = await request.body()
     message: NewTaskMessage = decoded(decode_one, body)
@@ -291,4 +293,5 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         group=message.group,
         expires_at=message.expires_at,
         tags=message.tags,
+        after=After.of(message.after, message.when, message.otherwise),
     )
