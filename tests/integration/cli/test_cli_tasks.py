@@ -260,6 +260,8 @@ def test_a_kind_that_nobody_has_is_stored_where_that_is_wanted(operator: Operato
     twin = {"TASKSCHEDULER_ACCEPT_UNKNOWN_KINDS": "1"}
     assert UUID(operator.programs.good("tasks", "add", "Nobody", **twin).strip())
     assert [task["kind"] for task in operator.asks("list")] == ["Nobody"] * 2
+    assert [task["kind"] for task in operator.asks("list --kind Nobody")] == ["Nobody"] * 2
+    assert operator.asks("cancel --filter kind:Nobody")["changed"] == 2
 
 
 def test_a_kind_that_a_worker_has_registered_is_known(operator: Operator):

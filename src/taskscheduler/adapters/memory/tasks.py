@@ -7,6 +7,13 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.adapters.memory.limits import (
+    are_held_back,
+    begin_under_limits,
+    due_in_turns,
+    opens_for,
+    waits_for,
+)
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import (
@@ -125,7 +132,10 @@ class MemoryTaskRepository:
         self, worker_id: WorkerId, subscription: Subscription, limit: int
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim``."""
-        return self._lease(worker_id, islice(self._state.due(subscription), limit))
+        state = self._state
+        is_plain = not state.limits and not any(lane.group for lane in state.lanes)
+        due = state.due(subscription) if is_plain else due_in_turns(state, subscription)
+        return self._lease(worker_id, islice(due, limit))
 
     async def suspects(self, subscription: Subscription) -> Suspects | None:
         """See ``TaskRepository.suspects``."""
@@ -138,8 +148,11 @@ class MemoryTaskRepository:
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim_suspects``."""
         due = self._state.suspects(subscription)
-        alike = [task for task in due if task.excused == excused]
-        return self._lease(worker_id, alike[:limit])
+        # Looked at one by one: each that begins may use up a limit.
+        alike = (
+            task for task in due if task.excused == excused and opens_for(self._state, task) is None
+        )
+        return self._lease(worker_id, islice(alike, limit))
 
     async def begin(self, lease: Lease) -> bool:
         """See ``TaskRepository.begin``."""
@@ -158,6 +171,7 @@ class MemoryTaskRepository:
             self._state.tokens += 1
             task = due.claim(worker_id=worker_id, token=self._state.tokens, now=now)
             self._state.save(task)
+            begin_under_limits(self._state, task)
             leases.append(
                 Lease(
                     task.id,
@@ -187,10 +201,11 @@ class MemoryTaskRepository:
     ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
         del roughly  # it costs next to nothing
-        heads = self._state.heads(subscription)
-        if not heads:
-            return None
-        return min(task.process_at for _, task in heads) - self._state.now()
+        return waits_for(self._state, subscription)
+
+    def are_held_back(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_held_back``."""
+        return are_held_back(self._state, subscription)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from taskscheduler.application.client.group_commit import GroupCommit
 from taskscheduler.application.client.kind_names import kind_of
+from taskscheduler.application.client.limits import Limits
 from taskscheduler.application.client.operations import Operations
 from taskscheduler.application.client.quotas import Quotas
 from taskscheduler.application.client.result_waiters import Waiters
@@ -135,6 +136,11 @@ class Scheduler(TaskControls, Operations):
     def commits(self) -> GroupCommit:
         """What single tasks are stored through, to be shared by other views of this one."""
         return self._single
+
+    @property
+    def limits(self) -> Limits:
+        """How many tasks run, and how fast they begin."""
+        return Limits(self.store, self._by)
 
     @property
     def schedules(self) -> Schedules:

@@ -28,6 +28,7 @@ from taskscheduler.testing.contracts.groups import GroupsContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
+from taskscheduler.testing.contracts.limits import LimitRepositoryContract
 from taskscheduler.testing.contracts.notes import NotesContract
 from taskscheduler.testing.contracts.queue_position import QueuePositionContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
@@ -56,6 +57,7 @@ __all__ = [
     "FollowersContract",
     "HearingContract",
     "KindCatalogueContract",
+    "LimitRepositoryContract",
     "NotesContract",
     "QueueRegistryContract",
     "RingingContract",
