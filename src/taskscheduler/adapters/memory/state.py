@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.worker import Cancellation, Subscription, WorkerProfile
 
 
-class ClaimOrder(NamedTuple):
+class Lane(NamedTuple):
     """Tasks that are claimed in order of their time."""
 
     priority: int
@@ -44,8 +44,8 @@ class ClaimOrder(NamedTuple):
     group: str
 
     @classmethod
-    def of(cls, task: Task) -> ClaimOrder:
-        """Return the order that holds for ``task``."""
+    def of(cls, task: Task) -> Lane:
+        """Return the lane of ``task``."""
         return cls(task.priority, task.queue, task.kind, task.group or "")
 
 
@@ -96,7 +96,7 @@ class State:
     awaited: dict[TaskId, Awaited] = field(default_factory=dict)
     after: dict[TaskId, After] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
-    lanes: defaultdict[ClaimOrder, list[tuple[datetime, TaskId]]] = field(
+    lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     tokens: int = 0
@@ -118,7 +118,7 @@ class State:
         if task.status.is_final:
             self.on_ended(task.id, task.status)
         if task.status is TaskStatus.PENDING:
-            lane = self.lanes[ClaimOrder.of(task)]
+            lane = self.lanes[Lane.of(task)]
             heapq.heappush(lane, (task.process_at, task.id))
         return task
 
@@ -143,7 +143,7 @@ class State:
                 del self.unique[name]
         self.on_ended(task.id, None)
 
-    def heads(self, subscription: Subscription) -> list[tuple[ClaimOrder, Task]]:
+    def heads(self, subscription: Subscription) -> list[tuple[Lane, Task]]:
         """Return the earliest pending task of each lane subscribed to, in claiming order."""
         heads = [
             (lane, head)
@@ -170,18 +170,18 @@ class State:
             if task.status is TaskStatus.PENDING
             and task.excused >= SUSPECT_AFTER
             and task.process_at <= now
-            and self._is_open(ClaimOrder.of(task), subscription)
+            and self._is_open(Lane.of(task), subscription)
         ]
         return sorted(due, key=lambda task: (task.priority, task.process_at, task.id))
 
-    def _is_open(self, lane: ClaimOrder, subscription: Subscription) -> bool:
+    def _is_open(self, lane: Lane, subscription: Subscription) -> bool:
         return (
             lane.queue not in self.paused
             and lane.kind in subscription.kinds
             and lane.queue in subscription.queues
         )
 
-    def _head(self, lane: ClaimOrder, subscription: Subscription) -> Task | None:
+    def _head(self, lane: Lane, subscription: Subscription) -> Task | None:
         if subscription.suspects:
             return self._first(lane)
         # Suspects are few: they are taken out while the first behind them is looked for.
@@ -193,7 +193,7 @@ class State:
             heapq.heappush(self.lanes[lane], (task.process_at, task.id))
         return head
 
-    def _first(self, lane: ClaimOrder) -> Task | None:
+    def _first(self, lane: Lane) -> Task | None:
         heap = self.lanes[lane]
         while heap:
             process_at, task_id = heap[0]
@@ -203,7 +203,7 @@ class State:
                 task is not None
                 and task.status is TaskStatus.PENDING
                 and task.process_at == process_at
-                and ClaimOrder.of(task) == lane
+                and Lane.of(task) == lane
             ):
                 return task
             heapq.heappop(heap)
