@@ -20,6 +20,7 @@ WORKERS = "adapters/postgres/migrations/0005_workers.sql"
 BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/insert_new.py"
 ONCE = "adapters/postgres/insert_idempotent.py"
+KEYS = "adapters/postgres/key_conflicts.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
 FIRES = "adapters/postgres/fires.py"
@@ -327,7 +328,7 @@ IN_PUT: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_ONCE: list[tuple[Any, ...]] = [
+IN_KEYS: list[tuple[Any, ...]] = [
     (
         "a living unique key is taken",
         (
@@ -346,6 +347,9 @@ IN_ONCE: list[tuple[Any, ...]] = [
         "SET id = excluded.id, expires_at = excluded.expires_at\nWHERE false",
         "let_go_when_its_time_is_up",
     ),
+]
+
+IN_ONCE: list[tuple[Any, ...]] = [
     (
         "a living request is made again",
         "WHERE held.expires_at <= {schema}.clock()\nRETURNING true",
@@ -599,6 +603,7 @@ MUTANTS: list[Mutant] = [
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(sql(ONCE, *each, within="\nPUT: Final") for each in IN_PUT),
     *(sql(ONCE, *each) for each in IN_ONCE),
+    *(sql(KEYS, *each) for each in IN_KEYS),
     *(sql(FRESH, *each, within="\nPUT_ONE: Final") for each in IN_FRESH_ONE),
     *(sql(FRESH, *each, within="\nPUT_SOME: Final") for each in IN_FRESH_SOME),
     *(sql(PACKING, *each) for each in IN_PACKING),
