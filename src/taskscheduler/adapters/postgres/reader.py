@@ -75,41 +75,45 @@ TAGGED: Final[LiteralString] = (
 TAGGED_NEWEST: Final[LiteralString] = (
     " ORDER BY b.name DESC, b.id DESC LIMIT %(limit)s) AS f ORDER BY f.id DESC"
 )
-NEWEST_ROWS: Final[LiteralString] = (
-    " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
-)
-# The body is looked up for the rows of the page alone: OFFSET 0 keeps it from being joined.
-WITH_BODIES: Final[LiteralString] = (
-    " CROSS JOIN LATERAL (SELECT * FROM {{schema}}.task b WHERE b.id = l.id"
-    " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
-    " JOIN {{schema}}.lane n ON n.id = l.lane"
-)
-WITH_PAYLOADS: Final[LiteralString] = (
-    " CROSS JOIN LATERAL (SELECT payload FROM {{schema}}.task b WHERE b.id = l.id"
-    " AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0) AS t"
-)
-PAGE_COLUMNS: Final[LiteralString] = s.TASK_COLUMNS.replace("t.id", "l.id")
+# What is read of the rows that were found; ``page`` says which they are. The body is looked up for
+# the rows of the page alone: OFFSET 0 keeps it from being joined.
 PAGE: Final[LiteralString] = (
-    "SELECT" + PAGE_COLUMNS + NEWEST_ROWS + WITH_BODIES + " ORDER BY l.id DESC"
+    "SELECT"  # noqa: S608 - constants only
+    + s.TASK_COLUMNS
+    + """
+FROM (SELECT * FROM found ORDER BY id DESC LIMIT %(limit)s) AS l
+CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.task b
+    WHERE b.id = l.id AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0
+) AS t
+JOIN {schema}.lane n ON n.id = l.lane
+ORDER BY l.id DESC"""
 )
 # How large a payload is shows without unpacking it, unless it is kept compressed. A header of one
 # or four bytes may belong to it: never count more than the reader will, who would otherwise not see
 # that the list was ended early.
-SIZE: Final[LiteralString] = """
-    CASE WHEN pg_column_compression(t.payload) IS NULL THEN pg_column_size(t.payload) - 4
-         ELSE octet_length(t.payload::text) END"""
 PAGE_WITHIN: Final[LiteralString] = (
-    "SELECT"
-    + PAGE_COLUMNS
-    + " FROM (SELECT l.*, sum("
-    + SIZE
-    + ") OVER (ORDER BY l.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before"
-    + NEWEST_ROWS
-    + WITH_PAYLOADS
-    + ") AS l"
-    + WITH_BODIES
-    + " WHERE coalesce(l.bytes_before, 0) <= %(bytes_max)s"
-    " ORDER BY l.id DESC"
+    "SELECT"  # noqa: S608 - constants only
+    + s.TASK_COLUMNS
+    + """
+FROM (
+    SELECT l.*, sum(
+        CASE WHEN pg_column_compression(t.payload) IS NULL THEN pg_column_size(t.payload) - 4
+             ELSE octet_length(t.payload::text) END
+    ) OVER (ORDER BY l.id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM (SELECT * FROM found ORDER BY id DESC LIMIT %(limit)s) AS l
+    CROSS JOIN LATERAL (
+        SELECT payload FROM {schema}.task b
+        WHERE b.id = l.id AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0
+    ) AS t
+) AS l
+CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.task b
+    WHERE b.id = l.id AND b.id >= %(lowest)s AND b.id <= %(before)s OFFSET 0
+) AS t
+JOIN {schema}.lane n ON n.id = l.lane
+WHERE coalesce(l.bytes_before, 0) <= %(bytes_max)s
+ORDER BY l.id DESC"""
 )
 
 PAYLOAD: Final = 4
@@ -118,10 +122,12 @@ PAYLOAD: Final = 4
 STATE_COLUMNS: Final[LiteralString] = """
     l.id, n.kind, n.queue, l.status, l.attempt, l.process_at, l.started_at, l.finished_at"""
 STATES: Final[LiteralString] = (
-    "SELECT"
+    "SELECT"  # noqa: S608 - constants only
     + STATE_COLUMNS
-    + NEWEST_ROWS
-    + " JOIN {{schema}}.lane n ON n.id = l.lane ORDER BY l.id DESC"
+    + """
+FROM (SELECT * FROM found ORDER BY id DESC LIMIT %(limit)s) AS l
+JOIN {schema}.lane n ON n.id = l.lane
+ORDER BY l.id DESC"""
 )
 STATES_OF: Final[LiteralString] = (
     "SELECT"
@@ -323,7 +329,7 @@ def page(
     by_tag: bool = False,
     form: LiteralString = PAGE,
 ) -> LiteralString:
-    """Return the statement for one page; every part of it is a constant of this file."""
+    """Return the statement for one page: the rows of these statuses, read in this form."""
     parts: list[LiteralString] = []
     if by_tag:
         in_lanes = " AND h.lane = ANY (%(lanes)s)" if by_lane else ""
@@ -336,7 +342,7 @@ def page(
         else:
             finished = FINISHED_ANY if ended == FINAL else FINISHED_STATUSES
         parts.append("(" + finished + ")")
-    return form.replace("{0}", " UNION ALL ".join(parts)).replace("{{schema}}", "{schema}")
+    return "WITH found AS (" + " UNION ALL ".join(parts) + ") " + form
 
 
 def state_of(row: tuple[Any, ...]) -> TaskState:

@@ -14,7 +14,7 @@ from typing import Final
 AWAIT_STANDBY: Final = "SELECT pg_logical_emit_message(true, 'taskscheduler', '')"
 
 TASK_COLUMNS: Final = """
-    t.id, n.kind, n.queue, n.priority, t.payload::text, t.execute_at, l.process_at, t.created_at,
+    l.id, n.kind, n.queue, n.priority, t.payload::text, t.execute_at, l.process_at, t.created_at,
     l.status, l.attempt, t.max_attempts, t.timeout, t.unique_key, l.worker_id, l.token,
     l.started_at, l.finished_at, t.expires_at, l.excused, t.tags,
     n."group"
