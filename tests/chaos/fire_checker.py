@@ -28,11 +28,15 @@ class Beat:
 
 @dataclass(frozen=True, kw_only=True)
 class Fired:
-    """A task that a schedule has stored: for which nominal time, and when."""
+    """A task that a schedule has stored: for which nominal time, and when it may begin, and did.
+
+    It may be stored before that time, where the clock stepped back in between; it waits for it.
+    """
 
     schedule: str
     nominal: datetime
-    created_at: datetime
+    execute_at: datetime
+    started_at: datetime | None = None
 
 
 def judge_fires(
@@ -58,9 +62,10 @@ def judge_fires(
         if beat is None or nominal < beat.first or (nominal - beat.first) % beat.step:
             _tell(verdict, "other", f"{schedule} fired for {nominal}, which is no time of it")
     for each in tasks:
-        if each.created_at < each.nominal:
-            early = each.nominal - each.created_at
-            _tell(verdict, "early", f"{each.schedule} fired {early} before {each.nominal}")
+        begins = min(each.execute_at, each.started_at or each.execute_at)
+        if begins < each.nominal:
+            early = each.nominal - begins
+            _tell(verdict, "early", f"{each.schedule} began {early} before {each.nominal}")
     for schedule, beat in beats.items():
         missing = sorted(beat.times(until) - {at for name, at in found if name == schedule})
         if missing:

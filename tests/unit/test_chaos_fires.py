@@ -14,9 +14,10 @@ BEATS = {"a": Beat(first=FIRST, step=SECOND), "b": Beat(first=FIRST, step=2 * SE
 UNTIL = FIRST + 5.5 * SECOND
 
 
-def fired(schedule: str, after_s: float, late: timedelta = SECOND / 10) -> Fired:
+def fired(schedule: str, after_s: float, **others: datetime) -> Fired:
     nominal = FIRST + after_s * SECOND
-    return Fired(schedule=schedule, nominal=nominal, created_at=nominal + late)
+    times = {"execute_at": nominal, "started_at": nominal + SECOND / 10} | others
+    return Fired(schedule=schedule, nominal=nominal, **times)
 
 
 GOOD = [*(fired("a", n) for n in range(6)), *(fired("b", n) for n in range(0, 6, 2))]
@@ -34,7 +35,8 @@ def test_a_good_history_passes() -> None:
     [
         (GOOD[:-1], [], "lost"),
         ([*GOOD, GOOD[3]], [], "doubled"),
-        ([*GOOD[1:], fired("a", 0, -SECOND)], [], "early"),
+        ([*GOOD[1:], fired("a", 0, execute_at=FIRST - SECOND)], [], "early"),
+        ([*GOOD[1:], fired("a", 0, started_at=FIRST - SECOND)], [], "early"),
         ([*GOOD, fired("b", 3)], [], "other"),
         ([*GOOD, fired("a", 0.5)], [], "other"),
         ([*GOOD, fired("c", 1)], [], "other"),
