@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.application.worker.worker import Worker
+    from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.errors import (
         IllegalTransition,
         InvalidConfiguration,
@@ -83,6 +84,7 @@ __all__ = [
     "NewTask",
     "NotAConnection",
     "NotInTransaction",
+    "OnConflict",
     "Overlap",
     "Retry",
     "RetryPolicy",
@@ -114,6 +116,7 @@ _NAMES_BY_HOME: Final = {
     "application.worker.context": ("Context",),
     "application.worker.handlers": ("Handlers",),
     "application.worker.worker": ("Worker",),
+    "domain.conflict": ("OnConflict",),
     "domain.errors": (
         "IllegalTransition",
         "InvalidConfiguration",

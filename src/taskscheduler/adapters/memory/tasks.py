@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.adapters.memory.insert import insert
 from taskscheduler.adapters.memory.limits import (
     are_held_back,
     begin_under_limits,
@@ -16,17 +17,16 @@ from taskscheduler.adapters.memory.limits import (
 )
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
+from taskscheduler.domain.conflict import StoredIds, earlier_of
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
     LeaseLost,
     TaskChanged,
-    TaskExists,
 )
 from taskscheduler.domain.lease import Lease, Settlement, Suspects
 from taskscheduler.domain.notes import Awaited
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency, NewTask, Task
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import TaskEdit
+    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
@@ -65,64 +65,17 @@ class MemoryTaskRepository:
         """See ``TaskRepository.put``."""
         del transaction
         if idempotency is None:
-            return self._store(tasks)
+            return insert(self._state, self._followers, tasks)
         now = self._state.now()
         fingerprint, ids, expires_at = self._state.requests.get(idempotency.key, (b"", (), now))
         if expires_at <= now:
-            ids = self._store(tasks)
+            ids = insert(self._state, self._followers, tasks)
+            ids = StoredIds(ids, earlier_of(tasks, ids))
             expires_at = now + self._state.unique_for
             self._state.requests[idempotency.key] = (idempotency.fingerprint, ids, expires_at)
         elif fingerprint != idempotency.fingerprint:
             raise IdempotencyConflict(idempotency.key)
         return ids
-
-    def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
-        tasks = list(tasks)  # to look at one may be what makes all
-        ids, fresh, unique = self._judged(tasks)
-        asked = {new.id: new for new in reversed(tasks)}
-        known_as = {new.id: task_id for new, task_id in zip(tasks, ids, strict=True)}
-        self._followers.require_known(tasks, known_as)
-        for task in fresh.values():
-            self._state.save(task)
-            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
-            if (trace := asked[task.id].trace) is not None:
-                self._state.traces[task.id] = trace
-        for name, task_id in unique.items():
-            self._state.unique[name] = (task_id, self._state.now() + self._state.unique_for)
-        for task_id in fresh:
-            if (after := asked[task_id].after) is not None:
-                self._followers.follow(task_id, after.known_as(known_as))
-        return ids
-
-    def _judged(
-        self, tasks: Sequence[NewTask]
-    ) -> tuple[Sequence[TaskId], Mapping[TaskId, Task], Mapping[tuple[str, str], TaskId]]:
-        """Return the ids that are answered with, the tasks that are new, and their keys."""
-        now = self._state.now()
-        ids: list[TaskId] = []
-        fresh: dict[TaskId, Task] = {}
-        unique: dict[tuple[str, str], TaskId] = {}
-        for new in tasks:
-            stored = self._state.tasks.get(new.id) or fresh.get(new.id)
-            if stored is not None:
-                if not new.describes(stored):
-                    raise TaskExists(new.id)
-                if new.id not in fresh:
-                    self._followers.require_same(new)
-                ids.append(new.id)
-                continue
-            if new.unique_key is not None:
-                name = (new.kind, new.unique_key)
-                holder, expires_at = self._state.unique.get(name, (None, now))
-                if holder is None or expires_at <= now:
-                    holder = unique.get(name)
-                if holder is not None:
-                    ids.append(holder)
-                    continue
-                unique[name] = new.id
-            fresh[new.id] = Task.store(new, now=now)
-            ids.append(new.id)
-        return ids, fresh, unique
 
     async def get(self, task_id: TaskId) -> Task:
         """See ``TaskRepository.get``."""

@@ -83,25 +83,25 @@ class Interval:
 class Several:
     """``Recurrence`` by several of them; where they meet it fires once."""
 
-    def __init__(self, beats: Sequence[Recurrence]) -> None:
-        """Fire whenever one of ``beats`` does."""
-        self._beats = beats
+    def __init__(self, recurrences: Sequence[Recurrence]) -> None:
+        """Fire whenever one of ``recurrences`` does."""
+        self._recurrences = recurrences
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """See ``Recurrence.after``."""
         told = moment
-        for at in heapq.merge(*(heartbeat.after(moment) for heartbeat in self._beats)):
+        for at in heapq.merge(*(each.after(moment) for each in self._recurrences)):
             if at > told:
                 told = at
                 yield at
 
 
-def beat_of(rule: Rule, made_at: datetime) -> Recurrence:
+def recurrence_of(rule: Rule, made_at: datetime) -> Recurrence:
     """Return what ``rule`` fires by. Raises InvalidSchedule."""
     if rule.every is not None:
         zone_of(rule.time_zone)
         return Interval(rule.every, rule.starts_at or made_at)
-    beats = [
+    recurrences = [
         Cron(
             text,
             rule.time_zone,
@@ -111,7 +111,7 @@ def beat_of(rule: Rule, made_at: datetime) -> Recurrence:
         )
         for text in rule.expressions
     ]
-    return beats[0] if len(beats) == 1 else Several(beats)
+    return recurrences[0] if len(recurrences) == 1 else Several(recurrences)
 
 
 class Timetable:
@@ -128,11 +128,11 @@ class Timetable:
         """
         self._first = rule.starts_at or (EARLIEST + TICK if before else made_at + TICK)
         self._last = rule.ends_at
-        self._beat = beat_of(rule, made_at)
+        self._recurrence = recurrence_of(rule, made_at)
 
     def fires(self, moment: datetime) -> Iterator[datetime]:
         """Yield the fires after ``moment``, earliest first, in UTC; at times there are none."""
-        for at in self._beat.after(max(moment, self._first - TICK)):
+        for at in self._recurrence.after(max(moment, self._first - TICK)):
             if self._last is not None and at > self._last:
                 return
             yield at

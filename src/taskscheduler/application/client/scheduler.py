@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack, cast, overload
 from uuid import UUID
 
 from taskscheduler.application.client.group_commit import GroupCommit
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.task_batch import TaskSpec
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.domain.task import Task
 
@@ -70,6 +71,8 @@ class TaskOptions(TypedDict, total=False):
     expires_at: datetime | None
     group: str | None
     tags: Iterable[str]
+    on_conflict: OnConflict | Literal["keep", "replace", "debounce"] | None
+    max_delay: timedelta | None
     id: UUID | None
     payload_json: bytes
     after: Iterable[UUID] | None
@@ -196,6 +199,8 @@ class Scheduler(TaskControls, Operations):
             expires_at=options.get("expires_at"),
             group=options.get("group"),
             tags=options.get("tags", ()),
+            on_conflict=options.get("on_conflict"),
+            max_delay=options.get("max_delay"),
             after=After.of(options.get("after"), options.get("when"), options.get("otherwise")),
         )
 

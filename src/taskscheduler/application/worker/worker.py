@@ -88,13 +88,16 @@ class Worker(WorkerStatus):
         self._concurrency = concurrency
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
         self._threads = Threads(concurrency)
+        for kind in handlers:
+            if (batch := handlers[kind].batch) is not None:
+                batch.at_most(concurrency)
         self._observer = observer
         self._journal: list[Ran] | None = None if observer is None else []
         self._bulkhead = Bulkhead(self._store.clock, observer)
         self._completer = Completer(
             self._store.tasks,
             on_room=self._on_room,
-            on_fault=partial(self._bulkhead.told, "outcomes"),
+            on_fault=partial(self._bulkhead.report, "outcomes"),
         )
         self._registration = Registration(
             self._store.workers,

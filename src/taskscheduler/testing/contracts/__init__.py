@@ -26,6 +26,7 @@ from taskscheduler.testing.contracts.editing import EditingContract
 from taskscheduler.testing.contracts.followers import FollowersContract
 from taskscheduler.testing.contracts.groups import GroupsContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
+from taskscheduler.testing.contracts.key_conflicts import KeyConflictsContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
 from taskscheduler.testing.contracts.limits import LimitRepositoryContract
@@ -85,6 +86,7 @@ class TaskRepositoryContract(
     SuspectsContract,
     TracesContract,
     TagsContract,
+    KeyConflictsContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 

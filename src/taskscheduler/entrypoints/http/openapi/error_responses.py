@@ -61,7 +61,7 @@ from taskscheduler.entrypoints.http.middleware.browser_security import foreign_p
 from taskscheduler.entrypoints.http.openapi.examples import NOT_READY, TASK_ID, Shown
 from taskscheduler.entrypoints.messages.health import Readiness
 from taskscheduler.entrypoints.messages.problems import Problem
-from taskscheduler.entrypoints.messages.tasks import GoingOnMessage
+from taskscheduler.entrypoints.messages.tasks import GoingOnMessage, HeldByEarlier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,6 +158,14 @@ STORING: Final = (
     | TOO_LARGE
     | _refused(_AWAY)
 )
+STORING_ONE: Final = STORING | {
+    200: ResponseSpec(
+        HeldByEarlier,
+        description="An earlier task holds the unique_key, and on_conflict says what becomes of it",
+        generate_examples=False,
+        examples=[Shown(value={"id": TASK_ID, "created": False})],
+    )
+}
 LISTING_SCHEDULES: Final = _refused(
     BadRequest("filter", "unknown parameter; known are limit and cursor"),
     BadRequest("limit", "Expected `int` >= 1"),

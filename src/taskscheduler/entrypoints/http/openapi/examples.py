@@ -87,6 +87,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "when": "succeeded",
         "otherwise": "cancel",
     },
+    "HeldByEarlier": {"id": TASK_ID, "created": False},
     "GoingOnMessage": {"status": "InProgress"},
     "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
     "AttemptMessage": ATTEMPT,
