@@ -234,4 +234,4 @@ async def test_gates_of_groups_go_with_their_last_leases(swept: Swept) -> None:
     await swept.sweep()
     await swept.sweep()
     assert await left() == (0, 2)
-    await worker.leave()
+    await worker.deregister()
