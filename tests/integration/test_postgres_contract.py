@@ -13,6 +13,7 @@ from taskscheduler.testing.contracts import (
     BacklogStatsContract,
     FollowersContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -66,6 +67,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``PostgresLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

@@ -15,6 +15,7 @@ from taskscheduler.testing.contracts import (
     BacklogStatsContract,
     FollowersContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -59,6 +60,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``MemoryKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``MemoryLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

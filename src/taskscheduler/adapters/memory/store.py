@@ -11,6 +11,7 @@ from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
 from taskscheduler.adapters.memory.followers import MemoryFollowers
+from taskscheduler.adapters.memory.limits import MemoryLimits
 from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.reader import MemoryTaskReader
@@ -71,6 +72,7 @@ def memory_store(
         heartbeat_registry=heartbeat_registry,
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
+        limits=MemoryLimits(state),
         schedules=MemoryScheduleRepository(state, tasks),
         keys=MemoryApiKeys(state),
         audit=MemoryAuditTrail(state),

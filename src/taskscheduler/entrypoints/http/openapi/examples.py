@@ -41,6 +41,7 @@ BAZ: Final = {
 THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwise": "cancel"}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
+LIMIT: Final = {"queue": "mail", "concurrency": 10, "rate": "100/s", "burst": 20}
 NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
 SPAN: Final = {"from": "2024-03-28T00:00:00Z", "to": "2024-03-30T00:00:00Z"}
 
@@ -86,6 +87,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "when": "succeeded",
         "otherwise": "cancel",
     },
+    "HeldByEarlier": {"id": TASK_ID, "created": False},
     "GoingOnMessage": {"status": "InProgress"},
     "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
     "AttemptMessage": ATTEMPT,
@@ -102,6 +104,10 @@ ANSWERS: Final[dict[str, Any]] = {
                 "before": None,
                 "left": None,
                 "task_ids": [],
+                "limit": None,
+                "running": None,
+                "group": None,
+                "ahead": None,
             },
             {
                 "reason": "WaitingFor",
@@ -112,6 +118,10 @@ ANSWERS: Final[dict[str, Any]] = {
                 "before": None,
                 "left": 1,
                 "task_ids": [PARENT_ID],
+                "limit": None,
+                "running": None,
+                "group": None,
+                "ahead": None,
             },
         ],
     },
@@ -120,6 +130,22 @@ ANSWERS: Final[dict[str, Any]] = {
         "changed": 1000,
         "waiting": 0,
         "cursor": f"Pending:{TASK_ID}",
+    },
+    "LimitMessage": {
+        "name": "mail",
+        "queue": "mail",
+        "kind": None,
+        "group": None,
+        "per_group": False,
+        "concurrency": 10,
+        "rate": "100/s",
+        "burst": 20,
+        "weight": None,
+        "running": 7,
+        "waiting": 0,
+        "next_at": None,
+        "created_at": CREATED_AT,
+        "changed_at": CREATED_AT,
     },
     "QueueMessage": {
         "name": "default",
