@@ -30,7 +30,7 @@ WALLCLOCK = "application/calendar/wall_clock.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/worker/executor.py"
 MEMBERSHIP = "application/worker/registration.py"
-OUTBOX = "application/worker/completer.py"
+COMPLETER = "application/worker/completer.py"
 
 ROW = re.compile(r"    \(TaskStatus\.(\w+), Event\.(\w+)\): TaskStatus\.(\w+),\n")
 
@@ -196,16 +196,16 @@ TASKS = [
         "self._trusted_until = self._clock.monotonic() + self._trusted_for_s\n        if",
     ),
     unit(
-        OUTBOX,
-        "outbox",
-        "the outbox drops a batch",
+        COMPLETER,
+        "completer",
+        "the completer drops a batch",
         "await self._send(self._sending)\n            self._answer_lost = False\n"
         "            self._sending = []",
         "batch, self._sending = self._sending, []\n            await self._send(batch)",
     ),
     unit(
-        OUTBOX,
-        "outbox",
+        COMPLETER,
+        "completer",
         "a lost answer is a lost lease",
         "self._answer_lost = True",
         "self._answer_lost = False",

@@ -84,20 +84,20 @@ class Interval:
 class Several:
     """``Recurrence`` by several of them; where they meet it fires once."""
 
-    def __init__(self, beats: Sequence[Recurrence]) -> None:
-        """Fire whenever one of ``beats`` does."""
-        self._beats = beats
+    def __init__(self, recurrences: Sequence[Recurrence]) -> None:
+        """Fire whenever one of ``recurrences`` does."""
+        self._recurrences = recurrences
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """See ``Recurrence.after``."""
         told = moment
-        for at in heapq.merge(*(heartbeat.after(moment) for heartbeat in self._beats)):
+        for at in heapq.merge(*(each.after(moment) for each in self._recurrences)):
             if at > told:
                 told = at
                 yield at
 
 
-def beat_of(rule: Rule, made_at: datetime) -> Recurrence:
+def recurrence_of(rule: Rule, made_at: datetime) -> Recurrence:
     """Return what ``rule`` fires by. Raises InvalidSchedule."""
     zone = zone_of(rule.time_zone)
     if rule.every is not None:
@@ -105,8 +105,8 @@ def beat_of(rule: Rule, made_at: datetime) -> Recurrence:
     walls: list[OnWalls] = [_cron(text, rule) for text in rule.expressions]
     if rule.rrule is not None:
         walls.append(rule_of(rule.rrule, rule.time_zone, anchor_of(rule, made_at)))
-    beats = [OnClocks(each, zone, gap=rule.gap, fold=rule.fold) for each in walls]
-    return beats[0] if len(beats) == 1 else Several(beats)
+    recurrences = [OnClocks(each, zone, gap=rule.gap, fold=rule.fold) for each in walls]
+    return recurrences[0] if len(recurrences) == 1 else Several(recurrences)
 
 
 def _cron(text: str, rule: Rule) -> Expression:
@@ -139,7 +139,7 @@ class Timetable:
         """
         self._first = rule.starts_at or (EARLIEST + TICK if before else made_at + TICK)
         self._last = rule.ends_at
-        self._beat = beat_of(rule, made_at)
+        self._recurrence = recurrence_of(rule, made_at)
         self._exclusions = (
             Exclusions(rule.except_, rule.time_zone, anchor_of(rule, made_at))
             if rule.except_
@@ -152,7 +152,7 @@ class Timetable:
         Raises:
             InvalidSchedule: too many in a row are left out.
         """
-        coming = self._beat.after(max(moment, self._first - TICK))
+        coming = self._recurrence.after(max(moment, self._first - TICK))
         left_out = 0
         while (at := next(coming, None)) is not None:
             if self._last is not None and at > self._last:
@@ -167,7 +167,7 @@ class Timetable:
                 reason = f"leaves out more than {LEFT_OUT_MAX} fires in a row"
                 raise InvalidSchedule("except", reason)
             if until > at + SECOND:
-                coming = self._beat.after(until - TICK)
+                coming = self._recurrence.after(until - TICK)
 
     def after(self, moment: datetime) -> datetime | None:
         """Return the first fire after ``moment``, or None."""
