@@ -241,6 +241,10 @@ class PostgresTaskRepository:
         """See ``TaskRepository.are_held_back``."""
         return self._claims.are_held_back(subscription)
 
+    def are_tight(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_tight``."""
+        return self._claims.are_tight(subscription)
+
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
         completed = [each for each in settlements if each.event is Event.COMPLETE]

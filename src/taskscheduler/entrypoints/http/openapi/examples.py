@@ -178,6 +178,8 @@ ANSWERS: Final[dict[str, Any]] = {
         "catch_up_window_s": None,
         "catch_up_max": None,
         "pause_after_failures": None,
+        "rrule": None,
+        "except": [],
         "tags": [],
         "fire_count": 17,
         "max_attempts": None,
@@ -238,6 +240,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "started_at": CREATED_AT,
         "seen_at": FINISHED_AT,
         "lease_s": 30.0,
+        "abandoned": 0,
     },
     "AuditMessage": {
         "id": 4711,
