@@ -43,7 +43,8 @@ async def main(url):
         print("max() raises", type(error).__name__)
     last = datetime.max.replace(tzinfo=timezone.utc)
     for name, value in (("the last", last), ("the one before", last - timedelta(microseconds=1))):
-        print(name, "is stored as", await connection.fetchval("SELECT ($1::timestamptz AT TIME ZONE 'UTC')::text", value))
+        stored = await connection.fetchval("SELECT ($1::timestamptz AT TIME ZONE 'UTC')::text", value)
+        print(name, "is stored as", stored)
     await connection.close()
 
 

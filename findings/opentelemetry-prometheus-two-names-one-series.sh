@@ -28,7 +28,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY, generate_latest
 
 warnings = []
-logging.getLogger().addHandler(type("Keep", (logging.Handler,), {"emit": lambda self, record: warnings.append(record)})())
+handler = logging.Handler()
+handler.emit = warnings.append
+logging.getLogger().addHandler(handler)
 meter = MeterProvider([PrometheusMetricReader()]).get_meter("finding")
 meter.create_counter("jobs.done").add(1)
 meter.create_counter("jobs_done").add(20)
