@@ -158,6 +158,11 @@ class MemoryTaskRepository:
         del roughly  # it costs next to nothing
         return waits_for(self._state, subscription)
 
+    def are_tight(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_tight``."""
+        del subscription  # whatever is limited may be missing elsewhere
+        return bool(self._state.limits)
+
     def are_held_back(self, subscription: Subscription) -> bool:
         """See ``TaskRepository.are_held_back``."""
         return are_held_back(self._state, subscription)

@@ -232,6 +232,10 @@ class PostgresTaskRepository:
         """See ``TaskRepository.are_held_back``."""
         return self._claims.are_held_back(subscription)
 
+    def are_tight(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_tight``."""
+        return self._claims.are_tight(subscription)
+
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
         refused = await self._settlements.settle(settlements)

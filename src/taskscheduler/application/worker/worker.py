@@ -291,7 +291,7 @@ class Worker(WorkerStatus):
 
     def _on_room(self) -> None:
         self._tell()
-        self._claimer.wake()
+        self._claimer.settled()
 
     def _tell(self) -> None:
         if self._journal and self._observer is not None:

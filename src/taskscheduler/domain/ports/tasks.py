@@ -128,6 +128,13 @@ class TaskRepository(Protocol):
         """
         ...
 
+    def are_tight(self, subscription: Subscription) -> bool:
+        """Tell whether limits have kept back some of ``subscription`` lately.
+
+        Then whoever claims more than it can begin at once takes it from others.
+        """
+        ...
+
     def are_held_back(self, subscription: Subscription) -> bool:
         """Tell whether the last look at ``subscription`` saw due tasks, and limits let none begin.
 
