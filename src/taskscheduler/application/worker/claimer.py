@@ -218,6 +218,8 @@ class Claimer:
             heard = await self._wait(listener, wait_s, is_held_back=is_held_back)
             if is_held_back and self._settled.is_set():
                 return
+            if self._suspicion.should_look():
+                await self._look_for_suspects()
             # After a poll interval it is asked again, and claimed only if something is due.
             if heard or is_timed or self._has_reason_to_go_on():
                 return
@@ -228,7 +230,6 @@ class Claimer:
             or self._unsure
             or self.stopping.is_set()
             or self.suspects is not None
-            or self._suspicion.should_look()
             or self._registration.worker_id is None
         )
 
