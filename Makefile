@@ -86,6 +86,22 @@ format: setup ## Put the code into shape
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
 
+.PHONY: docs
+docs: .docs/.up-to-date ## Build the documentation as a site, and serve it
+	@.docs/bin/zensical serve $(ARGS)
+
+.PHONY: docs-build
+docs-build: .docs/.up-to-date ## Build the documentation into .docs-site, without the network
+	@.docs/bin/zensical build --strict $(ARGS)
+
+# What builds the site lives apart, too: the package does not need it, nor do its tests.
+.docs/.up-to-date: pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo 'Python 3.11 or newer is needed, and none is on the PATH' >&2; exit 1; fi
+	@$(PYTHON) -m venv .docs
+	@.docs/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@.docs/bin/python -m pip install --quiet --group docs
+	@touch $@
+
 .PHONY: bench
 bench: setup .bench/.up-to-date ## Measure beside peers, on a PostgreSQL of its own
 	@$(BIN)/python -m benchmarks $(ARGS)

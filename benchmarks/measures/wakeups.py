@@ -160,11 +160,7 @@ def carriers() -> Iterator[Mapping[str, Mapping[str, str]]]:
         rabbit = None if program is None else RabbitProcess(program, Path(folder) / "rabbitmq")
         try:
             with sqs_service(Path(folder) / "sqs") as endpoint:
-                known["sqs"] = {
-                    **AWS,
-                    "BENCH_SQS_ENDPOINT_URL": endpoint,
-                    "BENCH_SQS_QUEUE_URL": new_queue(endpoint),
-                }
+                known["sqs"] = {**AWS, "BENCH_SQS_QUEUE_URL": new_queue(endpoint)}
                 if rabbit is None:
                     print("LEFT OUT: rabbitmq: `.ci/unpack rabbitmq-server` brings it", flush=True)
                 else:
@@ -212,7 +208,7 @@ def tables(figures: Sequence[Figure]) -> list[str]:
         found = spread(of(name).values())
         return "not measured" if found is None else f"{found.text} {unit}"
 
-    lines = ["| `--wakeups` | idle workers | start, p50 | start, p99 |", "|---|---|---|---|"]
+    lines = ["| wake-ups by | idle workers | start, p50 | start, p99 |", "|---|---|---|---|"]
     for way in WAYS:
         for idle in EVERY_S:
             p50, p99 = (shown(start_name(way, idle, per_cent), "ms") for per_cent in (50, 99))

@@ -33,17 +33,12 @@ def scheduler() -> Scheduler:
     """Return one whose workers are woken as the environment says."""
     match os.environ.get("BENCH_WAKEUPS"):
         case "poll":
-            return Scheduler.postgres(Options.url, wakeups="poll")
+            return Scheduler.postgres(Options.url, wakeups="poll:")
         case "rabbitmq":
-            broker = os.environ["BENCH_RABBITMQ_URL"]
-            return Scheduler.postgres(Options.url, wakeups="rabbitmq", rabbitmq_url=broker)
+            return Scheduler.postgres(Options.url, wakeups=os.environ["BENCH_RABBITMQ_URL"])
         case "sqs":
-            return Scheduler.postgres(
-                Options.url,
-                wakeups="sqs",
-                sqs_queue_url=os.environ["BENCH_SQS_QUEUE_URL"],
-                sqs_endpoint_url=os.environ["BENCH_SQS_ENDPOINT_URL"],
-            )
+            queue = os.environ["BENCH_SQS_QUEUE_URL"]
+            return Scheduler.postgres(Options.url, wakeups=f"sqs+{queue}")
         case _:
             return Scheduler.postgres(Options.url)
 

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.application.worker.worker import Worker
+    from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.errors import (
         IllegalTransition,
         InvalidConfiguration,
         InvalidHandler,
+        InvalidLimit,
         InvalidProgress,
         InvalidResult,
         InvalidSchedule,
         InvalidStep,
         InvalidTask,
         LeaseLost,
+        LimitChanged,
+        LimitNotFound,
         NotAConnection,
         NotInTransaction,
         ScheduleExists,
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
         UnknownKind,
     )
     from taskscheduler.domain.lease import Attempt, AttemptError
+    from taskscheduler.domain.limit import Limit
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.retry import RetryPolicy
     from taskscheduler.domain.rule import Fold, Gap
@@ -65,16 +70,21 @@ __all__ = [
     "IllegalTransition",
     "InvalidConfiguration",
     "InvalidHandler",
+    "InvalidLimit",
     "InvalidProgress",
     "InvalidResult",
     "InvalidSchedule",
     "InvalidStep",
     "InvalidTask",
     "LeaseLost",
+    "Limit",
+    "LimitChanged",
+    "LimitNotFound",
     "NewSchedule",
     "NewTask",
     "NotAConnection",
     "NotInTransaction",
+    "OnConflict",
     "Overlap",
     "Retry",
     "RetryPolicy",
@@ -106,16 +116,20 @@ _NAMES_BY_HOME: Final = {
     "application.worker.context": ("Context",),
     "application.worker.handlers": ("Handlers",),
     "application.worker.worker": ("Worker",),
+    "domain.conflict": ("OnConflict",),
     "domain.errors": (
         "IllegalTransition",
         "InvalidConfiguration",
         "InvalidHandler",
+        "InvalidLimit",
         "InvalidProgress",
         "InvalidResult",
         "InvalidSchedule",
         "InvalidStep",
         "InvalidTask",
         "LeaseLost",
+        "LimitChanged",
+        "LimitNotFound",
         "ScheduleExists",
         "ScheduleNotFound",
         "NotAConnection",
@@ -131,6 +145,7 @@ _NAMES_BY_HOME: Final = {
         "UnknownKind",
     ),
     "domain.lease": ("Attempt", "AttemptError"),
+    "domain.limit": ("Limit",),
     "domain.query": ("TaskQuery",),
     "domain.retry": ("RetryPolicy",),
     "domain.rule": ("Fold", "Gap"),

@@ -6,7 +6,7 @@ context manager, so neither wiring nor asynchronous resources of dependency-inje
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
 from typing import TYPE_CHECKING, Final
 
 from dependency_injector import containers, providers
@@ -20,8 +20,8 @@ from taskscheduler.adapters.postgres.migrate import migrate as migrate_schema
 from taskscheduler.adapters.postgres.migrate import script as schema_script
 from taskscheduler.adapters.postgres.rights import Roles, grants_script
 from taskscheduler.adapters.postgres.rights import grant as grant_rights
-from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT, reach
 from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
+from taskscheduler.adapters.postgres.store import reach
 from taskscheduler.adapters.postgres.wakeups import channel_of
 from taskscheduler.adapters.system import SystemClock, new_task_id
 from taskscheduler.application.client.scheduler import Scheduler
@@ -29,6 +29,7 @@ from taskscheduler.application.distribution import install, release
 from taskscheduler.application.http_target.handler import http_handlers
 from taskscheduler.application.http_target.signing import Signer
 from taskscheduler.domain.errors import InvalidConfiguration
+from taskscheduler.settings import WAKEUPS_FORMS, StoreSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,74 +43,64 @@ if TYPE_CHECKING:
     from taskscheduler.domain.ports.wakeups import WakeUps
 
 
-def choose_wakeups(
-    by: str, *, schema: str, rabbitmq_url: str, sqs_queue_url: str, sqs_endpoint_url: str
-) -> WakeUps | None:
-    """Return the wake-ups that ``by`` names, or None for PostgreSQL's own.
+WORD: Final = re.compile(r"[a-z+]{1,16}")
+
+
+def wakeups_by(url: str, *, schema: str) -> WakeUps | None:
+    """Return the wake-ups that ``url`` names, or None for PostgreSQL's own.
+
+    ``postgres:`` and ``poll:`` need no more than that, ``amqp://…`` and ``amqps://…`` is the broker
+    itself, and ``sqs+https://…`` the URL of a queue after the plus.
 
     Raises:
-        InvalidConfiguration: there is no such way, something is missing for it, or its extra is not
-            installed.
+        InvalidConfiguration: it names no way, or the extra of that way is not installed.
     """
-    if by == "postgres":
+    scheme, _, rest = url.partition(":")
+    if url == "postgres:":
         return None
-    if by == "poll":
+    if url == "poll:":
         return PollingWakeUps()
-    if by not in {"rabbitmq", "sqs"}:
-        message = f"wake-ups {by!r}: expected postgres, rabbitmq, sqs or poll"
-        raise InvalidConfiguration(message)
     try:
-        if by == "rabbitmq":
+        if scheme in {"amqp", "amqps"} and rest.startswith("//"):
             from taskscheduler.adapters.rabbitmq import RabbitWakeUps  # noqa: PLC0415 - an extra
 
-            return RabbitWakeUps(rabbitmq_url, exchange=channel_of(schema))
-        from taskscheduler.adapters.sqs import SqsWakeUps  # noqa: PLC0415 - an extra
+            return RabbitWakeUps(url, exchange=channel_of(schema))
+        if scheme in {"sqs+https", "sqs+http"} and rest.startswith("//"):
+            from taskscheduler.adapters.sqs import SqsWakeUps  # noqa: PLC0415 - an extra
 
-        return SqsWakeUps(sqs_queue_url, endpoint_url=sqs_endpoint_url or None)
+            return SqsWakeUps(url.removeprefix("sqs+"))
     except ModuleNotFoundError as error:
-        message = f"wake-ups over {by} need: {install(by)}"
+        extra = "rabbitmq" if scheme.startswith("amqp") else "sqs"
+        message = f"wake-ups by {scheme}: need: {install(extra)}"
         raise InvalidConfiguration(message) from error
+    # What comes after the scheme may be a password.
+    said = repr(scheme) if WORD.fullmatch(scheme) else "that"
+    message = f"wake-ups by {said}: expected the URL {WAKEUPS_FORMS}"
+    raise InvalidConfiguration(message)
 
 
 NO_OTEL: Final = f"tracing needs: {install('otel')}"
 
 
 class Container(containers.DeclarativeContainer):
-    """A PostgreSQL deployment. Hand in ``database_url``; override any provider in tests."""
+    """A PostgreSQL deployment. Hand in ``settings``; override any provider in tests."""
 
-    database_url: providers.Dependency[str] = providers.Dependency(instance_of=str)
-    listen_url: providers.Dependency[str] = providers.Dependency(
-        instance_of=str, default=database_url
-    )
-    schema: providers.Dependency[str] = providers.Dependency(
-        instance_of=str, default="taskscheduler"
-    )
-    pool_size: providers.Dependency[int] = providers.Dependency(instance_of=int, default=10)
-    unique_for: providers.Dependency[timedelta] = providers.Dependency(
-        instance_of=timedelta, default=UNIQUE_FOR_DEFAULT
-    )
-
-    wakeups_by: providers.Dependency[str] = providers.Dependency(
-        instance_of=str, default="postgres"
-    )
-    rabbitmq_url: providers.Dependency[str] = providers.Dependency(instance_of=str, default="")
-    sqs_queue_url: providers.Dependency[str] = providers.Dependency(instance_of=str, default="")
-    sqs_endpoint_url: providers.Dependency[str] = providers.Dependency(instance_of=str, default="")
-
+    settings: providers.Dependency[StoreSettings] = providers.Dependency(instance_of=StoreSettings)
     clock: providers.Provider[SystemClock] = providers.Singleton(SystemClock)
     database: providers.Provider[Database] = providers.Singleton(
-        Database, database_url, schema=schema, pool_size=pool_size
+        Database,
+        settings.provided.url,
+        schema=settings.provided.schema,
+        pool_size=settings.provided.pool_size,
     )
     listening: providers.Provider[Database] = providers.Singleton(
-        Database, listen_url, schema=schema, pool_size=1
+        Database,
+        settings.provided.url_for_listening,
+        schema=settings.provided.schema,
+        pool_size=1,
     )
     wakeups: providers.Provider[WakeUps | None] = providers.Singleton(
-        choose_wakeups,
-        wakeups_by,
-        schema=schema,
-        rabbitmq_url=rabbitmq_url,
-        sqs_queue_url=sqs_queue_url,
-        sqs_endpoint_url=sqs_endpoint_url,
+        wakeups_by, settings.provided.wakeups, schema=settings.provided.schema
     )
     store: providers.Provider[Store] = providers.Singleton(
         build_postgres_store,
@@ -117,7 +108,7 @@ class Container(containers.DeclarativeContainer):
         clock,
         providers.Object(new_task_id),
         listening=listening,
-        unique_for=unique_for,
+        unique_for=settings.provided.unique_for,
         wakeups=wakeups,
     )
     tracing: providers.Provider[Tracing | None] = providers.Object(None)

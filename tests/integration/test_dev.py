@@ -137,7 +137,7 @@ def test_a_second_ctrl_c_gives_running_tasks_back(programs: Programs):
     programs.write("jobs.py", JOBS)
     dev = programs.start(*DEV, "--shutdown-timeout", "600", "--app", "jobs:handlers")
     with client_of(dev) as client:
-        task_id = client.put("/tasks", json={"kind": "KeyAuthenticator"}).json()["id"]
+        task_id = client.put("/tasks", json={"kind": "Gate"}).json()["id"]
         eventually(lambda: status(client, task_id) == "InProgress", "Gate runs")
     dev.interrupt()
     with pytest.raises(subprocess.TimeoutExpired):

@@ -192,7 +192,7 @@ async def test_what_was_refused_leaves_the_transaction_open(
     with pytest.raises(TaskNotFound):
         await scheduler.get(kept)
     await connection.commit()
-    assert (await scheduler.get(kept)).payload == b"3"
+    assert (await scheduler.get(kept)).payload == 3
 
 
 async def test_the_callers_own_choices_do_not_matter(
@@ -210,7 +210,7 @@ async def test_the_callers_own_choices_do_not_matter(
     await connection.commit()
     at = datetime(2031, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
     tasks = [
-        NewTask(id=scheduler.store.new_task_id(), kind="k", payload="größer".join('""').encode()),
+        NewTask(id=scheduler.store.new_task_id(), kind="k", payload="größer"),
         scheduler.prepare("k", timeout=timedelta(hours=30, microseconds=7), execute_at=at),
         scheduler.prepare("k", unique_key="NULL", max_attempts=3),
         scheduler.prepare("k", expires_at=at),
@@ -232,7 +232,7 @@ async def test_text_that_the_session_cannot_carry_is_said_to_be(
         await scheduler.schedule("k", "\N{SNOWMAN}", connection=connection)
     ids = [await scheduler.schedule("k", "grün", connection=connection)]
     await connection.commit()
-    assert (await scheduler.get(ids[0])).payload.decode() == '"grün"'
+    assert (await scheduler.get(ids[0])).payload == "grün"
 
 
 @pytest.fixture

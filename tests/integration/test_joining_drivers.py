@@ -38,6 +38,7 @@ from taskscheduler import (
     Worker,
 )
 from taskscheduler.adapters.postgres.migrate import migrate
+from taskscheduler.domain.query import TaskQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -221,7 +222,7 @@ async def many(scheduler: Scheduler, connection: object) -> Sequence[UUID]:
     tasks = [
         scheduler.prepare("k", timeout=timedelta(hours=30, microseconds=7), execute_at=at),
         scheduler.prepare("k", unique_key="NULL", max_attempts=3),
-        scheduler.prepare("k", {"a": [None, 1.5]}, expires_at=at, queue="mail", priority=1),
+        scheduler.prepare("k", {"a": [None, 1.5]}, expires_at=at, queue="mail", tags=["a", "b"]),
     ]
     first = await scheduler.put_many(tasks, connection=connection)
     # The second time they are compared with what is there.
@@ -248,6 +249,8 @@ async def test_a_rollback_leaves_no_task_and_a_commit_leaves_it(
         assert await scheduler.list() == []
     for task_id in ids:
         assert (await scheduler.get(task_id)).id == task_id
+    tagged = await scheduler.list(TaskQuery(tag="b"))
+    assert [task.id for task in tagged] == list(ids[2:])
 
 
 @pytest.mark.anyio

@@ -45,7 +45,7 @@ def handlers(done: list[int]) -> Handlers:
 
 def tasks(scheduler: Scheduler, number: int) -> list[NewTask]:
     return [
-        NewTask(id=scheduler.store.new_task_id(), kind="note", payload=b"1") for _ in range(number)
+        NewTask(id=scheduler.store.new_task_id(), kind="note", payload=1) for _ in range(number)
     ]
 
 

@@ -8,6 +8,7 @@ statement is executed a dozen times here, among 400 days, and its locks are coun
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -28,12 +29,12 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import IllegalTransition
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.lease import Settlement
 from taskscheduler.domain.notes import Report
 from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.schedule import NewSchedule, Schedule
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.fires import fire
 from taskscheduler.testing.contracts.steps import ERROR, claim, join, new, subscribed
@@ -57,6 +58,7 @@ LOCKS_MAX: Final = 150
 SCHEMA: Final = "s"
 PARTITIONED: Final = tuple(f'"{SCHEMA}".{name}'.encode() for name in partitions.PARTITIONED)
 IN_SQL: Final = f"""SELECT "{SCHEMA}".schedule('mail', id => %(id)s)""".encode()
+TAGGED_IN_SQL: Final = f"""SELECT "{SCHEMA}".schedule('mail', tags => '{{a}}')""".encode()
 LOCKS: Final = "SELECT count(*)::integer FROM pg_locks WHERE pid = pg_backend_pid()"
 ALONE_AT_WORK: Final = (b"f.finished_at <", b"f.lane = g.lane")
 """What only retention sends, and whoever removes lanes: on one connection in the whole database."""
@@ -219,6 +221,7 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await scheduler.why(later)
     await scheduler.run_now(later)
     await scheduler.delete(cancelled)
+    await waited(scheduler)
     await pages(scheduler, ids)
     await store.tasks.next_due(subscribed())
     await store.tasks.suspects(subscribed())
@@ -233,6 +236,23 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await store.backlog_stats.usage("", up_to=Quota(waiting_bytes=10))
 
 
+async def waited(scheduler: Scheduler) -> None:
+    """Let tasks wait for another, and come to everything that they can come to."""
+    store = scheduler.store
+    parent = await scheduler.schedule("mail", execute_at=datetime.now(UTC) + DAY)
+    child = scheduler.prepare("mail", after=[parent])
+    await store.tasks.put([child])
+    await store.tasks.put([child])
+    await scheduler.why(child.id)
+    await store.followers.after(child.id)
+    await scheduler.cancel(child.id)
+    await scheduler.retry(child.id)
+    await scheduler.schedule("mail", after=[parent], when="ended")
+    await scheduler.schedule("mail", after=[parent], otherwise="hold")
+    await scheduler.cancel(parent)
+    await store.followers.release()
+
+
 async def put_in_every_way(store: Store) -> Sequence[dict[str, Any]]:
     """Store tasks alone, some and many; return by what ways of storing differ."""
     trace = TraceContext("00-" + "1" * 32 + "-" + "2" * 16 + "-01", None)
@@ -241,6 +261,7 @@ async def put_in_every_way(store: Store) -> Sequence[dict[str, Any]]:
         {"by": SOMEBODY},
         {"trace": trace},
         {"by": SOMEBODY, "trace": trace},
+        {"tags": ("a", "b")},
     )
     for number in (1, 3):
         for change in changes:
@@ -249,6 +270,8 @@ async def put_in_every_way(store: Store) -> Sequence[dict[str, Any]]:
             for asked in (plain, keyed, keyed):
                 await store.tasks.put([task.but(**change) for task in asked])
     await store.tasks.put([new(store) for _ in range(60)])
+    for _ in range(2):
+        await store.tasks.put([new(store, unique_key="again", on_conflict="replace")])
     await store.tasks.put([new(store)], idempotency=Idempotency(uuid4().hex, b"f"))
     return changes
 
@@ -261,6 +284,7 @@ async def pages(scheduler: Scheduler, ids: Sequence[TaskId]) -> None:
             query = TaskQuery(status=status, kind=kind, limit=5)
             await scheduler.list(query)
             await board.states(query)
+            await scheduler.list(replace(query, tag=["a", "b"], bytes_max=10_000))
     await board.states(TaskQuery(), ids)
     await scheduler.change_page(BulkVerb.CANCEL, TaskQuery(status=TaskStatus.PENDING, limit=2))
     await scheduler.change_page(BulkVerb.RETRY, TaskQuery(status=TaskStatus.CANCELLED, limit=1))
@@ -279,13 +303,14 @@ async def noted(store: Store, lease: Lease) -> None:
 
 async def fired(store: Store) -> None:
     """Let a schedule store its tasks."""
-    definition = NewSchedule(name=uuid4().hex, kind="mail", every=DAY)
     now = datetime.now(UTC)
-    schedule = Schedule.make(definition, now=now, next_fire_at=now)
-    await store.schedules.add(schedule)
-    made = await fire(store, schedule)
-    assert made is not None
-    assert made.task_ids
+    for tags in ((), ("a",)):
+        definition = NewSchedule(name=uuid4().hex, kind="mail", every=DAY, tags=tags)
+        schedule = Schedule.make(definition, now=now, next_fire_at=now)
+        await store.schedules.add(schedule)
+        made = await fire(store, schedule)
+        assert made is not None
+        assert made.task_ids
 
 
 async def scheduled_in_sql(store: Store) -> None:
@@ -295,6 +320,7 @@ async def scheduled_in_sql(store: Store) -> None:
     async with database.connection() as connection:
         for _ in range(2):
             await connection.execute(IN_SQL, values)
+        await connection.execute(TAGGED_IN_SQL)
 
 
 async def orphaned(scheduler: Scheduler) -> None:

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from taskscheduler import Scheduler, SchemaMismatch, StoreUnavailable
-from taskscheduler.adapters.postgres.migrate import check, migrate, migrations, script
+from taskscheduler.adapters.postgres.migrate import LEDGER, check, migrate, migrations, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ async def works(url: str, schema: str) -> None:
     """See that tasks can be stored, found and deleted."""
     async with Scheduler.postgres(url, schema=schema, pool_size=2) as scheduler:
         task_id = await scheduler.schedule("mail", {"to": "zoe"}, unique_key="k")
-        assert (await scheduler.get(task_id)).payload == b'{"to":"zoe"}'
+        assert (await scheduler.get(task_id)).payload_json == b'{"to":"zoe"}'
         assert [task.id for task in await scheduler.list()] == [task_id]
         await scheduler.store.upkeep.turn()
         await scheduler.delete(task_id)
@@ -114,6 +114,43 @@ async def test_a_newer_schema_is_refused(postgres_url: str, schema: str) -> None
     with pytest.raises(SchemaMismatch, match="newer"):
         async with Scheduler.postgres(postgres_url, schema=schema):
             pass
+
+
+async def test_a_schema_of_before_the_first_release_is_refused(
+    postgres_url: str, schema: str
+) -> None:
+    """Its migrations bore the same numbers and other names; nothing is done to it."""
+    name = sql.Identifier(schema)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+        connection.execute(sql.SQL(LEDGER).format(schema=name))
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {}.migration (version, name) VALUES (1, 'tasks'), (22, 'x')"
+            ).format(name)
+        )
+    before = shape(postgres_url, schema)
+    for work in (migrate, check):
+        with pytest.raises(
+            SchemaMismatch, match=r"before the first release.*--schema.*DROP SCHEMA"
+        ):
+            await work(postgres_url, schema)
+    with pytest.raises(SchemaMismatch, match="before the first release"):
+        async with Scheduler.postgres(postgres_url, schema=schema):
+            pass
+    assert shape(postgres_url, schema) == before
+
+
+async def test_a_schema_that_lacks_a_step_in_between_is_refused(
+    postgres_url: str, schema: str
+) -> None:
+    await migrate(postgres_url, schema)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("DELETE FROM {}.migration WHERE version = 2").format(sql.Identifier(schema))
+        )
+    with pytest.raises(SchemaMismatch, match="before the first release"):
+        await migrate(postgres_url, schema)
 
 
 async def test_an_older_schema_is_refused(postgres_url: str, schema: str) -> None:

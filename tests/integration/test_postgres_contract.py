@@ -11,7 +11,9 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    FollowersContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -47,6 +49,10 @@ class TestTasks(TaskRepositoryContract, TransactionContract):
     """``PostgresTaskRepository``."""
 
 
+class TestFollowers(FollowersContract):
+    """``PostgresFollowers``."""
+
+
 class TestBoard(TaskReaderContract):
     """``PostgresTaskReader``."""
 
@@ -61,6 +67,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``PostgresLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

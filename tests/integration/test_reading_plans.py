@@ -140,6 +140,35 @@ async def test_a_page_reads_its_own_rows(reader: Reader) -> None:
             assert buffers <= BUFFERS_MAX, (name, buffers, plan)
 
 
+# One task in a hundred has a tag, the others have notes of other sorts.
+TAGS: Final[LiteralString] = """
+INSERT INTO {schema}.note (id, kind, name, at, value)
+SELECT id, CASE n % 100 WHEN 1 THEN 'tag' ELSE 'result' END,
+       CASE n % 100 WHEN 1 THEN 'rare' ELSE '' END, now(), 'null'
+FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM {schema}.task) AS t"""
+
+
+async def test_a_page_of_a_tag_reads_its_own_rows(reader: Reader) -> None:
+    reader.run(TAGS)
+    reader.run("VACUUM ANALYZE {schema}.note")
+    statuses = frozenset(TaskStatus)
+    for by_lane, before in product((False, True), (reader.ids[-1], reader.ids[MANY // 2])):
+        rows, looked_at, buffers, plan = reader.cost(
+            page(statuses, by_lane=by_lane, by_tag=True, form=PAGE_WITHIN),
+            before=before,
+            limit=LIMIT,
+            lowest=LOWEST,
+            bytes_max=PAGE_BYTES_MAX,
+            statuses=[],
+            any_of=list(range(len(STATUSES))),
+            tags=["rare", "none"],
+            lanes=reader.lanes,
+        )
+        assert rows == LIMIT, plan
+        assert looked_at <= TOUCHED_MAX, (looked_at, plan)
+        assert buffers <= LIMIT * 16 + 100, (buffers, plan)
+
+
 async def test_what_was_done_to_a_queue_is_found_among_what_was_done_to_tasks(
     reader: Reader,
 ) -> None:

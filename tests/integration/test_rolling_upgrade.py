@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from taskscheduler import (
     Context,
@@ -34,29 +38,16 @@ CREATE FUNCTION {schema}.claim_4() RETURNS void LANGUAGE sql AS 'SELECT';
 
 
 KNOWN = migrations()
-TRACING = next(each for each in KNOWN if each.name == "0006_tracing")
+SQUASHED = 9
+"""The version of the schema as it was when its migrations were squashed: the oldest there is."""
 
 
-@pytest.mark.parametrize(
-    ("known", "later"),
-    [
-        (KNOWN, Migration(KNOWN[-1].version + 1, "9999_later", LATER)),
-        # What stores and runs tasks without traces sends nothing that 0006 brought.
-        (
-            [each for each in KNOWN if each is not TRACING],
-            TRACING._replace(version=KNOWN[-1].version + 1),
-        ),
-    ],
-    ids=["a later release", "0006_tracing"],
-)
 async def test_a_worker_of_before_goes_on_while_the_schema_moves_on(
     any_postgres_url: str,
     schema: str,
     monkeypatch: pytest.MonkeyPatch,
-    known: list[Migration],
-    later: Migration,
 ) -> None:
-    monkeypatch.setattr(module, "migrations", lambda: known)
+    later = Migration(KNOWN[-1].version + 1, "9999_later", LATER)
     await migrate(any_postgres_url, schema)
     ran: list[object] = []
     handlers = Handlers()
@@ -71,9 +62,9 @@ async def test_a_worker_of_before_goes_on_while_the_schema_moves_on(
         running = asyncio.create_task(worker.run())
         for _ in range(TASKS // 2):
             await scheduler.schedule("mail")
-        monkeypatch.setattr(module, "migrations", lambda: [*known, later])
+        monkeypatch.setattr(module, "migrations", lambda: [*KNOWN, later])
         assert await migrate(any_postgres_url, schema) == [later.name]
-        monkeypatch.setattr(module, "migrations", lambda: known)
+        monkeypatch.setattr(module, "migrations", lambda: KNOWN)
         for _ in range(TASKS // 2):
             await scheduler.schedule("mail")
         async with asyncio.timeout(PATIENCE_S):
@@ -113,3 +104,92 @@ async def test_a_migration_says_which_programs_can_work_with_it(
     for work in (check, migrate):
         with pytest.raises(SchemaMismatch, match="newer than this program"):
             await work(postgres_url, schema)
+
+
+class Peer:
+    """A program of the squashed schema, by the statements that it sent."""
+
+    LANES: LiteralString = "SELECT array_agg(id) FROM {schema}.lane WHERE kind = 'old'"
+    JOIN: LiteralString = """
+SELECT {schema}.join_1('peer', '{{default}}', '{{old}}', '{{20}}', 1, interval '1 h', NULL, NULL)"""
+    STORE: LiteralString = "SELECT {schema}.schedule('old', %s::json)"
+    CLAIM: LiteralString = """
+SELECT o_id, o_token, o_payload FROM {schema}.claim_5(
+    %(lanes)s::integer[],
+    array_fill('-infinity'::timestamptz, ARRAY[cardinality(%(lanes)s::integer[])]),
+    array_fill('00000000-0000-0000-0000-000000000000'::uuid,
+               ARRAY[cardinality(%(lanes)s::integer[])]),
+    3, %(worker)s, 0, 1::smallint
+)"""
+    COMPLETE: LiteralString = "SELECT * FROM {schema}.complete_1(%s::uuid[], %s::bigint[])"
+
+    def __init__(self, connection: psycopg.AsyncConnection, schema: str) -> None:
+        self._connection = connection
+        self._schema = sql.Identifier(schema)
+        self.ran: list[str] = []
+
+    async def _rows(self, statement: LiteralString, values: Any = ()) -> list[tuple[Any, ...]]:
+        text = sql.SQL(statement).format(schema=self._schema)
+        while True:
+            # The upgrade and a claim may want each other's locks; programs then asked again.
+            with suppress(psycopg.errors.DeadlockDetected):
+                return await (await self._connection.execute(text, values)).fetchall()
+
+    async def work(self, numbers: range) -> None:
+        """Store tasks and carry out all that there are."""
+        ((worker,),) = await self._rows(self.JOIN)
+        for number in numbers:
+            await self._rows(self.STORE, [str(number)])
+            await self.turn(worker)
+        while await self.turn(worker):
+            pass
+
+    async def turn(self, worker: int) -> bool:
+        """Claim up to three tasks and complete them; tell whether there were some."""
+        ((lanes,),) = await self._rows(self.LANES)
+        leases = await self._rows(self.CLAIM, {"lanes": lanes, "worker": worker})
+        self.ran += [payload for _, _, payload in leases]
+        ids, tokens = [id_ for id_, _, _ in leases], [token for _, token, _ in leases]
+        assert len(await self._rows(self.COMPLETE, [ids, tokens])) == len(leases)
+        return leases != []
+
+
+async def test_from_the_squashed_schema_on_to_the_newest(
+    any_postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there is carried out; programs of then go on, unless a migration says otherwise."""
+    base = [each for each in KNOWN if each.version <= SQUASHED]
+    since = [each for each in KNOWN if each.version > SQUASHED]
+    since.append(Migration(KNOWN[-1].version + 1, "9999_later", LATER))
+    monkeypatch.setattr(module, "migrations", lambda: base)
+    await migrate(any_postgres_url, schema)
+    connection = await psycopg.AsyncConnection.connect(any_postgres_url, autocommit=True)
+    async with connection:
+        peer = Peer(connection, schema)
+        await peer.work(range(100))
+        await connection.execute(
+            sql.SQL("SELECT {}.schedule('new', '\"left\"')").format(sql.Identifier(schema))
+        )
+        monkeypatch.setattr(module, "migrations", lambda: [*base, *since])
+        upgrade = asyncio.create_task(migrate(any_postgres_url, schema))
+        if all(each.oldest_program <= SQUASHED for each in since):
+            await peer.work(range(100, 200))
+        assert await upgrade == [each.name for each in since]
+        if all(each.oldest_program <= SQUASHED for each in since):
+            await peer.work(range(200, 300))
+    monkeypatch.setattr(module, "migrations", lambda: KNOWN)
+    ran: list[object] = []
+    handlers = Handlers()
+
+    @handlers.register("new")
+    async def new(context: Context) -> None:
+        ran.append(context.payload)
+
+    async with Scheduler.postgres(any_postgres_url, schema=schema, pool_size=4) as scheduler:
+        worker = Worker(scheduler, handlers, concurrency=4)
+        await worker.drain()
+        await worker.deregister()
+        completed = await scheduler.list(COMPLETED)
+    assert ran == ["left"]
+    assert sorted(map(int, peer.ran)) == list(range(len(peer.ran)))
+    assert len(completed) == len(peer.ran) + 1

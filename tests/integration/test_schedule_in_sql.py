@@ -17,6 +17,7 @@ from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.adapters.postgres.rights import Roles, grant
 from taskscheduler.domain.errors import TaskExists
 from taskscheduler.domain.ids import RecentIds
+from taskscheduler.domain.query import TaskQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -47,7 +48,7 @@ class Caller:
 
     async def schedule(self, **given: object) -> UUID:
         """Call the function with ``given``, each by its name."""
-        names = ", ".join(f"{name} => %s" for name in given)
+        names = ", ".join(f'"{name}" => %s' for name in given)
         values = [each.decode() if isinstance(each, bytes) else each for each in given.values()]
         return await self.sql(f"SELECT {{s}}.schedule({names})", *values)
 
@@ -88,7 +89,7 @@ async def test_all_fields_go_by_name_and_by_place(scheduler: Scheduler, caller: 
     await caller.connection.commit()
     assert by_name == own
     task = await scheduler.get(own)
-    assert task.payload.decode() == '{"a": "grün"}'
+    assert task.payload_json.decode() == '{"a": "grün"}'
     assert (task.kind, task.queue, task.priority, task.max_attempts) == ("k", "mail", 2, 3)
     assert (task.timeout, task.unique_key) == (timedelta(seconds=90), "u")
     assert task.execute_at == task.process_at == at
@@ -96,6 +97,15 @@ async def test_all_fields_go_by_name_and_by_place(scheduler: Scheduler, caller: 
     by_place = await caller.sql("SELECT {s}.schedule('k', '[1]', '2031-02-03Z', 'mail', 7)")
     await caller.connection.commit()
     assert (await scheduler.get(by_place)).priority == 7
+
+
+async def test_a_task_may_name_a_group(scheduler: Scheduler, caller: Caller) -> None:
+    """Tasks that differ in nothing else are not mixed up."""
+    names = [None, "customer-7", 'Zoë, "x" {y} 東京', None, "customer-7"]
+    for name in names:
+        await caller.sql("SELECT {s}.schedule('k', \"group\" => %s)", name)
+    await caller.connection.commit()
+    assert [task.group for task in await scheduler.list()] == names[::-1]
 
 
 async def test_ids_are_in_the_order_of_their_making(caller: Caller) -> None:
@@ -160,6 +170,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("kind", {"kind": "k\n"}),
     ("queue", {"queue": "a/b"}),
     ("priority", {"priority": 10}),
+    ("group", {"group": ""}),
+    ("group", {"group": "g" * 257}),
+    ("group", {"group": "a\nb"}),
+    ("group", {"group": "a\u2028b"}),
     ("priority", {"priority": -1}),
     ("max_attempts", {"max_attempts": 0}),
     ("max_attempts", {"max_attempts": 32_768}),
@@ -176,6 +190,9 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     ("unique_key", {"unique_key": ""}),
+    ("tags", {"tags": [f"tag{n}" for n in range(11)]}),
+    ("tags", {"tags": ["a b"]}),
+    ("tags", {"tags": [""]}),
     ("unique_key", {"unique_key": "\x01u"}),
     ("unique_key", {"unique_key": "u" * 513}),
     ("payload", {"payload": b'"' + b"x" * 1024 * 1024 + b'"'}),
@@ -240,6 +257,20 @@ async def test_an_id_is_stored_once(scheduler: Scheduler, caller: Caller) -> Non
     assert await scheduler.schedule("k", [1], id=own) == own
     with pytest.raises(TaskExists):
         await scheduler.schedule("k", [2], id=own)
+
+
+async def test_tags_are_kept_and_find_their_task(scheduler: Scheduler, caller: Caller) -> None:
+    task_id = await caller.schedule(kind="k", tags=["b", "a", "b", "NULL"], unique_key="u")
+    assert await caller.schedule(kind="k", tags=["c"], unique_key="u") == task_id
+    own = uuid4()
+    for _ in range(2):
+        assert await caller.schedule(kind="k", tags=["a"], id=own) == own
+    await caller.schedule(kind="k", tags=[])
+    await caller.connection.commit()
+    task = await scheduler.get(task_id)
+    assert task.tags == ("b", "a", "NULL")
+    assert {each.id for each in await scheduler.list(TaskQuery(tag="a"))} == {task_id, own}
+    assert await scheduler.list(TaskQuery(tag="c")) == []
 
 
 async def test_a_unique_key_keeps_its_holder(scheduler: Scheduler, caller: Caller) -> None:

@@ -95,7 +95,7 @@ async def test_what_it_stores_is_worked_off(embedded_url: str, migrated: str):
 
     @handlers.register("k")
     def k(context: Context) -> None:
-        ran.append(context.payload)
+        ran.append(context.payload_json)
 
     with SyncScheduler.postgres(embedded_url, schema=migrated) as blocking:
         blocking.schedule("k", {"a": 1})  # within a running loop, as in a notebook

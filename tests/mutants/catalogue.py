@@ -10,23 +10,28 @@ from tests.mutants.runner import PACKAGE, Mutant
 STATUS = "domain/status.py"
 TASK = "domain/task.py"
 RETRY = "domain/retry.py"
-FUNCTIONS = "adapters/postgres/migrations/0002_functions.sql"
-CLAIM = "adapters/postgres/migrations/0013_suspects.sql"
-CLAIMING = "FUNCTION {schema}.claim_5("
-CLAIMING_SUSPECTS = "FUNCTION {schema}.claim_suspects_1("
+CLAIM = "adapters/postgres/migrations/0023_flow.sql"
+CLAIMING = "FUNCTION {schema}.claim_6("
+CLAIMING_SUSPECTS = "FUNCTION {schema}.claim_suspects_2("
+SETTLE = "adapters/postgres/migrations/0003_settle.sql"
+COMPLETING = "FUNCTION {schema}.complete_1("
+SETTLING = "FUNCTION {schema}.settle_1("
+WORKERS = "adapters/postgres/migrations/0005_workers.sql"
 BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/insert_new.py"
+ONCE = "adapters/postgres/insert_idempotent.py"
+KEYS = "adapters/postgres/key_conflicts.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
 FIRES = "adapters/postgres/fires.py"
-FIRE = "adapters/postgres/migrations/0014_fires.sql"
+FIRE = "adapters/postgres/migrations/0026_schedules.sql"
 TIMETABLE = "application/calendar/recurrence.py"
 PLANNING = "application/calendar/fire_plan.py"
 WALLCLOCK = "application/calendar/wall_clock.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/worker/executor.py"
 MEMBERSHIP = "application/worker/registration.py"
-OUTBOX = "application/worker/completer.py"
+COMPLETER = "application/worker/completer.py"
 
 ROW = re.compile(r"    \(TaskStatus\.(\w+), Event\.(\w+)\): TaskStatus\.(\w+),\n")
 
@@ -170,12 +175,12 @@ TASKS = [
         "max(execute_at, now) if waits else now",
         "now",
     ),
-    *described("id", "kind", "queue", "payload", "unique_key", "execute_at"),
+    *described("id", "kind", "queue", "payload_json", "unique_key", "execute_at"),
     unit(RETRY, "retry", "the first wait is the second", "** (attempt - 1)", "** attempt"),
     unit(RETRY, "retry", "no cap", "full = min(cap, ", "full = max(0.0, "),
     unit(RETRY, "retry", "jitter adds", "(1 - self.jitter", "(1 + self.jitter"),
     unit(RETRY, "retry", "an overflow is no wait", "full = cap if base else 0.0", "full = 0.0"),
-    unit(SLOTS, "slots", "more slots than its size", "len(self._slots) < self._size", "True"),
+    unit(SLOTS, "slots", "more slots than its size", "len(self._executor) < self._size", "True"),
     unit(
         SLOTS,
         "slots",
@@ -192,23 +197,23 @@ TASKS = [
         "self._trusted_until = self._clock.monotonic() + self._trusted_for_s\n        if",
     ),
     unit(
-        OUTBOX,
-        "outbox",
-        "the outbox drops a batch",
+        COMPLETER,
+        "completer",
+        "the completer drops a batch",
         "await self._send(self._sending)\n            self._answer_lost = False\n"
         "            self._sending = []",
         "batch, self._sending = self._sending, []\n            await self._send(batch)",
     ),
     unit(
-        OUTBOX,
-        "outbox",
+        COMPLETER,
+        "completer",
         "a lost answer is a lost lease",
         "self._answer_lost = True",
         "self._answer_lost = False",
     ),
 ]
 
-IN_FUNCTIONS: list[tuple[Any, ...]] = [
+IN_COMPLETE: list[tuple[Any, ...]] = [
     (
         "complete without the token",
         "\n        AND ((l.id, l.token) IN (SELECT * FROM unnest(p_ids, p_tokens))) IS TRUE",
@@ -221,6 +226,9 @@ IN_FUNCTIONS: list[tuple[Any, ...]] = [
         "l.token = ANY (p_tokens)",
         "opens_its_own_task_only",
     ),
+]
+
+IN_SETTLE: list[tuple[Any, ...]] = [
     (
         "settle by id only",
         "WHERE l.id = g.id AND l.token = g.token FOR UPDATE",
@@ -310,14 +318,17 @@ IN_CLAIM: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_STATEMENTS: list[tuple[Any, ...]] = [
+IN_PUT: list[tuple[Any, ...]] = [
     ("put without ON CONFLICT", " ON CONFLICT (id) DO NOTHING", "", "storing_again"),
     (
         "put makes a hot row again",
-        "\nWHERE (id IN (SELECT id FROM body)) IS TRUE",
+        " WHERE (id IN (SELECT id FROM body)) IS TRUE",
         "",
         "storing_again",
     ),
+]
+
+IN_KEYS: list[tuple[Any, ...]] = [
     (
         "a living unique key is taken",
         (
@@ -336,12 +347,18 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
         "SET id = excluded.id, expires_at = excluded.expires_at\nWHERE false",
         "let_go_when_its_time_is_up",
     ),
+]
+
+IN_ONCE: list[tuple[Any, ...]] = [
     (
         "a living request is made again",
         "WHERE held.expires_at <= {schema}.clock()\nRETURNING true",
         "RETURNING true",
         "repeated_request",
     ),
+]
+
+IN_STATEMENTS: list[tuple[Any, ...]] = [
     (
         "upkeep drops active keys",
         "SELECT kind, key FROM {schema}.unique_key WHERE expires_at <= {schema}.clock()",
@@ -382,8 +399,8 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
     ),
     (
         "run_now of a task in progress",
-        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING true",
-        "WHERE id = %(id)s\nRETURNING true",
+        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING false",
+        "WHERE id = %(id)s\nRETURNING false",
         "illegal_change",
     ),
 ]
@@ -452,13 +469,16 @@ IN_BURY: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_FRESH: list[tuple[Any, ...]] = [
+IN_FRESH_ONE: list[tuple[Any, ...]] = [
     (
         "one task that is due in the past",
         "VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()),",
         "VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()),",
         "the_past_means_now",
     ),
+]
+
+IN_FRESH_SOME: list[tuple[Any, ...]] = [
     (
         "some tasks that are due in the past",
         "SELECT id, greatest(execute_at, now), CASE",
@@ -482,8 +502,8 @@ IN_PACKING: list[tuple[Any, ...]] = [
     ),
     (
         "many tasks lose their traces",
-        "task.unique_key is not None or task.trace is not None",
-        "task.unique_key is not None",
+        "            or task.trace is not None\n",
+        "",
         "in_a_batch_of_any_size",
     ),
     (
@@ -534,7 +554,12 @@ IN_FIRE = [
         "of_many_who_fire",
     ),
     ("fire whatever the rule is by now", " AND s.ruled_at = g.ruled_at", "", "changed_meanwhile"),
-    ("overlaps are never skipped", "s.overlap = 'skip' AND", "false AND", "overlap_is_skipped"),
+    (
+        "overlaps are never skipped",
+        "s.overlap IN ('allow', 'cancel_running') THEN",
+        "true THEN",
+        "overlap_is_skipped",
+    ),
     (
         "a key that lives is taken over",
         "WHERE k.expires_at <= {schema}.clock()",
@@ -544,7 +569,7 @@ IN_FIRE = [
 ]
 
 ON_TIME = [
-    (TIMETABLE, "timetable", "the first fire too late", "- TICK)):", ")):"),
+    (TIMETABLE, "timetable", "the first fire too late", "self._first - TICK", "self._first"),
     (TIMETABLE, "timetable", "after the end", "at > self._last", "at > self._last + SECOND * 7200"),
     (WALLCLOCK, "oracle", "both passes of a fold", "fold is Fold.FIRST or", ""),
     (WALLCLOCK, "oracle", "a gap is passed over", "first = second = change", "continue"),
@@ -552,8 +577,8 @@ ON_TIME = [
         PLANNING,
         "firing",
         "catch up with nothing, ever",
-        "now - fired_at <= GRACE",
-        "now - fired_at < GRACE",
+        "now - last <= GRACE",
+        "now - last < GRACE",
     ),
 ]
 
@@ -570,12 +595,17 @@ IN_CLAIMS_AT_ONCE = [
 MUTANTS: list[Mutant] = [
     *transitions(),
     *TASKS,
-    *(sql(FUNCTIONS, *each) for each in IN_FUNCTIONS),
+    *(sql(SETTLE, *each, within=COMPLETING) for each in IN_COMPLETE),
+    *(sql(SETTLE, *each, within=SETTLING) for each in IN_SETTLE),
     *(sql(CLAIM, *each, within=CLAIMING) for each in IN_CLAIM),
     *(sql(CLAIM, *each, within=CLAIMING_SUSPECTS) for each in IN_SUSPECTS),
-    *(sql(CLAIM, *each, within=BURYING) for each in IN_BURY),
+    *(sql(WORKERS, *each, within=BURYING) for each in IN_BURY),
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
-    *(sql(FRESH, *each) for each in IN_FRESH),
+    *(sql(ONCE, *each, within="\nPUT: Final") for each in IN_PUT),
+    *(sql(ONCE, *each) for each in IN_ONCE),
+    *(sql(KEYS, *each) for each in IN_KEYS),
+    *(sql(FRESH, *each, within="\nPUT_ONE: Final") for each in IN_FRESH_ONE),
+    *(sql(FRESH, *each, within="\nPUT_SOME: Final") for each in IN_FRESH_SOME),
     *(sql(PACKING, *each) for each in IN_PACKING),
     *(sql(SCHEDULES, *each) for each in IN_SCHEDULES),
     *(sql(FIRES, *each) for each in IN_FIRES),

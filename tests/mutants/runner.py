@@ -18,7 +18,8 @@ PACKAGE = ROOT / "src" / "taskscheduler"
 PATIENCE_S = 150
 TESTS_FAILED = 1
 
-FUNCTION_END = "\nEND $$;"
+ENDS = {".sql": "\nEND $$;", ".py": "\n\n"}
+"""How a function ends in SQL, and a statement in Python, by the name of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Mutant:
     """``find`` occurs in ``file`` exactly once, and becomes ``put``; ``tests`` must notice.
 
     With ``within``, which occurs once too, only what comes after it counts, up to the end of the
-    function that it begins.
+    function, or of the statement, that it begins.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Mutant:
         before = after = ""
         if self.within:
             before, _, text = self._split(text, self.within)
-            text, end, after = text.partition(FUNCTION_END)
+            text, end, after = text.partition(ENDS[Path(self.file).suffix])
             before, after = before + self.within, end + after
         head, _, tail = self._split(text, self.find)
         return before + head + self.put + tail + after

@@ -23,7 +23,8 @@ from taskscheduler.domain.errors import TaskSchedulerError, WorkerLost
 from taskscheduler.domain.lease import SETTLING, Lease, Settlement
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import NewTask, TaskEdit
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import TaskId, WorkerId
 from taskscheduler.domain.worker import Subscription, WorkerProfile
 from tests.support.model import RECORDED, Model
@@ -263,7 +264,7 @@ class RepositoryMachine(RuleBasedStateMachine):
     def edit(self, place: int, delay: timedelta, payload: bytes | None) -> None:
         """Change what a task is to do, and when."""
         task_id = at(self.asked, place).id
-        edit = TaskEdit(execute_at=self.clock.now() + delay, payload=payload)
+        edit = TaskEdit(execute_at=self.clock.now() + delay, payload_json=payload)
         self.both(self.store.tasks.edit(task_id, edit), lambda: self.model.edit(task_id, edit))
 
     @precondition(lambda self: self.asked)

@@ -15,6 +15,7 @@ from taskscheduler.application.metrics.attempt_stats import AttemptStats
 from taskscheduler.application.metrics.observer import Ran
 from taskscheduler.domain.status import Event
 from taskscheduler.entrypoints.metrics import Metrics
+from taskscheduler.entrypoints.process import Process
 from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.testing import ManualClock, in_memory
 
@@ -32,11 +33,11 @@ async def exported() -> set[str]:
     tally.ran([Ran("mail", now, 0.0, 1.0, event) for event in (Event.RETRY, Event.FAIL)])
     async with in_memory(ManualClock()) as scheduler:
         await scheduler.schedule("mail")
-        metrics = Metrics(scheduler.store)
-        metrics.worker, metrics.tally = Worker(scheduler, Handlers(), observer=tally), tally
-        metrics.requests = Requests()
-        metrics.requests.add("GET", "/tasks", 200, 0.01)
-        text = (await metrics.exposition()).decode()
+        worker = Worker(scheduler, Handlers(), observer=tally)
+        requests = Requests()
+        process = Process(worker=worker, stats=tally, requests=requests)
+        requests.add("GET", "/tasks", 200, 0.01)
+        text = (await Metrics(scheduler.store, process).exposition()).decode()
     return {
         sample.name for family in text_string_to_metric_families(text) for sample in family.samples
     } | set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))

@@ -8,19 +8,13 @@ import pytest
 
 from taskscheduler import Handlers
 from taskscheduler.application.distribution import release
-from taskscheduler.entrypoints.settings import StoreSettings, WakeUpSettings, WorkerSettings
+from taskscheduler.entrypoints.settings import WorkerSettings
 from taskscheduler.entrypoints.worker.banner import banner
+from taskscheduler.settings import StoreSettings
 
 
 def store_at(url: str) -> StoreSettings:
-    return StoreSettings(
-        url=url,
-        schema="shop",
-        listen_url=None,
-        pool_size=10,
-        unique_for=timedelta(days=1),
-        wakeups=WakeUpSettings(),
-    )
+    return StoreSettings(url=url, schema="shop")
 
 
 SETTINGS = WorkerSettings(

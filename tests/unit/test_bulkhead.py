@@ -18,6 +18,7 @@ from taskscheduler.domain.errors import TaskSchedulerError
 from taskscheduler.domain.retention import RetentionPolicy
 from taskscheduler.domain.schedule import NewSchedule
 from taskscheduler.entrypoints.metrics import Metrics
+from taskscheduler.entrypoints.process import Process
 from taskscheduler.testing import ManualClock, in_memory
 from taskscheduler.testing.contracts.steps import LEASE, TICK, claim, join, put, until
 from tests.support.faults import Faulty
@@ -153,8 +154,7 @@ async def test_a_worker_goes_on_whatever_fails(
 
 
 async def _shown(scheduler: Scheduler, worker: Worker, tally: AttemptStats) -> str:
-    metrics = Metrics(scheduler.store)
-    metrics.worker, metrics.tally = worker, tally
+    metrics = Metrics(scheduler.store, Process(worker=worker, stats=tally))
     return (await metrics.exposition()).decode()
 
 

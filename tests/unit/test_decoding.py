@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
-from taskscheduler.domain.task import PAYLOAD_BYTES_MAX
+from taskscheduler.domain.values import PAYLOAD_BYTES_MAX
 from taskscheduler.entrypoints.http.decoding import (
     FAULTS_MAX,
     LOOKED_THROUGH_MAX,

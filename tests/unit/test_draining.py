@@ -1,4 +1,4 @@
-"""What ``drain`` returns and raises, and the first test that README shows."""
+"""What ``drain`` returns and raises, and the first test that docs/testing.md shows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from taskscheduler import Scheduler
     from taskscheduler.testing import ManualClock
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 
 
 def test_the_first_test_runs_as_printed(tmp_path: Path) -> None:
     """With no plugin but the package's own."""
     (block,) = [
         each
-        for each in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+        for each in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
         if "scheduler_in_memory" in each
     ]
     (tmp_path / "test_first.py").write_text(block, "utf-8")

@@ -342,7 +342,7 @@ async def test_the_context_tells_of_the_task(bench: Bench) -> None:
         2,
     )
     assert (context.attempt, context.max_attempts, context.is_last_attempt) == (1, 1, True)
-    assert context.payload == b'{"a":1}'
+    assert (context.payload, context.payload_json) == ({"a": 1}, b'{"a":1}')
     assert context.process_at == task.process_at
     assert context.scheduler is bench.scheduler
     assert context.token > 0

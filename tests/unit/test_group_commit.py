@@ -71,9 +71,9 @@ async def test_a_batch_has_a_limit(store: Store, tasks: Faulty, group: GroupComm
 async def test_one_callers_fault_is_not_the_others(
     store: Store, tasks: Faulty, group: GroupCommit
 ) -> None:
-    taken = new(store, payload=b"1")
+    taken = new(store, payload_json=b"1")
     await store.tasks.put([taken])
-    contrary = type(taken)(id=taken.id, kind="mail", payload=b"2")
+    contrary = type(taken)(id=taken.id, kind="mail", payload_json=b"2")
     asked = [new(store), new(store), contrary, new(store)]
     let_go = tasks.hold("put")
     callers = [asyncio.create_task(group.put(task)) for task in asked]

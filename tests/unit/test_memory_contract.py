@@ -13,7 +13,9 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    FollowersContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -40,6 +42,10 @@ class TestTasks(TaskRepositoryContract):
     """``MemoryTaskRepository``; its transactions are none."""
 
 
+class TestFollowers(FollowersContract):
+    """``MemoryFollowers``."""
+
+
 class TestBoard(TaskReaderContract):
     """``MemoryTaskReader``."""
 
@@ -54,6 +60,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``MemoryKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``MemoryLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

@@ -54,7 +54,7 @@ def test_nobody_looks_and_none_is_made(tasks: LazyBatch, ids: list[TaskId]) -> N
 def test_only_those_that_somebody_came_to_are_made(tasks: LazyBatch, ids: list[TaskId]) -> None:
     first = list(islice(tasks, 2))
     assert [task.id for task in first] == ids[:2]
-    assert [(task.payload, task.execute_at) for task in first] == [(b"0", None), (b"1", LATER)]
+    assert [(task.payload_json, task.execute_at) for task in first] == [(b"0", None), (b"1", LATER)]
 
 
 def test_each_is_the_same_whenever_somebody_comes_to_it(
@@ -63,7 +63,7 @@ def test_each_is_the_same_whenever_somebody_comes_to_it(
     assert list(islice(tasks, 1)) == list(tasks)[:1]
     assert list(tasks) == list(tasks) == tasks[:]
     assert tasks[2] is given
-    assert tasks[-1].payload == b"3"
+    assert tasks[-1].payload_json == b"3"
     assert [task.id for task in tasks if task is not given] == [ids[0], ids[1], ids[3]]
 
 
@@ -110,7 +110,7 @@ def test_times_are_known_before_the_tasks(
 def test_a_wish_that_cannot_be_granted_is_named(scheduler_in_memory: Scheduler) -> None:
     specs: list[TaskSpec] = [("mail", 0), ("no kind", 1), ("mail", 2)]
     tasks = LazyBatch(specs, scheduler_in_memory.store.new_task_id)
-    assert [task.payload for task in islice(tasks, 1)] == [b"0"]
+    assert [task.payload_json for task in islice(tasks, 1)] == [b"0"]
     for _ in range(2):
         with pytest.raises(InvalidTask) as refused:
             list(tasks)

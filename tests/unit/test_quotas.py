@@ -66,9 +66,9 @@ async def test_payloads_that_wait_may_have_so_many_bytes(scheduler: Scheduler) -
     shop = acting(scheduler, waiting_bytes=300)
     payload = b'"' + b"x" * 98 + b'"'
     for _ in range(3):
-        await shop.put(mail(scheduler, payload=payload))
+        await shop.put(mail(scheduler, payload_json=payload))
     with pytest.raises(TooMuchWaiting, match="300 bytes"):
-        await shop.put(mail(scheduler, payload=payload))
+        await shop.put(mail(scheduler, payload_json=payload))
 
 
 async def test_so_many_queues_may_be_used(scheduler: Scheduler) -> None:

@@ -1,4 +1,4 @@
-"""The README says what the code does; where it does not, this says what to change."""
+"""The README and the reference in docs/ say what the code does; this says what to change."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text("utf-8")
+PAGES: Final = {
+    path.relative_to(ROOT / "docs").as_posix(): path.read_text("utf-8")
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+}
+"""The pages of the documentation: path under docs/ -> text."""
 DOCUMENTS: Final = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -34,8 +39,10 @@ NAMES: Final = {"task_id": "<id>"}
 COMMANDS_OF_SERVICES: Final = ("dev", "api", "worker", "migrate")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}(?: title=\"[^\"]+\")?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    )
 
 
 def section(title: str) -> str:
@@ -58,35 +65,44 @@ def picture() -> str:
 
 
 def test_the_picture_shows_the_transitions():
-    assert blocks("mermaid") == [picture()]
+    assert blocks("mermaid", PAGES["how-it-works.md"]) == [picture()]
 
 
-def test_python_compiles():
-    for block in blocks("python"):
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_compiles(document: Path):
+    for block in blocks("python", document.read_text("utf-8")):
         source = textwrap.dedent(QUOTED.sub("", block))
-        compile(source, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        compile(source, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_what_is_quoted_from_an_example_is_there():
-    quoted = [block for block in blocks("python") if QUOTED.match(block)]
-    assert len(quoted) == 4
+    pages = [README, *PAGES.values()]
+    quoted = [block for page in pages for block in blocks("python", page) if QUOTED.match(block)]
+    assert len(quoted) >= 4
     for block in quoted:
         found = QUOTED.match(block)
         assert found is not None
         assert QUOTED.sub("", block) in (ROOT / found[1]).read_text("utf-8")
 
 
-def test_the_library_example_runs_as_it_stands():
-    (block,) = [block for block in blocks("python") if "asyncio.run(main())" in block]
+@pytest.mark.parametrize("page", ["README", "library.md"])
+def test_the_library_example_runs_as_it_stands(page: str):
+    text = PAGES.get(page, README)
+    (block,) = [block for block in blocks("python", text) if "asyncio.run(main())" in block]
     command = [sys.executable, "-W", "error", "-c", block]
     ran = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert "1200 cents to ada@example.org, attempt 1\n" in ran.stdout
-    assert "there is nothing to receipt" in ran.stderr
+    if page == "library.md":
+        assert "there is nothing to receipt" in ran.stderr
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 180
 
 
 def test_the_test_in_the_readme_passes():
-    (block,) = [block for block in blocks("python") if "manual_clock" in block]
+    (block,) = [b for b in blocks("python", PAGES["testing.md"]) if "manual_clock" in b]
     names: dict[str, Any] = {}
     exec(block, names)  # noqa: S102 - our own README
     clock = ManualClock()
@@ -124,7 +140,7 @@ def test_a_promise_names_what_proves_it(number: int):
 
 def test_every_route_is_in_the_table():
     told = {
-        call for row in rows(section("REST")) for call in re.findall(r"`([A-Z]+ /\S*)`", row[0])
+        call for row in rows(PAGES["rest.md"]) for call in re.findall(r"`([A-Z]+ /\S*)`", row[0])
     }
     routes = {
         f"{method} {PARAMETER.sub(lambda found: NAMES.get(found[1], f'<{found[1]}>'), route.path)}"
@@ -148,14 +164,14 @@ def commands(group: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
 def test_every_command_is_in_the_table():
     told = {
         command
-        for row in rows(section("Command line"))
+        for row in rows(PAGES["cli.md"])
         for command in re.findall(r"^`taskscheduler ([^`]+)`$", row[0])
     }
     assert told == {name for name, _ in commands()}
 
 
 def test_every_option_with_a_twin_in_the_environment_is_in_the_table():
-    table = {row[0].strip("`"): row for row in rows(section("Configuration"))[1:]}
+    table = {row[0].strip("`"): row for row in rows(PAGES["configuration.md"])[1:]}
     seen: dict[str, set[str]] = {}
     for name, command in commands():
         for parameter in command.params:
@@ -190,3 +206,8 @@ def default_of(parameter: Any) -> str:
             return " ".join(several)
         case other:
             return str(getattr(other, "value", other))
+
+
+def test_every_page_is_in_the_sites_navigation():
+    told = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8")))
+    assert told == {page for page in PAGES if not page.startswith("decisions/")}

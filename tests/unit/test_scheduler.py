@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,7 @@ import pytest
 
 from taskscheduler import (
     InvalidTask,
+    NewTask,
     Scheduler,
     TaskExists,
     TaskNotFound,
@@ -21,7 +22,7 @@ from taskscheduler import (
     TaskStatus,
     UnknownKind,
 )
-from taskscheduler.domain.task import AT_ONCE
+from taskscheduler.domain.values import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -74,7 +75,7 @@ async def test_one_task_is_stored_with_its_options(scheduler: Scheduler) -> None
     )
     task = await scheduler.get(task_id)
     assert task_id == task.id == UUID(int=7)
-    assert task.payload == b'{"to":"zoe","at":"2027-01-01T00:00:00Z"}'
+    assert task.payload_json == b'{"to":"zoe","at":"2027-01-01T00:00:00Z"}'
     assert (task.execute_at, task.queue, task.priority) == (at, "letters", 1)
     assert (task.max_attempts, task.timeout, task.unique_key) == (2, timedelta(seconds=3), "k")
     assert [found.id for found in await scheduler.list(TaskQuery(kind="mail"))] == [task_id]
@@ -86,7 +87,11 @@ async def test_many_are_stored_in_any_form(scheduler: Scheduler) -> None:
     prepared = scheduler.prepare("a", 1)
     ids = await scheduler.schedule_many([prepared, ("b", 2), ("c", 3, at)])
     tasks = [await scheduler.get(task_id) for task_id in ids]
-    assert [(task.kind, task.payload) for task in tasks] == [("a", b"1"), ("b", b"2"), ("c", b"3")]
+    assert [(task.kind, task.payload_json) for task in tasks] == [
+        ("a", b"1"),
+        ("b", b"2"),
+        ("c", b"3"),
+    ]
     assert tasks[0].id == prepared.id
     assert tasks[2].execute_at == at
     assert list(await scheduler.schedule_many([])) == []
@@ -165,7 +170,7 @@ async def test_changes_by_hand_ring_too(scheduler: Scheduler, bell: Bell) -> Non
 
 async def test_an_edit_rings_for_what_is_due_soon(scheduler: Scheduler, bell: Bell) -> None:
     task_id = await scheduler.schedule("a", {"b": 1}, queue="q", delay=timedelta(days=1))
-    assert (await scheduler.edit(task_id, payload=None, priority=1)).payload == b"null"
+    assert (await scheduler.edit(task_id, payload=None, priority=1)).payload_json == b"null"
     assert bell.rung == []
     await scheduler.edit(task_id, execute_at=datetime(2020, 1, 1, tzinfo=UTC))
     assert bell.rung == [{"q"}]
@@ -178,6 +183,32 @@ async def test_an_id_is_taken_once(scheduler: Scheduler) -> None:
     assert await scheduler.schedule("a", 1, id=task_id) == task_id
     with pytest.raises(TaskExists):
         await scheduler.schedule("a", 2, id=task_id)
+
+
+async def test_a_payload_is_given_as_an_object_or_as_its_text(scheduler: Scheduler) -> None:
+    """And read as either; nothing that is no JSON is stored in any way."""
+    text = b'{"a": 1.10,  "a": 2}'
+    task_id = await scheduler.schedule("mail", payload_json=text)
+    task = await scheduler.get(task_id)
+    assert (task.payload, task.payload_json) == ({"a": 2}, text)
+    task = await scheduler.edit(task_id, payload_json=b"[1 ]", priority=1)
+    assert (task.payload, task.payload_json) == ([1], b"[1 ]")
+    own = NewTask(id=scheduler.store.new_task_id(), kind="mail", payload={"to": ["zoe", None]})
+    await scheduler.schedule_many([own])
+    assert (await scheduler.get(own.id)).payload == own.payload == {"to": ["zoe", None]}
+    for wrong in (b"", b"{", b"\xff", b"1 2", b"NaN", "1", None):
+        with pytest.raises(InvalidTask, match="payload"):
+            await scheduler.schedule("mail", payload_json=cast("bytes", wrong))
+        with pytest.raises(InvalidTask, match="payload"):
+            await scheduler.edit(task_id, payload_json=cast("bytes", wrong))
+    with pytest.raises(InvalidTask, match="no JSON text") as refused:
+        await scheduler.schedule_many([own, own.but(payload_json=b"{")])
+    assert refused.value.index == 1
+    with pytest.raises(InvalidTask, match="not both"):
+        await scheduler.schedule("mail", 1, payload_json=b"1")
+    with pytest.raises(InvalidTask, match="not both"):
+        await scheduler.edit(task_id, payload=None, payload_json=b"1")
+    assert len(await scheduler.list()) == 2
 
 
 async def test_an_option_that_there_is_none_of_is_refused(scheduler: Scheduler) -> None:

@@ -170,7 +170,7 @@ async def test_a_trigger_stores_a_task_for_now(
     ids = [await schedules.trigger("hourly"), await schedules.trigger("hourly")]
     tasks = await tasks_of(scheduler)
     assert {task.id for task in tasks} == set(ids)
-    assert {(task.payload, task.queue, task.process_at) for task in tasks} == {
+    assert {(task.payload_json, task.queue, task.process_at) for task in tasks} == {
         (b"7", "letters", manual_clock.now())
     }
     assert (await schedules.get("hourly")).is_paused
@@ -378,7 +378,7 @@ async def test_a_payload_is_an_object_in_and_out(
     assert await schedules.edit("hourly", payload_json=json) != other
     (await schedules.trigger("hourly"))
     (task,) = await scheduler.list(TaskQuery())
-    assert task.payload == json
+    assert task.payload_json == json
 
 
 async def test_json_text_is_kept_to_the_letter(schedules: Schedules):

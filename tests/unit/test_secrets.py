@@ -54,7 +54,7 @@ def test_what_is_in_the_environment_is_shown_nowhere(monkeypatch: pytest.MonkeyP
     learn_all(
         {
             "DATABASE_URL": "postgresql://u:Kanari-eins@h/db",
-            "TASKSCHEDULER_RABBITMQ_URL": "amqp://u:Kanari-zwei@h/",
+            "TASKSCHEDULER_WAKEUPS": "amqp://u:Kanari-zwei@h/",
             "TASKSCHEDULER_WEBHOOK_SECRET": "whsec_Kanari+drei, whsec_Kanari+vier",
             "PGPASSWORD": "Kanari-fuenf",
         }

@@ -65,7 +65,7 @@ def lease(token: int) -> Lease:
         max_attempts=None,
         process_at=datetime(2026, 1, 1, tzinfo=UTC),
         timeout=None,
-        payload=b"null",
+        payload_json=b"null",
     )
 
 
@@ -285,7 +285,8 @@ async def test_an_unfit_payload_does_not_stop_the_slot(bench: Bench) -> None:
 
     slots = bench.slots(1)
     slots.submit(
-        [each._replace(payload=b"3") if each.token == 2 else each for each in bench.leases(2)], ME
+        [each._replace(payload_json=b"3") if each.token == 2 else each for each in bench.leases(2)],
+        ME,
     )
     await slots.idle()
     assert bench.outcomes() == [(1, Event.FAIL), (2, Event.COMPLETE)]

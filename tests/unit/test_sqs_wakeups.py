@@ -7,8 +7,33 @@ from typing import Any
 import pytest
 
 from taskscheduler.adapters.sqs import SqsWakeUps
+from taskscheduler.adapters.sqs.wakeups import endpoint_of
+from taskscheduler.domain.errors import InvalidConfiguration
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("queue_url", "endpoint"),
+    [
+        ("https://sqs.eu-central-1.amazonaws.com/1/q", None),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/1/q", None),
+        (
+            "https://vpce-1.sqs.eu-central-1.vpce.amazonaws.com/1/q",
+            "https://vpce-1.sqs.eu-central-1.vpce.amazonaws.com",
+        ),
+        ("https://eu-west-1.queue.amazonaws.com/1/q", "https://eu-west-1.queue.amazonaws.com"),
+        ("http://127.0.0.1:4566/1/q", "http://127.0.0.1:4566"),
+    ],
+)
+def test_the_url_of_a_queue_tells_where_its_service_is(queue_url: str, endpoint: str | None):
+    assert endpoint_of(queue_url) == endpoint
+
+
+@pytest.mark.parametrize("url", ["", "https://", "https://h", "https://h/", "ftp://h/q", "//h/q"])
+def test_what_is_no_queue_is_refused(url: str):
+    with pytest.raises(InvalidConfiguration, match="the URL of an SQS queue"):
+        SqsWakeUps(url)
 
 
 class Recording:

@@ -77,7 +77,7 @@ async def test_a_broken_store_is_found_out(mutant: type[MemoryTaskRepository]) -
         clock = ManualClock()
         store = memory_store(clock, new_task_id)
         assert isinstance(store.tasks, MemoryTaskRepository)
-        tasks = mutant(store.tasks._state, on_cancellation=lambda: None)  # pyright: ignore[reportPrivateUsage]
+        tasks = mutant(store.tasks._state, store.tasks._followers, on_cancellation=lambda: None)  # pyright: ignore[reportPrivateUsage]
         if await storm(replace(store, tasks=tasks), clock, seed):
             return
     pytest.fail("no seed noticed")

@@ -17,6 +17,7 @@ from taskscheduler.application.metrics.store_sampler import StoreSampler
 from taskscheduler.domain.errors import StoreUnavailable
 from taskscheduler.domain.status import Event
 from taskscheduler.entrypoints.metrics import Metrics
+from taskscheduler.entrypoints.process import Process
 from taskscheduler.testing import ManualClock, in_memory
 
 pytestmark = pytest.mark.anyio
@@ -61,8 +62,7 @@ async def test_a_worker_tells_and_metrics_show_it():
         clock.advance(days=1)
         await worker.turn()
         await scheduler.schedule("good", execute_at=clock.now() + timedelta(hours=1))
-        metrics = Metrics(scheduler.store)
-        metrics.worker, metrics.tally = worker, tally
+        metrics = Metrics(scheduler.store, Process(worker=worker, stats=tally))
         await worker.turn()  # what ended since is told with the next claim, at the latest
         found = values(await metrics.exposition())
     assert found["taskscheduler_attempts_total", ("good", "complete")] == 2
@@ -89,8 +89,7 @@ async def test_a_first_failure_is_a_rise():
     clock, tally = ManualClock(), AttemptStats(handlers)
     async with in_memory(clock) as scheduler:
         worker = Worker(scheduler, handlers, observer=tally)
-        metrics = Metrics(scheduler.store)
-        metrics.worker, metrics.tally = worker, tally
+        metrics = Metrics(scheduler.store, Process(worker=worker, stats=tally))
         before = values(await metrics.exposition())
         await scheduler.schedule("bad")
         await worker.turn()
@@ -142,7 +141,7 @@ async def test_a_store_that_is_away_is_told_of_and_the_last_look_kept():
                 return {}
 
         await scheduler.schedule("good")
-        metrics = Metrics(replace(scheduler.store, backlog_stats=BacklogStats()))
+        metrics = Metrics(replace(scheduler.store, backlog_stats=BacklogStats()), Process())
         assert values(await metrics.exposition())["taskscheduler_store_up", ()] == 1
         away = True
         clock.advance(seconds=60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import pickle
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -18,8 +19,9 @@ from taskscheduler.domain.access import Caller
 from taskscheduler.domain.errors import IllegalTransition, InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
-from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task, TaskEdit
-from taskscheduler.domain.values import TaskId, WorkerId
+from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task_edit import TaskEdit
+from taskscheduler.domain.values import PAYLOAD_BYTES_MAX, TaskId, WorkerId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +93,7 @@ def task_in(status: TaskStatus, **fields: Any) -> Task:
         ("execute_at", datetime(2026, 1, 1)),  # noqa: DTZ001 - that is the point
         ("execute_at", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))),
         ("execute_at", datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=5)))),
-        ("payload", b"x" * (PAYLOAD_BYTES_MAX + 1)),
+        ("payload_json", b"x" * (PAYLOAD_BYTES_MAX + 1)),
         ("unique_key", ""),
         ("unique_key", "k" * 513),
         ("unique_key", "a\0b"),
@@ -127,12 +129,12 @@ def task_in(status: TaskStatus, **fields: Any) -> Task:
         ("execute_at", date(2026, 1, 1)),
         ("expires_at", "2026-01-01T00:00:00Z"),
         ("expires_at", datetime(2026, 1, 1)),  # noqa: DTZ001 - that is the point
-        ("payload", "{}"),
-        ("payload", {"a": 1}),
-        ("payload", None),
-        ("payload", bytearray(b"1")),
-        ("payload", b'"\xff"'),
-        ("payload", b'"\xed\xa0\x80"'),
+        ("payload_json", "{}"),
+        ("payload_json", {"a": 1}),
+        ("payload_json", None),
+        ("payload_json", bytearray(b"1")),
+        ("payload_json", b'"\xff"'),
+        ("payload_json", b'"\xed\xa0\x80"'),
         ("unique_key", 5),
         ("unique_key", b"k"),
         ("unique_key", "a\ud800b"),
@@ -145,7 +147,9 @@ def test_what_cannot_be_stored_is_refused(field: str, value: object) -> None:
     fields: dict[str, Any] = {"id": ID, "kind": "mail", field: value}
     with pytest.raises(InvalidTask) as refused:
         NewTask(**fields)
-    assert refused.value.field == ("timeout_s" if field == "timeout" else field)
+    assert refused.value.field == {"timeout": "timeout_s", "payload_json": "payload"}.get(
+        field, field
+    )
     assert str(refused.value).startswith(refused.value.field)
     assert refused.value.index is None
 
@@ -163,7 +167,7 @@ def test_what_cannot_be_stored_is_refused(field: str, value: object) -> None:
         ("timeout", timedelta(microseconds=1)),
         ("timeout", timedelta(days=366)),
         ("execute_at", datetime(1970, 1, 1, tzinfo=UTC)),
-        ("payload", b"x" * PAYLOAD_BYTES_MAX),
+        ("payload_json", b"x" * PAYLOAD_BYTES_MAX),
         ("unique_key", "k" * 512),
         ("unique_key", " "),
     ],
@@ -230,15 +234,15 @@ def test_a_tenants_keys_are_its_own_and_as_long_as_anybodys() -> None:
     [
         ("priority", 5.5),
         ("priority", True),
-        ("payload", "1"),
-        ("payload", b"\xff"),
+        ("payload_json", "1"),
+        ("payload_json", b"\xff"),
         ("execute_at", "now"),
     ],
 )
 def test_an_edit_is_checked_as_a_task_is(field: str, value: object) -> None:
     """By the same checks."""
     fields: dict[str, Any] = {field: value}
-    with pytest.raises(InvalidTask, match=field):
+    with pytest.raises(InvalidTask, match=field.removesuffix("_json")):
         TaskEdit(**fields)
 
 
@@ -259,7 +263,7 @@ def test_a_time_in_the_past_means_now(execute_at: datetime | None, process_at: d
 
 def test_a_task_is_described_by_what_stored_it() -> None:
     """And by nothing else; a time left out fits any."""
-    new = NewTask(id=ID, kind="mail", execute_at=LATER, unique_key="k", payload=b"1")
+    new = NewTask(id=ID, kind="mail", execute_at=LATER, unique_key="k", payload_json=b"1")
     task = Task.store(new, now=NOW)
     assert new.describes(task)
     assert new.but(execute_at=None).describes(task)
@@ -268,7 +272,8 @@ def test_a_task_is_described_by_what_stored_it() -> None:
         {"id": TaskId(UUID(int=2))},
         {"kind": "fax"},
         {"queue": "letters"},
-        {"payload": b"2"},
+        {"payload_json": b"2"},
+        {"payload": 2},
         {"unique_key": None},
         {"execute_at": NOW},
     ]
@@ -285,6 +290,41 @@ def test_a_copy_is_checked_like_the_original() -> None:
         new.but(priority=10)
     with pytest.raises(AttributeError):
         new.kind = "fax"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("payload", [None, {"a": [1, "ü", None]}, [], "x", 1.5, True, 0])
+def test_a_payload_is_an_object_in_and_out(payload: object) -> None:
+    """Of a task that is asked for, of one that is stored, and of a lease."""
+    new = NewTask(id=ID, kind="mail", payload=payload)
+    task = Task.store(new, now=NOW)
+    assert new.payload == task.payload == payload
+    assert json.loads(new.payload_json) == payload
+    assert new.but(payload={"b": 1}).payload_json == b'{"b":1}'
+    assert new.but(priority=1).payload_json == new.payload_json
+    assert pickle.loads(pickle.dumps(new)) == new  # noqa: S301 - our own
+
+
+def test_who_changes_what_was_read_changes_no_task() -> None:
+    """It is read anew each time."""
+    task = Task.store(NewTask(id=ID, kind="mail", payload={"a": 1}), now=NOW)
+    task.payload["a"] = 2
+    assert (task.payload, task.payload_json) == ({"a": 1}, b'{"a":1}')
+
+
+def test_json_text_is_kept_to_the_letter() -> None:
+    """Whatever would be made of it."""
+    text = b'{"a": 1.10, "a":  1e999}'
+    new = NewTask(id=ID, kind="mail", payload_json=text)
+    assert Task.store(new, now=NOW).edit(TaskEdit(priority=1), now=NOW).payload_json == text
+
+
+@pytest.mark.parametrize("payload", [b"1", {1, 2}, float("nan"), "\ud800", object(), {"a": NOW}])
+def test_what_is_no_payload_is_refused(payload: object) -> None:
+    """In words, which say what to do instead."""
+    with pytest.raises(InvalidTask, match="payload"):
+        NewTask(id=ID, kind="mail", payload=payload)
+    with pytest.raises(InvalidTask, match="not both"):
+        NewTask(id=ID, kind="mail", payload=1, payload_json=b"2")
 
 
 # -- verbs -------------------------------------------------------------------------------------

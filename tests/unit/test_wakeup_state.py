@@ -19,6 +19,7 @@ from taskscheduler.application.wakeups.listener import WakeUpListener
 from taskscheduler.application.wakeups.notifier import WakeUpNotifier
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.metrics import Metrics
+from taskscheduler.entrypoints.process import Process
 from taskscheduler.testing import ManualClock
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Pigeons:
 
     def __init__(self) -> None:
         self.flying = True
-        self.ear = WakeUpListener({"default"}, lambda: None, degraded="not listening yet")
+        self.listener = WakeUpListener({"default"}, lambda: None, degraded="not listening yet")
         self._notifier = WakeUpNotifier(
             self._send, bytes_max=100, failures=(OSError,), every_s=0, backoff=Backoff(last_s=0)
         )
@@ -64,18 +65,18 @@ class Pigeons:
 
     @asynccontextmanager
     async def listen(self, queues: Collection[str], **_: Any) -> AsyncGenerator[WakeUpListener]:
-        yield self.ear
+        yield self.listener
 
 
-class Process:
+class Service:
     """An API, with a worker of its own or without, and what is asked of it."""
 
     def __init__(self, wakeups: WakeUps, *, works: bool = False) -> None:
         self.scheduler = Scheduler(memory_store(ManualClock(), new_task_id, wakeups=wakeups))
-        self.metrics = Metrics(self.scheduler.store)
-        if works:
-            self.metrics.worker = Worker(self.scheduler, Handlers())
-        self._served: Any = create_app(self.scheduler, shown=self.metrics, open_scheduler=False)
+        self.worker = Worker(self.scheduler, Handlers()) if works else None
+        process = Process(worker=self.worker)
+        self.metrics = Metrics(self.scheduler.store, process)
+        self._served: Any = create_app(self.scheduler, process=process, open_scheduler=False)
 
     async def ready(self) -> dict[str, Any]:
         transport = httpx.ASGITransport(self._served)
@@ -100,7 +101,7 @@ class Process:
 
 async def test_a_producer_tells_whether_its_hints_get_through() -> None:
     pigeons = Pigeons()
-    process = Process(pigeons)
+    process = Service(pigeons)
     async with process.scheduler:
         assert (await process.ready())["state"] == "untried"
         await process.scheduler.schedule("mail")
@@ -121,27 +122,27 @@ async def test_a_producer_tells_whether_its_hints_get_through() -> None:
 
 async def test_a_process_that_works_tells_whether_it_hears() -> None:
     pigeons = Pigeons()
-    process = Process(pigeons, works=True)
-    assert process.metrics.worker is not None
+    process = Service(pigeons, works=True)
+    assert process.worker is not None
     async with process.scheduler:
-        running = asyncio.create_task(process.metrics.worker.run())
+        running = asyncio.create_task(process.worker.run())
         await process.until(listening=0, sending=1)
         async with asyncio.timeout(5):
-            while process.metrics.worker.listener is None:
+            while process.worker.listener is None:
                 await asyncio.sleep(0)
         polling = await process.ready()
         assert (polling["state"], "not heard" in polling["reason"]) == ("polling", True)
-        pigeons.ear.become(None)
+        pigeons.listener.become(None)
         await process.until(listening=1)
         assert (await process.ready())["state"] == "connected"
-        pigeons.ear.become("they were shot")
+        pigeons.listener.become("they were shot")
         await process.until(listening=0)
-        process.metrics.worker.stop()
+        process.worker.stop()
         await running
 
 
 async def test_polling_that_was_chosen_is_no_loss() -> None:
-    process = Process(PollingWakeUps(), works=True)
+    process = Service(PollingWakeUps(), works=True)
     async with process.scheduler:
         await process.scheduler.schedule("mail")
         ready = await process.ready()

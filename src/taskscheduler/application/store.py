@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.ports.access import ApiKeyRepository, AuditTrail
     from taskscheduler.domain.ports.clock import Clock
+    from taskscheduler.domain.ports.followers import Followers
     from taskscheduler.domain.ports.kinds import KindCatalogue
+    from taskscheduler.domain.ports.limits import LimitRepository
     from taskscheduler.domain.ports.maintenance import Archive, SchemaUpkeep
     from taskscheduler.domain.ports.queues import BacklogStats, QueueRegistry
     from taskscheduler.domain.ports.reader import TaskReader
@@ -34,10 +36,12 @@ class Store:
     tasks: TaskRepository
     board: TaskReader
     notes: Notes
+    followers: Followers
     workers: WorkerRegistry
     heartbeat_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
     queues: QueueRegistry
+    limits: LimitRepository
     schedules: ScheduleRepository
     keys: ApiKeyRepository
     audit: AuditTrail

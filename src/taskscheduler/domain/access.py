@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidKey
 from taskscheduler.domain.retention import SPAN_MAX
-from taskscheduler.domain.task import LATEST, NAME, TENANT_MARK
+from taskscheduler.domain.values import LATEST, NAME, TENANT_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

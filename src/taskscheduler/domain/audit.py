@@ -28,12 +28,17 @@ class Action(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     KEY_ADDED = "key added"
+    KEY_CHANGED = "key changed"
     KEY_REVOKED = "key revoked"
+    LIMIT_ADDED = "limit added"
+    LIMIT_CHANGED = "limit changed"
+    LIMIT_DELETED = "limit deleted"
     SCHEDULE_ADDED = "schedule added"
     SCHEDULE_CHANGED = "schedule changed"
     SCHEDULE_PAUSED = "schedule paused"
     SCHEDULE_RESUMED = "schedule resumed"
     SCHEDULE_DELETED = "schedule deleted"
+    SCHEDULE_BACKFILLED = "schedule backfilled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +46,8 @@ class AuditEntry:
     """One thing that was done, and stays written.
 
     ``actor`` is the caller's name. ``task_id`` is there where it was done to a task, ``target``
-    where it was done to a key, a queue or a schedule: the key's id, the others' name. ``at`` is the
-    store's time.
+    where it was done to a key, a queue, a limit or a schedule: the key's id, the others' name.
+    ``at`` is the store's time.
     """
 
     id: int

@@ -5,9 +5,10 @@ Both are tuples, not dataclasses: a busy worker makes tens of thousands of them 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from taskscheduler.domain.status import Event
 from taskscheduler.domain.trace import TraceContext  # noqa: TC001
@@ -76,10 +77,16 @@ class Lease(NamedTuple):
     max_attempts: int | None
     process_at: datetime
     timeout: timedelta | None
-    payload: bytes
+    payload_json: bytes
     excused: int = 0
     expired: bool = False
     trace: TraceContext | None = None
+    group: str | None = None
+
+    @property
+    def payload(self) -> Any:
+        """What the payload's JSON text says; read anew each time that it is asked for."""
+        return json.loads(self.payload_json)
 
     @property
     def is_suspect(self) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from taskscheduler.domain.values import TaskId
@@ -30,6 +31,12 @@ class Outcome(StrEnum):
     """Its task was stored because somebody asked for all fires of a span."""
     TRIGGERED = "triggered"
     """Somebody asked for a task at that moment."""
+
+
+ALREADY_THERE: Final = "its task was there already"
+HAS_WAITED: Final = "it has waited for the task of the fire before"
+HAVING_A_TASK: Final = frozenset({Outcome.STORED, Outcome.BACKFILLED})
+"""Fires that came to this are not backfilled."""
 
 
 class Untaken(NamedTuple):
@@ -62,6 +69,19 @@ class LedgerEntry(NamedTuple):
     reason: str | None = None
     task_id: TaskId | None = None
     late: timedelta | None = None
+
+
+class BackfillStep(NamedTuple):
+    """What one step of a backfill came to: ``task_ids`` are the tasks that it stored.
+
+    It looked at ``looked_at`` fires, of which ``present`` had a task already. While ``next_from``
+    is not None the span goes on there.
+    """
+
+    looked_at: int
+    task_ids: Sequence[TaskId]
+    present: int
+    next_from: datetime | None
 
 
 class Place(NamedTuple):

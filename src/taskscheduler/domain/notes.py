@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.lease import AttemptError
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.values import TaskId
@@ -64,7 +65,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class TaskNotes:
-    """What a task has to show beside its fields. ``result`` is JSON text."""
+    """What a task has to show beside its fields. ``result`` is JSON text.
+
+    ``after`` is what it was stored to come after, whether or not it still waits.
+    """
 
     result: bytes | None = None
     progress: Progress | None = None
+    after: After | None = None

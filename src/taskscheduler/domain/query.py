@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.values import GROUP, GROUP_FORM, NAME, NAME_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +18,8 @@ LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
 PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 """How much payload a service sends in one page."""
-FIELDS: Final = ("status", "kind", "queue")
-FILTERS: Final = "status:<status>, kind:<kind> or queue:<queue>"
+FIELDS: Final = ("status", "kind", "queue", "group", "tag")
+FILTERS: Final = "status:<status>, kind:<kind>, queue:<queue>, group:<group> or tag:<tag>"
 REPEATED: Final = "values of one field are alternatives, and all fields must hold"
 
 Value = TypeVar("Value", bound=str)
@@ -29,11 +29,11 @@ Value = TypeVar("Value", bound=str)
 class TaskQuery:
     """Which tasks to list, newest first.
 
-    ``status``, ``kind`` and ``queue`` are each one value or several, of which a task must have one;
-    None lets all through. Every field must hold. ``queue_prefix`` is how the name of the queue
-    begins. ``before`` is the cursor: only tasks that come after the one with that id are listed, so
-    that pages neither skip nor repeat while others store tasks. With ``bytes_max``, the list ends
-    soon after its payloads come to more than that; see ``fitting``.
+    ``status``, ``kind``, ``queue``, ``group`` and ``tag`` are each one value or several, of which a
+    task must have one; None lets all through. Every field must hold. ``queue_prefix`` is how the
+    name of the queue begins. ``before`` is the cursor: only tasks that come after the one with that
+    id are listed, so that pages neither skip nor repeat while others store tasks. With
+    ``bytes_max``, the list ends soon after its payloads come to more than that; see ``fitting``.
 
     Raises:
         ValueError: a field has no value at all, which nothing could match.
@@ -42,6 +42,8 @@ class TaskQuery:
     status: TaskStatus | Collection[TaskStatus] | None = None
     kind: str | Collection[str] | None = None
     queue: str | Collection[str] | None = None
+    group: str | Collection[str] | None = None
+    tag: str | Collection[str] | None = None
     queue_prefix: str | None = None
     before: UUID | None = None
     limit: int = LIMIT_DEFAULT
@@ -74,12 +76,24 @@ class TaskQuery:
         """The queues that are wanted; None for all."""
         return _set(self.queue)
 
+    @property
+    def groups(self) -> frozenset[str] | None:
+        """The groups that are wanted; None for all."""
+        return _set(self.group)
+
+    @property
+    def tags(self) -> frozenset[str] | None:
+        """The tags of which a task must have one; None for all."""
+        return _set(self.tag)
+
     def wants(self, task: Task) -> bool:
         """Tell whether ``task`` matches, wherever it is in the list."""
         return (
             (self.statuses is None or task.status in self.statuses)
             and (self.kinds is None or task.kind in self.kinds)
             and (self.queues is None or task.queue in self.queues)
+            and (self.groups is None or task.group in self.groups)
+            and (self.tags is None or not self.tags.isdisjoint(task.tags))
             and (self.queue_prefix is None or task.queue.startswith(self.queue_prefix))
         )
 
@@ -103,6 +117,8 @@ class TaskQuery:
             status=None if statuses is None else [TaskStatus(each) for each in statuses],
             kind=wanted.get("kind"),
             queue=wanted.get("queue"),
+            group=wanted.get("group"),
+            tag=wanted.get("tag"),
             before=before,
             limit=limit,
             bytes_max=bytes_max,
@@ -123,7 +139,9 @@ def wanted_by(filters: Sequence[str]) -> Mapping[str, frozenset[str]]:
             reason = f"{each!r} is no filter; expected {FILTERS}"
         elif field == "status" and value not in set(TaskStatus):
             reason = f"{value!r} is no status; expected one of {', '.join(TaskStatus)}"
-        elif field != "status" and NAME.fullmatch(value) is None:
+        elif field == "group" and GROUP.fullmatch(value) is None:
+            reason = f"{value!r} is no group: {GROUP_FORM}"
+        elif field in {"kind", "queue", "tag"} and NAME.fullmatch(value) is None:
             reason = f"{value!r} is no {field}: {NAME_FORM}"
         if reason is not None:
             raise ValueError(reason)
@@ -138,7 +156,7 @@ def fitting(tasks: Sequence[Task], *, limit: int, bytes_max: int) -> Sequence[Ta
     """
     size = 0
     for number, task in enumerate(tasks[:limit]):
-        size += len(task.payload)
+        size += len(task.payload_json)
         if number and size > bytes_max:
             return tasks[:number]
     return tasks[:limit]

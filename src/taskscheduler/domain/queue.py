@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidTask
-from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.values import NAME, NAME_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

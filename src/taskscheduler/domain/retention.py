@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.status import FINAL, TaskStatus
-from taskscheduler.domain.task import NAME
+from taskscheduler.domain.values import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

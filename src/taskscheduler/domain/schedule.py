@@ -6,24 +6,26 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Required, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Required, TypedDict, Unpack
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
-from taskscheduler.domain.rule import Fold, Gap, Rule
-from taskscheduler.domain.task import (
+from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap, check_policies
+from taskscheduler.domain.rule import Fold, Gap, Rule, check_texts
+from taskscheduler.domain.tags import require_tags
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
+    NOTHING,
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
-    NewTask,
+    TaskId,
     in_utc,
 )
-from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from taskscheduler.domain.fire import Fire
 
@@ -39,26 +41,6 @@ GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
 ``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
-NOTHING: Final[object] = object()
-"""In place of a payload where none was given; None is one."""
-
-
-class CatchUp(StrEnum):
-    """What becomes of fires that passed while no worker was alive.
-
-    What living workers are late with is not missed: each of it is stored.
-    """
-
-    LATEST = "latest"
-    ALL = "all"
-    NONE = "none"
-
-
-class Overlap(StrEnum):
-    """Whether a fire stores its task while the one before has not ended."""
-
-    ALLOW = "allow"
-    SKIP = "skip"
 
 
 class ScheduleFields(TypedDict, total=False):
@@ -83,6 +65,13 @@ class ScheduleFields(TypedDict, total=False):
     fold: Fold | None
     jitter: timedelta | None
     max_fires: int | None
+    catch_up_window: timedelta | None
+    catch_up_max: int | None
+    pause_after_failures: int | None
+    rrule: str | None
+    except_: tuple[str, ...]
+    group: str | None
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,23 +97,39 @@ class _Definition:
     fold: Fold | None = None
     jitter: timedelta | None = None
     max_fires: int | None = None
+    catch_up_window: timedelta | None = None
+    catch_up_max: int | None = None
+    pause_after_failures: int | None = None
+    rrule: str | None = None
+    except_: tuple[str, ...] = ()
+    group: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
         object.__setattr__(self, "crons", tuple(self.crons))
+        object.__setattr__(self, "except_", tuple(self.except_))
+        object.__setattr__(self, "tags", require_tags(self.tags))
         if NAME.fullmatch(self.name) is None or not self.name.strip("."):
             raise InvalidSchedule("name", f"must be {NAME_FORM}, and not only dots")
         self._check_crons()
         self._check_times()
         self._check_bounds()
-        if self.catch_up is CatchUp.ALL and self.overlap is Overlap.SKIP:
-            reason = "cannot be all where overlap is skip: of many at once one would be stored"
-            raise InvalidSchedule("catch_up", reason)
+        check_policies(
+            self.catch_up,
+            self.overlap,
+            self.catch_up_window,
+            self.catch_up_max,
+            self.pause_after_failures,
+        )
         self.task(NOBODY)
 
     def _check_crons(self) -> None:
-        if (self.cron is None and not self.crons) == (self.every is None):
-            raise InvalidSchedule("cron", "give either every_s, or cron or crons or both")
+        by_clocks = self.cron is not None or self.crons or self.rrule is not None
+        if bool(by_clocks) == (self.every is not None):
+            reason = "give either every_s, or any of cron, crons and rrule"
+            raise InvalidSchedule("cron", reason)
+        check_texts(self.rrule, self.except_)
         if len(self.crons) > CRONS_MAX:
             raise InvalidSchedule("crons", f"must be at most {CRONS_MAX} expressions")
         for field, given in (("cron", self.cron), *(("crons", each) for each in self.crons)):
@@ -166,6 +171,8 @@ class _Definition:
             fold=self.fold,
             crons=self.crons,
             max_fires=self.max_fires,
+            rrule=self.rrule,
+            except_=self.except_,
         )
 
     def task(self, task_id: TaskId, fire_at: datetime | None = None) -> NewTask:
@@ -179,13 +186,15 @@ class _Definition:
         return NewTask(
             id=task_id,
             kind=self.kind,
-            payload=self.payload_json,
+            payload_json=self.payload_json,
             execute_at=None if fire_at is None else due_at(self.name, fire_at, self.jitter),
             queue=self.queue,
             priority=self.priority,
             max_attempts=self.max_attempts,
             timeout=self.timeout,
+            tags=self.tags,
             unique_key=None if fire_at is None else key_of(self.name, fire_at),
+            group=self.group,
         )
 
 
@@ -193,10 +202,15 @@ class NewSchedule(_Definition):
     """A schedule as its author asks for it.
 
     It fires by ``cron``, five fields or six with the seconds first, on the clocks of
-    ``time_zone``, an IANA name, and by each of ``crons``, once where they meet; or ``every`` so
-    often, counted from ``starts_at``, or else from when the schedule was made. ``gap`` and ``fold``
-    say what becomes of times that the clocks leave out or show twice. It ends after ``max_fires``
-    tasks. Each task is due up to ``jitter`` later than its fire, by the same span at each look.
+    ``time_zone``, an IANA name, by each of ``crons``, and by ``rrule``, a recurrence rule of RFC
+    5545, once where they meet, or ``every`` so often; but not at what ``except_`` names: days,
+    moments, other rules. Intervals and recurrence rules begin with ``starts_at``, or else when the
+    schedule was made. ``gap`` and ``fold`` say what becomes of times that the clocks leave out or
+    show twice. It ends after ``max_fires``
+    tasks. A fire that is later than ``catch_up_window`` is let go, and of those that are due at
+    once all but the latest ``catch_up_max``, with which ``catch_up`` is ``all`` unless it is given.
+    It pauses after ``pause_after_failures`` tasks in a row that failed. Each task is due up to
+    ``jitter`` later than its fire, by the same span at each look.
     ``starts_at`` and ``ends_at`` are aware, and the times between
     which it fires, both included. ``payload`` is anything that has a JSON form; who has that form
     already gives it as ``payload_json`` instead, and it is kept to the letter. The rest is as in
@@ -214,6 +228,7 @@ class NewSchedule(_Definition):
             raise InvalidSchedule("payload", "must not be bytes: give JSON text as payload_json")
         if payload is not NOTHING:
             fields.pop("payload_json", None)  # that of the one that this is a copy of
+        fields.update(implied(fields))  # pyright: ignore[reportArgumentType, reportCallIssue]
         super().__init__(**fields)
         object.__setattr__(self, "_given", payload)
 
@@ -243,7 +258,8 @@ class Schedule:
     stored. ``revision`` grows with every change, a fire included. ``zone_data`` is the version of
     the time zones by which ``next_fire_at`` was reckoned, None where it depends on none.
     ``problem`` says why a worker could not fire it when it was due last. ``fire_count`` is how many
-    tasks it has stored by itself.
+    tasks it has stored by itself, fires that wait included. ``pause_reason`` is why it was paused,
+    where nobody did it by hand.
     """
 
     definition: NewSchedule
@@ -258,6 +274,7 @@ class Schedule:
     zone_data: str | None = None
     problem: str | None = None
     fire_count: int = 0
+    pause_reason: str | None = None
 
     @classmethod
     def make(
@@ -312,10 +329,15 @@ class Schedule:
             return replace(changed, ruled_at=now)
         return replace(changed, ruled_at=now, next_fire_at=next_fire_at, zone_data=zone_data)
 
-    def pause(self, *, now: datetime) -> Schedule:
+    def pause(self, *, now: datetime, reason: str | None = None) -> Schedule:
         """Let it not fire until it is resumed."""
         return replace(
-            self, revision=self.revision + 1, changed_at=now, paused_at=now, next_fire_at=None
+            self,
+            revision=self.revision + 1,
+            changed_at=now,
+            paused_at=now,
+            next_fire_at=None,
+            pause_reason=reason,
         )
 
     def resume(
@@ -330,6 +352,7 @@ class Schedule:
             paused_at=None,
             next_fire_at=next_fire_at,
             zone_data=zone_data,
+            pause_reason=None,
         )
 
     @property
@@ -338,9 +361,9 @@ class Schedule:
         most = self.definition.max_fires
         return most is not None and self.fire_count >= most
 
-    def fire(self, fire: Fire, task_ids: Sequence[TaskId]) -> Schedule:
-        """Go on after ``fire``, for which the last of ``task_ids`` was stored."""
-        count = self.fire_count + len(task_ids)
+    def fire(self, fire: Fire, task_ids: Sequence[TaskId], buffered: int = 0) -> Schedule:
+        """Go on after ``fire``: the last of ``task_ids`` was stored, ``buffered`` fires wait."""
+        count = self.fire_count + len(task_ids) + buffered
         most = self.definition.max_fires
         return replace(
             self,
@@ -352,6 +375,17 @@ class Schedule:
             zone_data=fire.zone_data,
             problem=None,
         )
+
+    def release(self, task_id: TaskId) -> Schedule:
+        """Go on after a fire that waited, for which ``task_id`` was stored."""
+        return replace(self, revision=self.revision + 1, last_task_id=task_id)
+
+
+def implied(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was not given and follows from what was: a bound to ``all`` means ``all``."""
+    if "catch_up" in fields or fields.get("catch_up_max") is None:
+        return {}
+    return {} if fields.get("overlap") in SINGLE else {"catch_up": CatchUp.ALL}
 
 
 def due_at(name: str, fire_at: datetime, jitter: timedelta | None) -> datetime:

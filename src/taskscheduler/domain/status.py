@@ -1,7 +1,7 @@
 """The life of a task as a table: which event leads from which status to which.
 
 The idea of keeping transitions as data is h11's (``_state.py``): the same table is executed,
-tested exhaustively, and drawn in the README.
+tested exhaustively, and drawn in docs/how-it-works.md.
 """
 
 from __future__ import annotations

@@ -2,65 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
+from taskscheduler.domain.after import WAITING_AT
+from taskscheduler.domain.conflict import require_conflict
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
+from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.values import (
-    AT_ONCE,
-    EARLIEST,
-    LATEST,
-    NAME,
-    NAME_FORM,
-    PAYLOAD_BYTES_MAX,
+    NOTHING,
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
-    TENANT_MARK,
-    TIMEOUT_MAX,
-    UNIQUE_KEY_CHARACTERS_MAX,
     TaskId,
     WorkerId,
     in_utc,
+    require_group,
     require_key,
     require_name,
     require_payload,
     require_timeout,
     require_whole,
     text_of,
+    text_of_payload,
     uuid_of,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.after import After
+    from taskscheduler.domain.conflict import OnConflict
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
-
-
-__all__ = [
-    "AT_ONCE",
-    "EARLIEST",
-    "LATEST",
-    "NAME",
-    "NAME_FORM",
-    "PAYLOAD_BYTES_MAX",
-    "PRIORITY_DEFAULT",
-    "PRIORITY_LOWEST",
-    "QUEUE_DEFAULT",
-    "TENANT_MARK",
-    "TIMEOUT_MAX",
-    "UNIQUE_KEY_CHARACTERS_MAX",
-    "Idempotency",
-    "NewTask",
-    "Task",
-    "TaskId",
-    "WorkerId",
-    "in_utc",
-]
 
 
 class _Asked(NamedTuple):
@@ -68,7 +48,7 @@ class _Asked(NamedTuple):
 
     id: TaskId
     kind: str
-    payload: bytes
+    payload_json: bytes
     execute_at: datetime | None
     queue: str
     priority: int
@@ -78,17 +58,26 @@ class _Asked(NamedTuple):
     expires_at: datetime | None
     by: Caller | None
     trace: TraceContext | None
+    group: str | None
+    tags: tuple[str, ...]
+    on_conflict: OnConflict | None
+    max_delay: timedelta | None
+    after: After | None
 
 
 class NewTask(_Asked):
     """A task as its producer asks for it.
 
-    ``payload`` is JSON text in UTF-8. ``execute_at`` is aware, or None for now. ``priority`` runs
-    from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the handler's
-    own hold. A ``unique_key`` names the task among those of its kind: while the key lives, asking
-    again answers with the first task's id. An attempt does not begin at or after ``expires_at``.
-    ``by`` is who asks for it, where that is to be written down, and ``trace`` within which trace,
-    where somebody traces; neither is a part of the task.
+    ``payload`` is what a JSON text says; who has that text gives it, in UTF-8, as ``payload_json``
+    instead, and it is kept to the letter. ``execute_at`` is aware, or None for now. ``priority``
+    runs from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the
+    handler's own hold. A ``unique_key`` names the task among those of its kind: while the key
+    lives, asking again answers with the first task's id; ``on_conflict`` says what becomes of that,
+    and ``max_delay`` belongs to it. An attempt does not begin at or after ``expires_at``.
+    ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
+    ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
+    that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
+    a part of the task. It waits until those have ended that it comes ``after``, if it names any.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -101,7 +90,8 @@ class NewTask(_Asked):
         *,
         id: TaskId,  # noqa: A002 - the field's name
         kind: str,
-        payload: bytes = b"null",
+        payload: object = NOTHING,
+        payload_json: bytes = b"null",
         execute_at: datetime | None = None,
         queue: str = QUEUE_DEFAULT,
         priority: int = PRIORITY_DEFAULT,
@@ -111,6 +101,11 @@ class NewTask(_Asked):
         expires_at: datetime | None = None,
         by: Caller | None = None,
         trace: TraceContext | None = None,
+        group: str | None = None,
+        tags: Iterable[str] = (),
+        on_conflict: OnConflict | str | None = None,
+        max_delay: timedelta | None = None,
+        after: After | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -132,15 +127,20 @@ class NewTask(_Asked):
             expires_at = in_utc("expires_at", expires_at)
             if execute_at is not None and expires_at <= execute_at:
                 raise InvalidTask("expires_at", "must be after execute_at: it could never begin")
-        require_payload(payload)
+        if payload is not NOTHING:
+            payload_json = text_of_payload(payload, payload_json)
+        require_payload(payload_json)
         if unique_key is not None:
             require_key(unique_key, by)
+        require_group(group)
+        kept_tags = require_tags(tags) if tags else ()
+        on_conflict = require_conflict(on_conflict, max_delay, unique_key, after)
         return tuple.__new__(
             cls,
             (
                 id,
                 kind,
-                payload,
+                payload_json,
                 execute_at,
                 queue,
                 priority,
@@ -150,12 +150,25 @@ class NewTask(_Asked):
                 expires_at,
                 by,
                 trace,
+                group,
+                kept_tags,
+                on_conflict,
+                max_delay,
+                after,
             ),
         )
 
+    @property
+    def payload(self) -> Any:
+        """What the payload's JSON text says; read anew each time that it is asked for."""
+        return json.loads(self.payload_json)
+
     def but(self, **changes: Any) -> Self:
         """Return a copy with ``changes``, which are checked like any other field."""
-        return type(self)(**(self._asdict() | changes))
+        kept = self._asdict()
+        if "payload" in changes:
+            del kept["payload_json"]
+        return type(self)(**(kept | changes))
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, object]]:
         """Return what makes a copy: fields are given by name."""
@@ -170,29 +183,10 @@ class NewTask(_Asked):
             self.id == task.id
             and self.kind == task.kind
             and self.queue == task.queue
-            and self.payload == task.payload
+            and self.payload_json == task.payload_json
             and self.unique_key == task.unique_key
             and (self.execute_at is None or self.execute_at == task.execute_at)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """A producer's name for one request, and a digest of what it asks for.
-
-    Raises:
-        InvalidTask: the key cannot be stored.
-    """
-
-    key: str
-    fingerprint: bytes
-
-    def __post_init__(self) -> None:
-        """Check the key."""
-        if not 1 <= len(self.key) <= UNIQUE_KEY_CHARACTERS_MAX or not self.key.isprintable():
-            raise InvalidTask(
-                "idempotency_key", f"must be 1 to {UNIQUE_KEY_CHARACTERS_MAX} printable characters"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +205,7 @@ class Task:
     kind: str
     queue: str
     priority: int
-    payload: bytes
+    payload_json: bytes
     execute_at: datetime
     process_at: datetime
     created_at: datetime
@@ -221,11 +215,18 @@ class Task:
     timeout: timedelta | None = None
     unique_key: str | None = None
     expires_at: datetime | None = None
+    group: str | None = None
     excused: int = 0
     worker_id: WorkerId | None = None
     token: int | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    tags: tuple[str, ...] = ()
+
+    @property
+    def payload(self) -> Any:
+        """What the payload's JSON text says; read anew each time that it is asked for."""
+        return json.loads(self.payload_json)
 
     @classmethod
     def store(cls, new: NewTask, *, now: datetime) -> Task:
@@ -236,7 +237,7 @@ class Task:
             kind=new.kind,
             queue=new.queue,
             priority=new.priority,
-            payload=new.payload,
+            payload_json=new.payload_json,
             execute_at=execute_at,
             process_at=max(execute_at, now),
             created_at=now,
@@ -245,6 +246,8 @@ class Task:
             timeout=new.timeout,
             unique_key=new.unique_key,
             expires_at=new.expires_at,
+            group=new.group,
+            tags=new.tags,
         )
 
     def claim(self, *, worker_id: WorkerId, token: int, now: datetime) -> Task:
@@ -346,9 +349,10 @@ class Task:
             self,
             status=after(self.status, Event.EDIT),
             execute_at=self.execute_at if at is None else at,
-            process_at=self.process_at if at is None else max(at, now),
-            payload=self.payload if edit.payload is None else edit.payload,
+            process_at=self.process_at if at is None or self.waits else max(at, now),
+            payload_json=self.payload_json if edit.payload_json is None else edit.payload_json,
             priority=self.priority if edit.priority is None else edit.priority,
+            group=self.group if edit.group is None else edit.group or None,
         )
 
     def require_editable(self, edit: TaskEdit) -> None:
@@ -362,6 +366,28 @@ class Task:
         at = edit.execute_at
         if at is not None and self.expires_at is not None and at >= self.expires_at:
             raise InvalidTask("execute_at", "must be before the task's expires_at")
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other tasks to end."""
+        return self.status is TaskStatus.PENDING and self.process_at == WAITING_AT
+
+    def wait(self) -> Task:
+        """Let a task that has just become Pending wait for others."""
+        return replace(self, process_at=WAITING_AT)
+
+    def stop_waiting(self, *, now: datetime) -> Task:
+        """Let a task that waited for others begin at its own time."""
+        return replace(
+            self, status=after(self.status, Event.EDIT), process_at=max(self.execute_at, now)
+        )
+
+    @property
+    def earliest_at(self) -> datetime:
+        """When it may begin at the earliest, as far as anybody can tell."""
+        if self.process_at == WAITING_AT:
+            return max(self.execute_at, self.created_at)
+        return self.process_at
 
     def _back(self, event: Event, *, process_at: datetime, attempt: int) -> Task:
         return replace(
@@ -382,31 +408,3 @@ class Task:
             worker_id=None,
             token=None,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEdit:
-    """New values for a pending task; None leaves a field as it is.
-
-    ``execute_at`` is aware, and in the past means now. ``payload`` is JSON text in UTF-8.
-    ``priority`` runs from 0, the most urgent, to 9.
-
-    Raises:
-        InvalidTask: a value cannot be stored, or there is none.
-    """
-
-    execute_at: datetime | None = None
-    payload: bytes | None = None
-    priority: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        if self.execute_at is None and self.payload is None and self.priority is None:
-            raise InvalidTask("edit", "give at least one of execute_at, payload, priority")
-        if self.execute_at is not None:
-            object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
-        if self.payload is not None:
-            require_payload(self.payload)
-        if self.priority is not None:
-            priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
-            object.__setattr__(self, "priority", priority)

@@ -5,6 +5,7 @@ Each check raises InvalidTask, which names the field and says what was expected.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 NAME_FORM: Final = "1 to 128 letters, digits, or _ . : -"
+GROUP: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,256}")
+GROUP_FORM: Final = "1 to 256 printable characters"
+GROUP_CHARACTERS_MAX: Final = 256
 QUEUE_DEFAULT: Final = "default"
 PRIORITY_DEFAULT: Final = 5
 PRIORITY_LOWEST: Final = 9
 UNIQUE_KEY_CHARACTERS_MAX: Final = 512
+UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
+"""How long a unique key lives."""
 TENANT_MARK: Final = "\x01"
 """What the unique keys of callers with a queue prefix begin with, and nobody else's may."""
 TIMEOUT_MAX: Final = timedelta(days=366)
@@ -32,6 +38,9 @@ LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 AT_ONCE: Final = EARLIEST
 """A time in the past means now, on the store's clock; this is one on any clock."""
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
+NO_PAYLOAD: Final = b"null"
+NOTHING: Final[object] = object()
+"""In place of a payload where none was given; None is one."""
 
 
 @lru_cache(maxsize=4_096)
@@ -42,6 +51,16 @@ def require_name(field: str, text: str) -> None:
     """
     if NAME.fullmatch(text) is None:
         raise InvalidTask(field, f"must be {NAME_FORM}")
+
+
+def require_group(group: object) -> None:
+    """Check the name of a group, a tenant, a customer, an order, if there is one.
+
+    Raises:
+        InvalidTask: it cannot be one.
+    """
+    if group is not None and (not isinstance(group, str) or GROUP.fullmatch(group) is None):
+        raise InvalidTask("group", f"must be {GROUP_FORM}")
 
 
 def require_whole(field: str, value: object, least: int, most: int) -> int:
@@ -72,6 +91,24 @@ def require_payload(payload: object) -> None:
             payload.decode()
         except UnicodeDecodeError as error:
             raise InvalidTask("payload", f"must be UTF-8: {error.reason}") from None
+
+
+def text_of_payload(payload: object, payload_json: bytes) -> bytes:
+    """Return the JSON text of ``payload``, which somebody gave; ``payload_json`` is to be left out.
+
+    Raises:
+        InvalidTask: it is made of other types than JSON has, or both were given.
+    """
+    if isinstance(payload, bytes | bytearray | memoryview):
+        raise InvalidTask("payload", "must not be bytes: give JSON text as payload_json")
+    if payload_json != NO_PAYLOAD:
+        raise InvalidTask("payload", "give payload or payload_json, not both")
+    try:
+        text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:  # half a surrogate pair is the second
+        reason = f"has no JSON form: {error}; Scheduler.prepare takes more types"
+        raise InvalidTask("payload", reason) from error
 
 
 def require_timeout(timeout: object) -> None:
@@ -122,10 +159,10 @@ def in_utc(field: str, moment: object) -> datetime:
     return moment.astimezone(UTC)
 
 
-def uuid_of(value: object) -> UUID:
+def uuid_of(value: object, field: str = "id") -> UUID:
     """Return ``value`` as a plain UUID. Raises InvalidTask."""
     if not isinstance(value, UUID):
-        raise InvalidTask("id", f"must be a UUID, not {_kind_of(value)}")
+        raise InvalidTask(field, f"must be a UUID, not {_kind_of(value)}")
     return UUID(int=value.int)
 
 

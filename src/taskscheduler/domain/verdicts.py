@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.values import NAME, NAME_FORM
 
 WAIT_DEFAULT: Final = timedelta(days=366)
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
-from taskscheduler.application.metrics.attempt_stats import AttemptStats
-from taskscheduler.container import Container, embedded_postgres, migrate_schema
+from taskscheduler.container import embedded_postgres, migrate_schema
 from taskscheduler.domain.errors import InvalidConfiguration
-from taskscheduler.entrypoints.http.access_mode import SAID, access_mode, access_of, hosts_of
-from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.entrypoints.http.middleware.hosts import Proxies
-from taskscheduler.entrypoints.http.middleware.request_limits import ServerLimits
-from taskscheduler.entrypoints.http.routes.events import end_streams
-from taskscheduler.entrypoints.http.routes.tasks import TaskRules
-from taskscheduler.entrypoints.http.server import address_of, bind, build_server, serve
+from taskscheduler.entrypoints.http.access_mode import SAID, access_mode
+from taskscheduler.entrypoints.http.server import address_of, bind, serve
 from taskscheduler.entrypoints.loop import run
-from taskscheduler.entrypoints.metrics import Metrics
-from taskscheduler.entrypoints.request_metrics import Requests
+from taskscheduler.entrypoints.process_container import ProcessContainer
 from taskscheduler.entrypoints.settings import URL_FILE
 from taskscheduler.entrypoints.signals import on_signals
-from taskscheduler.entrypoints.worker.main import build_worker
+from taskscheduler.settings import StoreSettings
 
 if TYPE_CHECKING:
     import socket
@@ -44,10 +36,18 @@ def run_dev(
         mode = access_mode(settings.api, listening)
         make_folder(settings.data)
         with embedded_postgres(settings.data / "postgres") as database:
+            container = ProcessContainer(
+                settings=StoreSettings(url=database.url, schema=settings.schema),
+                handlers=handlers,
+                api_settings=settings.api,
+                worker_settings=settings.worker,
+                socket=listening,
+                tracing=tracing,
+            )
             url_file = settings.data / URL_FILE
             url_file.write_text(database.url + "\n", "utf-8")
             try:
-                run(_run(settings, mode, handlers, database.url, listening, say, tracing))
+                run(_run(container, mode, listening, say))
             finally:
                 url_file.unlink(missing_ok=True)
 
@@ -62,42 +62,15 @@ def make_folder(data: Path) -> None:
 
 
 async def _run(
-    settings: DevSettings,
+    container: ProcessContainer,
     mode: AccessMode,
-    handlers: Handlers,
-    url: str,
     listening: socket.socket,
     say: Callable[[str], None],
-    tracing: Tracing | None,
 ) -> None:
-    await migrate_schema(url, settings.schema)
-    tally = AttemptStats(handlers)
-    scheduler = Container(database_url=url, schema=settings.schema, tracing=tracing).scheduler()
-    async with scheduler:
-        worker = build_worker(scheduler, handlers, settings.worker, tally)
-        metrics = Metrics(scheduler.store)
-        metrics.worker, metrics.tally = worker, tally
-        requests = Requests()
-        app = create_app(
-            scheduler,
-            kinds=handlers.attempts_by_kind,
-            rules=TaskRules(accept_unknown_kinds=settings.api.accept_unknown_kinds),
-            body_bytes_max=settings.api.body_bytes_max,
-            open_scheduler=False,
-            access=access_of(mode, settings.api, scheduler),
-            cors_origins=settings.api.cors_origins,
-            access_log=settings.api.access_log,
-            shown=metrics,
-            hosts=hosts_of(mode, settings.api, listening),
-            proxies=Proxies.of(settings.api.trusted_proxies),
-            requests=requests,
-        )
-        server = build_server(
-            app,
-            on_stop=partial(end_streams, app),
-            limits=ServerLimits.of(settings.api.connections_max, settings.api.body_bytes_max),
-            requests=requests,
-        )
+    store = container.settings()
+    await migrate_schema(store.url, store.schema)
+    async with container.scheduler():
+        worker, server = container.worker(), container.server()
 
         def stop() -> None:
             server.stop()
@@ -109,7 +82,7 @@ async def _run(
         say(f"  dashboard          {address}/")
         say(f"  API documentation  {address}/schema")
         say(f"  access             {SAID[mode]}")
-        say(f"  database           {url}")
+        say(f"  database           {store.url}")
         async with asyncio.TaskGroup() as group:
             group.create_task(serve(server, listening))
             group.create_task(worker.run())

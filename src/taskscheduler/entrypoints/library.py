@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
+from typing import TYPE_CHECKING, ParamSpec, Self
 
 from taskscheduler.application.client.scheduler import Scheduler as StoreScheduler
 from taskscheduler.application.client.sync import BlockingScheduler
+from taskscheduler.domain.values import UNIQUE_FOR_DEFAULT
+from taskscheduler.settings import WAKEUPS_DEFAULT, StoreSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,7 @@ class Scheduler(StoreScheduler):
     """
 
     @classmethod
-    def postgres(  # noqa: PLR0913 - each is a setting of its own
+    def postgres(
         cls,
         url: str,
         *,
@@ -33,10 +35,7 @@ class Scheduler(StoreScheduler):
         listen_url: str | None = None,
         pool_size: int = 10,
         unique_for: timedelta | None = None,
-        wakeups: Literal["postgres", "rabbitmq", "sqs", "poll"] = "postgres",
-        rabbitmq_url: str = "",
-        sqs_queue_url: str = "",
-        sqs_endpoint_url: str = "",
+        wakeups: str = WAKEUPS_DEFAULT,
         tracing: bool = False,
     ) -> Self:
         """Return a scheduler on PostgreSQL; nothing is connected before ``async with``.
@@ -44,29 +43,25 @@ class Scheduler(StoreScheduler):
         ``url`` is anything that libpq takes. ``schema`` must have been made by
         ``taskscheduler migrate``. ``listen_url`` is a way past the pooler, if ``url`` leads through
         one: wake-ups need it, or else workers find work by polling. ``unique_for`` is how long
-        unique keys live (one day). ``wakeups`` is how workers are told of new work; the URLs are
-        for those ways that need one. With ``tracing``, spans go to the program's own provider of
-        OpenTelemetry, and a task belongs to the trace within which it is stored.
+        unique keys live (one day). ``wakeups`` is the URL of the way by which workers are told of
+        new work: ``postgres:``, ``amqp://…``, ``amqps://…``, ``sqs+https://…`` or ``poll:``. With
+        ``tracing``, spans go to the program's own provider of OpenTelemetry, and a task belongs to
+        the trace within which it is stored.
 
         Raises:
             InvalidConfiguration: a value makes no sense, or an extra is not installed.
         """
         from taskscheduler.container import Container  # noqa: PLC0415 - see above
 
-        chosen: dict[str, Any] = {
-            "database_url": url,
-            "schema": schema,
-            "pool_size": pool_size,
-            "wakeups_by": wakeups,
-            "rabbitmq_url": rabbitmq_url,
-            "sqs_queue_url": sqs_queue_url,
-            "sqs_endpoint_url": sqs_endpoint_url,
-        }
-        if listen_url is not None:
-            chosen["listen_url"] = listen_url
-        if unique_for is not None:
-            chosen["unique_for"] = unique_for
-        return cls(Container(**chosen).store(), _global_tracing() if tracing else None)
+        settings = StoreSettings(
+            url=url,
+            schema=schema,
+            listen_url=listen_url,
+            pool_size=pool_size,
+            unique_for=UNIQUE_FOR_DEFAULT if unique_for is None else unique_for,
+            wakeups=wakeups,
+        )
+        return cls(Container(settings=settings).store(), _global_tracing() if tracing else None)
 
     @classmethod
     def in_memory(cls, *, tracing: bool = False) -> Self:

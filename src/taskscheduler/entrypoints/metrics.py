@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.application.worker.worker import Worker
     from taskscheduler.domain.ports.wakeups import WakeUps
+    from taskscheduler.entrypoints.process import Process
     from taskscheduler.entrypoints.request_metrics import Requests
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4"
@@ -45,14 +46,12 @@ NAME: Final = "taskscheduler"
 class Metrics:
     """Everything that one process can tell. Only ``exposition`` asks the store anything."""
 
-    def __init__(self, store: Store) -> None:
-        """Tell of ``store``; ``worker`` and ``requests`` may be added."""
+    def __init__(self, store: Store, process: Process) -> None:
+        """Tell of ``store`` and of what runs in ``process``."""
         self._store = store
         self._sampler = StoreSampler(store)
         self._sample: Sample | None = None
-        self.tally: AttemptStats | None = None
-        self.worker: Worker | None = None
-        self.requests: Requests | None = None
+        self._process = process
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -62,10 +61,11 @@ class Metrics:
     async def exposition(self) -> bytes:
         """Return all metrics as text. What the store tells is at most some seconds old."""
         self._sample = await self._sampler.latest()
-        if self._sample is not None and self.tally is not None:
+        stats = self._process.stats
+        if self._sample is not None and stats is not None:
             # The clock that counts boot time and the one that measures attempts may differ.
             monotonic_s = time.monotonic() - self._sampler.age_s(self._sample)
-            self.tally.set_clock(self._sample.backlog.now, monotonic_s)
+            stats.set_clock(self._sample.backlog.now, monotonic_s)
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -76,13 +76,14 @@ class Metrics:
             {"version": release(), "python": platform.python_version()},
         )
         yield from self._of_store()
-        yield from of_wakeups(self._store.wakeups, self.worker)
-        if self.worker is not None:
-            yield from of_worker(self.worker)
-        if self.tally is not None:
-            yield from of_tally(self.tally)
-        if self.requests is not None:
-            yield from of_requests(self.requests)
+        process = self._process
+        yield from of_wakeups(self._store.wakeups, process.worker)
+        if process.worker is not None:
+            yield from of_worker(process.worker)
+        if process.stats is not None:
+            yield from of_stats(process.stats)
+        if process.requests is not None:
+            yield from of_requests(process.requests)
 
     def describe(self) -> list[Metric]:
         """Name nothing beforehand: the names differ from process to process."""
@@ -138,7 +139,7 @@ def of_worker(worker: Worker) -> Iterator[Metric]:
     slots.add_metric(["busy"], worker.busy)
     slots.add_metric(["free"], worker.concurrency - worker.busy)
     yield slots
-    yield gauge("outbox_tasks", "Outcomes that the store does not have yet", worker.backlog)
+    yield gauge("unstored_outcomes", "Outcomes that the store does not have yet", worker.backlog)
     yield counter(
         "fenced_outcomes", "Outcomes that came too late: the lease was lost", worker.fenced
     )
@@ -184,41 +185,41 @@ def of_wakeups(wakeups: WakeUps, worker: Worker | None) -> Iterator[Metric]:
         )
 
 
-def of_tally(tally: AttemptStats) -> Iterator[Metric]:
+def of_stats(stats: AttemptStats) -> Iterator[Metric]:
     """Yield what a worker has done."""
     attempts = CounterMetricFamily(
         f"{NAME}_attempts",
         "Attempts that ended here, by what ended them",
         labels=["kind", "outcome"],
     )
-    for (kind, outcome), count in list(tally.outcomes.items()):
+    for (kind, outcome), count in list(stats.outcomes.items()):
         attempts.add_metric([kind, outcome], count)
     yield attempts
     retries = CounterMetricFamily(f"{NAME}_retries", "Attempts to be repeated", labels=["kind"])
-    for (kind, outcome), count in list(tally.outcomes.items()):
+    for (kind, outcome), count in list(stats.outcomes.items()):
         if outcome == Event.RETRY.value:
             retries.add_metric([kind], count)
     yield retries
-    yield histogram("run_seconds", "How long handlers ran", tally.run_s)
+    yield histogram("run_seconds", "How long handlers ran", stats.run_s)
     yield histogram(
-        "start_lateness_seconds", "How long after its time an attempt began", tally.late_s
+        "start_lateness_seconds", "How long after its time an attempt began", stats.late_s
     )
     batches = HistogramMetricFamily(f"{NAME}_claim_tasks", "Tasks that a claim brought")
-    batches.add_metric([], *cumulated(tally.claims))
+    batches.add_metric([], *cumulated(stats.claims))
     yield batches
     faults = CounterMetricFamily(
         f"{NAME}_faults",
         "Unforeseen errors of one part of the worker, which goes on; the log says which",
         labels=["part"],
     )
-    for part, count in list(tally.faults.items()):
+    for part, count in list(stats.faults.items()):
         faults.add_metric([part], count)
     yield faults
-    yield counter("rescued_tasks", "Tasks taken from workers that fell silent", tally.rescues)
+    yield counter("rescued_tasks", "Tasks taken from workers that fell silent", stats.rescues)
     fires = CounterMetricFamily(
         f"{NAME}_schedule_fires", "Fires of schedules, by what became of them", labels=["outcome"]
     )
-    for outcome, count in list(tally.fires.items()):
+    for outcome, count in list(stats.fires.items()):
         fires.add_metric([outcome], count)
     yield fires
 

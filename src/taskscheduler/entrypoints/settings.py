@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from taskscheduler.application.client.scheduler import Scheduler
-    from taskscheduler.domain.ports.tracing import Tracing
 
 BODY_BYTES_MAX_DEFAULT: Final = 16 * 1024 * 1024
 CONNECTIONS_DEFAULT: Final = 1_000
@@ -40,59 +38,11 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class WakeUpsBy(StrEnum):
-    """How workers are told of new work."""
-
-    POSTGRES = "postgres"
-    RABBITMQ = "rabbitmq"
-    SQS = "sqs"
-    POLL = "poll"
-
-
 class TracingBy(StrEnum):
     """Where spans go."""
 
     OFF = "off"
     OTLP = "otlp"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WakeUpSettings:
-    """How workers are told of new work, and over which broker."""
-
-    by: WakeUpsBy = WakeUpsBy.POSTGRES
-    rabbitmq_url: str = ""
-    sqs_queue_url: str = ""
-    sqs_endpoint_url: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSettings:
-    """Where the tasks are. ``listen_url`` leads past a pooler, if ``url`` leads through one."""
-
-    url: str
-    schema: str
-    listen_url: str | None
-    pool_size: int
-    unique_for: timedelta
-    wakeups: WakeUpSettings
-
-    def scheduler(self, tracing: Tracing | None = None) -> Scheduler:
-        """Return a scheduler on this store, not yet open."""
-        from taskscheduler.container import Container  # noqa: PLC0415 - --help stays quick
-
-        return Container(
-            database_url=self.url,
-            listen_url=self.listen_url or self.url,
-            schema=self.schema,
-            pool_size=self.pool_size,
-            unique_for=self.unique_for,
-            wakeups_by=self.wakeups.by.value,
-            rabbitmq_url=self.wakeups.rabbitmq_url,
-            sqs_queue_url=self.wakeups.sqs_queue_url,
-            sqs_endpoint_url=self.wakeups.sqs_endpoint_url,
-            tracing=tracing,
-        ).scheduler()
 
 
 class AccessMode(StrEnum):

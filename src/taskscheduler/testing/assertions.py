@@ -55,7 +55,7 @@ async def _pending(scheduler: Scheduler, kind: str, queue: str | None) -> list[T
 def _fits(task: Task, payload: object, execute_at: datetime | None) -> bool:
     if execute_at is not None and task.execute_at != execute_at:
         return False
-    return payload is ANY or _json(task.payload) == _json(encode_payload(payload))
+    return payload is ANY or _json(task.payload_json) == _json(encode_payload(payload))
 
 
 def _json(text: bytes) -> Any:

@@ -10,9 +10,9 @@ from psycopg import sql
 
 from taskscheduler.adapters.postgres import migrate
 from taskscheduler.adapters.postgres.database import Database
-from taskscheduler.adapters.postgres.store import UNIQUE_FOR_DEFAULT
 from taskscheduler.adapters.postgres.store import postgres_store as build_postgres_store
 from taskscheduler.adapters.system import new_task_id as system_new_task_id
+from taskscheduler.domain.values import UNIQUE_FOR_DEFAULT
 from taskscheduler.testing.clock import START, ManualClock
 
 if TYPE_CHECKING:

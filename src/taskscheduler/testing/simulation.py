@@ -15,7 +15,8 @@ from taskscheduler.domain.errors import TaskSchedulerError
 from taskscheduler.domain.lease import SETTLING, AttemptError, Lease, Settlement
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import NewTask, Task, TaskEdit
+from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import TaskId, WorkerId
 from taskscheduler.domain.worker import Subscription, WorkerProfile
 
@@ -159,7 +160,9 @@ class Simulation:
         verb = self._random.choice(("cancel", "retry", "run_now", "edit", "delete"))
         after = self._random.choice((None, None, -60, 30))
         at = None if after is None else self._after(after)
-        edit = TaskEdit(execute_at=self._after(self._random.choice((-60, 0, 30))), payload=b"1")
+        edit = TaskEdit(
+            execute_at=self._after(self._random.choice((-60, 0, 30))), payload_json=b"1"
+        )
         work: dict[str, Callable[[], Awaitable[object]]] = {
             "cancel": lambda: tasks.cancel(task_id),
             "retry": lambda: tasks.retry(task_id, at=at),

@@ -178,6 +178,19 @@ def test_a_silent_worker(
     assert found["workers"]["found"] == "1 live, 1 silent"
 
 
+def test_a_schema_of_before_the_first_release(
+    doctor: Doctor, admin: psycopg.Connection[Any], schema: str
+):
+    admin.execute(
+        sql.SQL("UPDATE {} SET name = '0001_tasks' WHERE version = 1").format(
+            sql.Identifier(schema, "migration")
+        )
+    )
+    code, found = doctor()
+    assert code == 1
+    assert "fresh schema" in found["schema"]["remedy"]
+
+
 def test_days_that_nobody_prepared(doctor: Doctor, admin: psycopg.Connection[Any], schema: str):
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
     name = sql.Identifier(schema, f"finished_{tomorrow:%Y%m%d}")

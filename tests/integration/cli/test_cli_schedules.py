@@ -261,3 +261,20 @@ def test_what_became_of_fires(operator: Operator):
     (entry,) = operator.asks("fires nightly --limit 1")
     assert (entry["outcome"], entry["task_id"]) == ("triggered", ids[-1])
     assert "'weekly'" in operator.refused("fires weekly")
+
+
+def test_a_span_is_backfilled(operator: Operator):
+    operator.good(NIGHTLY)
+    span = "--from 2024-03-01T00:00:00Z --to 2024-03-03T12:00:00Z"
+    done = operator.good(f"backfill nightly {span}")
+    assert done == "stored the tasks of 3 of 3 fires; the others had one\n"
+    assert operator.asks(f"backfill nightly {span}") == {
+        "looked_at": 3,
+        "backfilled": 0,
+        "present": 3,
+    }
+    assert operator.good("fires nightly").count("backfilled") == 3
+    assert "schedule backfilled" in operator.calls("audit --target nightly").out
+    far = "--from 2024-03-01T00:00:00Z --to 2093-01-01T00:00:00Z"
+    assert "to: must not be in the future" in operator.refused(f"backfill nightly {far}", code=2)
+    assert "--from" in operator.refused("backfill nightly --from now --to now", code=2)

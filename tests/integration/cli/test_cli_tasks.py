@@ -78,12 +78,16 @@ def test_a_task_from_its_adding_to_its_deletion(operator: Operator):
 def test_for_machines(operator: Operator):
     added = operator.asks(
         "add Baz --at 2093-05-06T09:08:09.123456+02:00 --queue mail --priority 0"
-        ' --max-attempts 3 --unique-key k --payload {"a":[1]}'
+        ' --max-attempts 3 --unique-key k --group acme --payload {"a":[1]}'
     )
     assert list(added) == ["id"]
     task = operator.asks(f"show {added['id']}")
     asked = {"kind": "Baz", "execute_at": FAR, "queue": "mail", "priority": 0, "max_attempts": 3}
     assert asked.items() <= task.items()
+    assert task["group"] == "acme"
+    assert [one["id"] for one in operator.asks("list --group acme --group b")] == [added["id"]]
+    assert operator.asks("list --group b") == []
+    assert operator.asks(f"update {added['id']} --group b")["group"] == "b"
     assert (task["payload"], task["unique_key"], task["attempts"]) == ({"a": [1]}, "k", [])
     assert operator.asks("add Baz --unique-key k") == added
     assert [one["id"] for one in operator.asks("list")] == [added["id"]]
@@ -119,6 +123,32 @@ def test_lists_are_filtered_and_bounded(operator: Operator):
     assert found("--queue other") == []
     assert found("--limit 1") == [ids[2]]
     assert found(f"--limit 1 --before {ids[2]}") == [ids[1]]
+
+
+def test_tags_are_shown_and_find_their_tasks(operator: Operator):
+    tagged = operator.good("add Baz --tag b --tag a").strip()
+    operator.good("add Baz")
+    assert "tags: b a" in operator.good(f"show {tagged}")
+    assert [(each["id"], each["tags"]) for each in operator.asks("list --tag a --tag c")] == [
+        (tagged, ["b", "a"])
+    ]
+    assert operator.asks("list --tag c") == []
+    assert "letters" in operator.refused("add Baz --tag ü", code=2)
+    operator.good("cancel --filter tag:b")
+    assert operator.asks(f"show {tagged}")["status"] == "Cancelled"
+
+
+def test_an_earlier_task_of_the_key_is_replaced(operator: Operator):
+    add = f"add Baz --at {FAR} --unique-key k --on-conflict"
+    first = operator.asks(f"{add} replace --payload 1")
+    assert list(first) == ["id"]
+    again = operator.asks(f"{add} replace --payload 2")
+    assert again == {"id": first["id"], "created": False}
+    assert operator.asks(f"{add} debounce --max-delay 60 --payload 3") == again
+    task = operator.asks(f"show {first['id']}")
+    assert task["payload"] == 3
+    assert task["process_at"] < FAR
+    assert "unique_key" in operator.refused("add Baz --on-conflict keep", code=2)
 
 
 def test_a_failure_is_shown_with_its_traceback(operator: Operator):
@@ -243,6 +273,8 @@ def test_a_kind_that_nobody_has_is_stored_where_that_is_wanted(operator: Operato
     twin = {"TASKSCHEDULER_ACCEPT_UNKNOWN_KINDS": "1"}
     assert UUID(operator.programs.good("tasks", "add", "Nobody", **twin).strip())
     assert [task["kind"] for task in operator.asks("list")] == ["Nobody"] * 2
+    assert [task["kind"] for task in operator.asks("list --kind Nobody")] == ["Nobody"] * 2
+    assert operator.asks("cancel --filter kind:Nobody")["changed"] == 2
 
 
 def test_a_kind_that_a_worker_has_registered_is_known(operator: Operator):

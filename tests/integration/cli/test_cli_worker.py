@@ -121,15 +121,15 @@ def test_several_processes_drain_together(programs: Programs):
 
 def test_sigterm_lets_running_tasks_finish_and_gives_the_rest_back(programs: Programs):
     put(programs, *["Quick"] * 500)
-    put(programs, *["KeyAuthenticator"] * 40)
+    put(programs, *["Gate"] * 40)
     worker = programs.start(*WITH_APP, "--concurrency", "2")
-    eventually(lambda: len(worker.lines("KeyAuthenticator")) == 2, "two run")
+    eventually(lambda: len(worker.lines("Gate")) == 2, "two run")
     worker.process.terminate()
     eventually(lambda: statuses(programs)["InProgress"] == 2, "the rest is given back")
     programs.write("open", "")
     worker.ends()
-    assert len(worker.lines("KeyAuthenticator")) == 2
-    gates = [task for task in tasks_of(programs) if task.kind == "KeyAuthenticator"]
+    assert len(worker.lines("Gate")) == 2
+    gates = [task for task in tasks_of(programs) if task.kind == "Gate"]
     assert Counter((task.status.value, task.attempt) for task in gates) == {
         ("Completed", 1): 2,
         ("Pending", 0): 38,
@@ -137,19 +137,19 @@ def test_sigterm_lets_running_tasks_finish_and_gives_the_rest_back(programs: Pro
 
 
 def test_what_does_not_finish_in_time_is_given_back_unburned(programs: Programs):
-    put(programs, *["KeyAuthenticator"] * 5)
+    put(programs, *["Gate"] * 5)
     worker = programs.start(*WITH_APP, "--concurrency", "2", "--shutdown-timeout", "0.2")
-    eventually(lambda: len(worker.lines("KeyAuthenticator")) == 2, "two run")
+    eventually(lambda: len(worker.lines("Gate")) == 2, "two run")
     worker.stop()
     assert {(task.status, task.attempt) for task in tasks_of(programs)} == {(TaskStatus.PENDING, 0)}
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_second_signal_forces_the_end(programs: Programs, processes: str):
-    put(programs, *["KeyAuthenticator"] * 3)
+    put(programs, *["Gate"] * 3)
     patient = ("--shutdown-timeout", "600", "--processes", processes)
     worker = programs.start(*WITH_APP, *patient)
-    eventually(lambda: len(worker.lines("KeyAuthenticator")) == 3, "all run")
+    eventually(lambda: len(worker.lines("Gate")) == 3, "all run")
     worker.process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
         worker.process.wait(1)
@@ -160,10 +160,10 @@ def test_a_second_signal_forces_the_end(programs: Programs, processes: str):
 
 def test_when_the_supervisor_is_killed_its_processes_end(programs: Programs):
     """Orderly: what runs may finish, and the rest is given back."""
-    put(programs, *["KeyAuthenticator"] * 4)
+    put(programs, *["Gate"] * 4)
     patient = ("--shutdown-timeout", "600", "--processes", "2", "--concurrency", "1")
     supervisor = programs.start(*WITH_APP, *patient)
-    eventually(lambda: len(supervisor.lines("KeyAuthenticator")) == 2, "two run")
+    eventually(lambda: len(supervisor.lines("Gate")) == 2, "two run")
     pid = supervisor.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     assert len(children) == 2
@@ -176,9 +176,9 @@ def test_when_the_supervisor_is_killed_its_processes_end(programs: Programs):
 
 
 def test_a_killed_workers_tasks_run_again_within_two_leases(programs: Programs):
-    put(programs, *["KeyAuthenticator"] * 5)
+    put(programs, *["Gate"] * 5)
     killed = programs.start(*WITH_APP, "--lease", "2")
-    eventually(lambda: len(killed.lines("KeyAuthenticator")) == 5, "all run")
+    eventually(lambda: len(killed.lines("Gate")) == 5, "all run")
     killed.kill()
     programs.write("open", "")
     other = programs.start(*WITH_APP, "--lease", "2")

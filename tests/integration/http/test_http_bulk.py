@@ -50,7 +50,7 @@ def test_many_are_cancelled_retried_and_deleted(client: httpx.Client, queue: str
 
 
 def test_what_runs_is_deleted_by_force_alone(client: httpx.Client):
-    task_id = put(client, kind="KeyAuthenticator")
+    task_id = put(client, kind="Gate")
     until(client, task_id, "InProgress")
     steps(client, "delete", "kind:Gate")
     assert get(client, task_id)["status"] == "InProgress"

@@ -32,7 +32,7 @@ def in_status(client: httpx.Client, status: str) -> str:
         case "Pending":
             return put(client, kind="Baz", execute_at=FAR)
         case "InProgress":
-            task_id = put(client, kind="KeyAuthenticator")
+            task_id = put(client, kind="Gate")
         case "Completed":
             task_id = put(client, kind="Baz")
         case "Failed":
@@ -99,7 +99,7 @@ def test_a_cancelled_task_does_not_run(client: httpx.Client, programs: Programs)
 
 def test_cancelling_stops_the_running_handler(client: httpx.Client):
     """Its slot is free again: as many as the worker has slots are cancelled, and one more runs."""
-    ids = [put(client, kind="KeyAuthenticator") for _ in range(50)]
+    ids = [put(client, kind="Gate") for _ in range(50)]
     for task_id in ids:
         until(client, task_id, "InProgress")
     for task_id in ids:

@@ -33,6 +33,8 @@ def tag(client: httpx.Client, task_id: str) -> str:
         ({"payload": {"b": [1, None]}}, {"payload": {"b": [1, None]}}),
         ({"payload": None}, {"payload": None}),
         ({"priority": 0}, {"priority": 0}),
+        ({"group": "customer-7"}, {"group": "customer-7"}),
+        ({"group": None, "priority": 1}, {"group": None, "priority": 1}),
         (
             {"execute_at": OTHER, "payload": 7, "priority": 9},
             {"process_at": OTHER, "payload": 7, "priority": 9},
@@ -108,7 +110,7 @@ def test_an_unknown_task_is_not_found(client: httpx.Client):
 def test_a_task_that_does_not_wait_cannot_be_changed(client: httpx.Client, status: str):
     match status:
         case "InProgress":
-            task_id = put(client, kind="KeyAuthenticator")
+            task_id = put(client, kind="Gate")
         case "Completed":
             task_id = put(client, kind="Baz")
         case "Failed":
@@ -146,7 +148,7 @@ def test_only_the_task_that_was_seen_is_changed(client: httpx.Client):
 
 
 def test_a_tag_changes_with_all_that_is_shown(client: httpx.Client):
-    task_id = put(client, kind="KeyAuthenticator", execute_at=FAR)
+    task_id = put(client, kind="Gate", execute_at=FAR)
     tags = [tag(client, task_id)]
     changes = ({"priority": 3}, {"payload": 1}, {"execute_at": OTHER})
     tags += [client.patch(f"/tasks/{task_id}", json=each).headers["etag"] for each in changes]

@@ -185,7 +185,7 @@ def test_max_attempts_bounds_the_attempts(client: httpx.Client):
 
 
 def test_a_timeout_ends_an_attempt(client: httpx.Client):
-    task_id = put(client, kind="KeyAuthenticator", timeout_s=0.1, max_attempts=1)
+    task_id = put(client, kind="Gate", timeout_s=0.1, max_attempts=1)
     (attempt,) = until(client, task_id, "Failed")["attempts"]
     assert "Timed" in attempt["error"]["type"]
 
@@ -197,7 +197,7 @@ def test_a_payload_that_does_not_fit_fails_without_retries(client: httpx.Client)
 
 
 def test_a_task_in_progress_shows_its_running_attempt(client: httpx.Client):
-    task_id = put(client, kind="KeyAuthenticator")
+    task_id = put(client, kind="Gate")
     task = until(client, task_id, "InProgress")
     (attempt,) = task["attempts"]
     assert (task["attempt"], attempt["number"]) == (1, 1)

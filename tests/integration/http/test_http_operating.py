@@ -71,7 +71,7 @@ def test_an_unknown_queue_is_empty(client: httpx.Client, queue: str):
 
 def test_a_paused_queue_waits_and_a_resumed_one_goes_on(client: httpx.Client):
     """The worker's own queue: a task that comes after the answer stays Pending."""
-    running = put(client, kind="KeyAuthenticator")
+    running = put(client, kind="Gate")
     until(client, running, "InProgress")
     try:
         paused = good(client.post("/queues/default/pause"))
@@ -105,7 +105,7 @@ def test_unknown_parameters_and_methods_are_refused(client: httpx.Client):
 
 
 def test_workers_are_listed(client: httpx.Client):
-    task_id = put(client, kind="KeyAuthenticator")
+    task_id = put(client, kind="Gate")
     until(client, task_id, "InProgress")
 
     def busy() -> list[dict[str, Any]]:
@@ -114,9 +114,10 @@ def test_workers_are_listed(client: httpx.Client):
     (worker,) = eventually(busy, "a busy worker")
     assert worker["running"] == exactly(1)
     assert (worker["alive"], worker["queues"], worker["concurrency"]) == (True, ["default"], 50)
-    assert {"Baz", "KeyAuthenticator", "Foo"} <= set(worker["kinds"])
+    assert {"Baz", "Gate", "Foo"} <= set(worker["kinds"])
     assert worker["name"] == f"{worker['host']}:{worker['pid']}"
     assert worker["lease_s"] == 30
+    assert worker["abandoned"] == 0
     assert all(UTC_TIME.fullmatch(worker[name]) for name in ("seen_at", "started_at"))
     assert get(client, task_id)["attempts"][0]["worker_id"] == worker["id"]
     assert client.delete(f"/tasks/{task_id}?force=true").status_code == 204
@@ -135,7 +136,7 @@ def test_why_a_task_is_not_running(client: httpx.Client, queue: str):
     assert no_worker["reason"] == "NoWorker"
     assert queue in no_worker["detail"]
     assert set(not_due) == {"reason", "detail", "until", "since", "worker_id", "before"}
-    running = put(client, kind="KeyAuthenticator")
+    running = put(client, kind="Gate")
     until(client, running, "InProgress")
     (cause,) = reasons(running)
     assert (cause["reason"], cause["since"]) == ("Running", get(client, running)["started_at"])

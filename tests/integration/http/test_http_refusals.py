@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import httpx
 
 FAR = "2093-05-06T07:08:09.123456Z"
-KINDS = ("Bar", "Baz", "Foo", "KeyAuthenticator", "Quick", "Raise", "Typed", "http")
+KINDS = ("Bar", "Baz", "Foo", "Gate", "Quick", "Raise", "Typed", "http")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ FIELDS: Final = {
     "fold",
     "jitter_s",
     "max_fires",
+    "catch_up_window_s",
+    "catch_up_max",
+    "pause_after_failures",
+    "pause_reason",
+    "rrule",
+    "except",
+    "group",
+    "tags",
     "fire_count",
     "max_attempts",
     "timeout_s",
@@ -804,3 +812,51 @@ def test_what_became_of_fires(client: httpx.Client, name: str):
         path = f"/schedules/{name}/fires?{query}"
         fault(client.get(path), query.partition("=")[0])
     assert problem(client.get("/schedules/nobody/fires"), 404)
+
+
+# -- backfilling -----------------------------------------------------------------------------------
+
+
+def backfilled(client: httpx.Client, name: str, span: dict[str, str]) -> dict[str, Any]:
+    answer = client.post(f"/schedules/{name}/backfill", json=span)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_span_of_fires_is_backfilled_once(client: httpx.Client, name: str):
+    made(client, name)
+    client.post(f"/schedules/{name}/pause")
+    span = {"from": "2024-03-28T02:30:00+01:00", "to": "2024-04-01T00:00:00Z"}
+    answer = backfilled(client, name, span)
+    assert (answer["looked_at"], answer["backfilled"], answer["present"]) == (0, 0, 0)
+    good(client.patch(f"/schedules/{name}", json={"starts_at": None}))
+    answer = backfilled(client, name, span)
+    assert (answer["looked_at"], answer["backfilled"], answer["next_from"]) == (4, 4, None)
+    entries: Any = client.get(f"/schedules/{name}/fires").json()
+    assert [entry["outcome"] for entry in entries] == ["backfilled"] * 4
+    assert [entry["task_id"] for entry in reversed(entries)] == answer["ids"]
+    assert entries[1]["at"] == "2024-03-30T01:30:00Z"
+    again = backfilled(client, name, span)
+    assert (again["backfilled"], again["present"], again["ids"]) == (0, 4, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ([], "$"),
+        ({"from": "2024-03-28T00:00:00Z"}, "$.to"),
+        ({"from": "2024-03-28T00:00:00", "to": "2024-03-28T00:00:00Z"}, "$.from"),
+        ({"from": "2024-03-28T00:00:00Z", "to": 7}, "$.to"),
+        ({"from": "2024-03-28T00:00:00Z", "to": "2024-03-27T00:00:00Z"}, "$.to"),
+        ({"from": "2024-03-28T00:00:00Z", "to": FAR}, "$.to"),
+        ({"from": "2024-03-28T00:00:00Z", "to": "2024-03-29T00:00:00Z", "n": 1}, "$.n"),
+    ],
+    ids=str,
+)
+def test_a_span_that_makes_no_sense_is_refused(
+    client: httpx.Client, name: str, body: Any, path: str
+):
+    made(client, name)
+    fault(client.post(f"/schedules/{name}/backfill", json=body), path)
+    assert client.get(f"/schedules/{name}/fires").json() == []
+    assert client.post("/schedules/nope/backfill", json=body).status_code in {400, 404}

@@ -53,6 +53,22 @@ def test_another_offset_is_the_same_moment(client: httpx.Client):
     assert get(client, task_id)["execute_at"] == FAR
 
 
+def test_a_group_is_kept_and_found(client: httpx.Client):
+    name = f"Zoë: {uuid4()}"
+    first = put(client, kind="Baz", execute_at=FAR, group=name)
+    batch = [{"kind": "Baz", "execute_at": FAR, "group": name}, {"kind": "Baz", "execute_at": FAR}]
+    answer = client.post("/tasks/batch", json=batch)
+    second = answer.json()["ids"][0]
+    assert [get(client, each)["group"] for each in answer.json()["ids"]] == [name, None]
+    found = client.get("/tasks", params={"filter": [f"group:{name}", "group:b"]}).json()
+    assert [(task["id"], task["group"]) for task in found] == [(second, name), (first, name)]
+
+
+@pytest.mark.parametrize("group", ["", "x" * 257, "a\nb", "\u0000", 7, ["a"]])
+def test_what_is_no_group(client: httpx.Client, group: Any):
+    fault(client.put("/tasks", json={"kind": "Baz", "group": group}), "$.group")
+
+
 def test_waits_for_its_time(client: httpx.Client):
     due = datetime.now(UTC) + timedelta(seconds=1)
     task = until(client, put(client, kind="Baz", execute_at=due.isoformat()), "Completed")

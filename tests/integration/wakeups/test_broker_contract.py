@@ -58,7 +58,7 @@ class TestSqs(HearingContract):
         client: Any = AioSession().create_client("sqs", endpoint_url=sqs_endpoint)
         async with client as sqs:
             queue = await sqs.create_queue(QueueName=f"test-{uuid4().hex}")
-        wakeups = SqsWakeUps(queue["QueueUrl"], endpoint_url=sqs_endpoint)
+        wakeups = SqsWakeUps(queue["QueueUrl"])
         store = memory_store(clock, new_task_id, wakeups=wakeups)
         async with store.opened():
             yield store
@@ -90,7 +90,7 @@ class TestSqsAway(SilenceContract):
     @pytest.fixture
     async def away(self, aws: dict[str, str]) -> AsyncGenerator[WakeUps]:
         nowhere = f"http://127.0.0.1:{free_port()}"
-        wakeups = SqsWakeUps(f"{nowhere}/123456789012/test", endpoint_url=nowhere)
+        wakeups = SqsWakeUps(f"{nowhere}/123456789012/test")
         async with wakeups.opened():
             yield wakeups
 

@@ -56,9 +56,7 @@ class Bench:
 async def test_the_broker_is_killed_and_comes_back_under_load(
     broker: Broker, url: str, schema: str
 ) -> None:
-    async with Scheduler.postgres(
-        url, schema=schema, wakeups="rabbitmq", rabbitmq_url=broker.url
-    ) as scheduler:
+    async with Scheduler.postgres(url, schema=schema, wakeups=broker.url) as scheduler:
         bench = Bench(scheduler)
         running = asyncio.create_task(bench.worker.run())
         await until(lambda: bench.worker.id and bench.worker.degraded is None, "hearing")
@@ -84,9 +82,7 @@ async def test_the_broker_is_killed_and_comes_back_under_load(
 
 
 async def test_a_broker_that_hangs_holds_nobody_up(broker: Broker, url: str, schema: str) -> None:
-    async with Scheduler.postgres(
-        url, schema=schema, wakeups="rabbitmq", rabbitmq_url=broker.url
-    ) as scheduler:
+    async with Scheduler.postgres(url, schema=schema, wakeups=broker.url) as scheduler:
         bench = Bench(scheduler)
         running = asyncio.create_task(bench.worker.run())
         await bench.works()
@@ -107,9 +103,7 @@ async def test_a_broker_that_hangs_holds_nobody_up(broker: Broker, url: str, sch
 
 async def test_a_broker_that_was_never_there(url: str, schema: str) -> None:
     nowhere = f"amqp://test:test@127.0.0.1:{free_port()}/"
-    async with Scheduler.postgres(
-        url, schema=schema, wakeups="rabbitmq", rabbitmq_url=nowhere
-    ) as scheduler:
+    async with Scheduler.postgres(url, schema=schema, wakeups=nowhere) as scheduler:
         bench = Bench(scheduler)
         running = asyncio.create_task(bench.worker.run())
         await bench.works()
@@ -129,47 +123,53 @@ async def test_lies_are_passed_over(broker: Broker) -> None:
 
     async with (
         wakeups.opened(),
-        wakeups.listen({"default"}, on_cancellation=on_cancellation) as ear,
+        wakeups.listen({"default"}, on_cancellation=on_cancellation) as listener,
         await aio_pika.connect(broker.url) as connection,
     ):
-        await until(lambda: ear.degraded is None, "hearing")
-        await ear.wait(0)
+        await until(lambda: listener.degraded is None, "hearing")
+        await listener.wait(0)
         channel = await connection.channel()
         liar = await channel.declare_exchange(exchange, aio_pika.ExchangeType.FANOUT)
         for body in (b"", b"\xff\xfe\x00", b"x" * 1_000_000, b"q", b'{"queues": ["default"]}'):
             await liar.publish(aio_pika.Message(body), routing_key="")
         for _ in range(3):
             await liar.publish(aio_pika.Message(b"qother,default"), routing_key="")
-        assert await ear.wait(PATIENCE_S) is True
-        assert ear.degraded is None
+        assert await listener.wait(PATIENCE_S) is True
+        assert listener.degraded is None
         assert cancellations == 0
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("wakeups", "said"),
     [
-        ({"wakeups": "rabbitmq"}, "amqp://"),
-        ({"wakeups": "sqs"}, "https://"),
-        ({"wakeups": "pigeons"}, "pigeons"),
+        ("rabbitmq", "amqp://"),
+        ("sqs", r"sqs\+https://"),
+        ("sqs+https://", "https://host/account/queue"),
+        ("sqs+https://[::1/1/q", "https://host/account/queue"),
+        ("pigeons", "pigeons"),
+        ("poll", "poll:"),
+        ("", "postgres:"),
     ],
 )
-def test_what_is_missing_is_said(options: dict[str, Any], said: str) -> None:
+def test_what_is_no_way_is_refused(wakeups: str, said: str) -> None:
     with pytest.raises(InvalidConfiguration, match=said):
-        Scheduler.postgres("postgresql:///nowhere", **options)
+        Scheduler.postgres("postgresql:///nowhere", wakeups=wakeups)
+
+
+@pytest.mark.parametrize("wakeups", ["postgres://u:s3cr3t@h/", "ampq://u:s3cr3t@h/", "s3cr3t@x"])
+def test_a_secret_in_what_is_refused_is_not_repeated(wakeups: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="expected the URL") as refused:
+        Scheduler.postgres("postgresql:///nowhere", wakeups=wakeups)
+    assert "s3cr3t" not in str(refused.value)
 
 
 @pytest.fixture
-def programs(
-    tmp_path: Any, url: str, schema: str, broker: Broker, sqs_endpoint: str, aws: dict[str, str]
-) -> Iterator[Programs]:
+def programs(tmp_path: Any, url: str, schema: str, aws: dict[str, str]) -> Iterator[Programs]:
     from tests.integration.processes import JOBS, Programs  # noqa: PLC0415
 
     env = {
         "DATABASE_URL": url,
         "TASKSCHEDULER_SCHEMA": schema,
-        "TASKSCHEDULER_RABBITMQ_URL": broker.url,
-        "TASKSCHEDULER_SQS_QUEUE_URL": f"{sqs_endpoint}/123456789012/nowhere",
-        "TASKSCHEDULER_SQS_ENDPOINT_URL": sqs_endpoint,
         **aws,
     }
     with Programs(tmp_path, **env) as programs:
@@ -179,9 +179,14 @@ def programs(
 
 @pytest.mark.parametrize("by", ["rabbitmq", "sqs", "poll"])
 async def test_the_programs_take_them_from_the_environment(
-    programs: Programs, by: str, url: str, schema: str
+    programs: Programs, by: str, url: str, schema: str, broker: Broker, sqs_endpoint: str
 ) -> None:
-    env = {"TASKSCHEDULER_WAKEUPS": by}
+    ways = {
+        "rabbitmq": broker.url,
+        "sqs": f"sqs+{sqs_endpoint}/123456789012/nowhere",
+        "poll": "poll:",
+    }
+    env = {"TASKSCHEDULER_WAKEUPS": ways[by]}
     worker = programs.start("worker", "--app", "jobs:handlers", **env)
     async with Scheduler.postgres(url, schema=schema) as scheduler:
         task_id = await scheduler.schedule("Quick")

@@ -77,8 +77,7 @@ def programs(tmp_path: Path, url: str, schema: str, broker: Broker) -> Iterator[
     env = {
         "DATABASE_URL": url,
         "TASKSCHEDULER_SCHEMA": schema,
-        "TASKSCHEDULER_WAKEUPS": "rabbitmq",
-        "TASKSCHEDULER_RABBITMQ_URL": broker.url,
+        "TASKSCHEDULER_WAKEUPS": broker.url,
     }
     with Programs(tmp_path, **env) as programs:
         programs.write("jobs.py", JOBS)

@@ -44,7 +44,7 @@ class MemoryBacklogStats:
         return Usage(
             queues=frozenset(task.queue for task in tasks),
             waiting=len(waiting),
-            waiting_bytes=sum(len(task.payload) for task in waiting),
+            waiting_bytes=sum(len(task.payload_json) for task in waiting),
             schedules=sum(
                 each.definition.queue.startswith(prefix) for each in self._state.schedules.values()
             ),

@@ -29,7 +29,9 @@ class MemoryNotes:
     async def of(self, task_id: TaskId) -> TaskNotes:
         """See ``Notes.of``."""
         state = self._state
-        return TaskNotes(state.results.get(task_id), state.progress.get(task_id))
+        return TaskNotes(
+            state.results.get(task_id), state.progress.get(task_id), state.after.get(task_id)
+        )
 
     async def endings(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Ending | None]:
         """See ``Notes.endings``."""

@@ -15,14 +15,17 @@ from taskscheduler.domain.lease import SUSPECT_AFTER, Attempt, AttemptError
 from taskscheduler.domain.ledger import LedgerEntry
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import TaskStatus
+from taskscheduler.domain.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from taskscheduler.domain.access import ApiKey, Caller
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.audit import Action
     from taskscheduler.domain.ledger import Outcome
+    from taskscheduler.domain.limit import StoredLimit
     from taskscheduler.domain.notes import Awaited, Progress
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.status import Event
@@ -38,6 +41,12 @@ class Lane(NamedTuple):
     priority: int
     queue: str
     kind: str
+    group: str
+
+    @classmethod
+    def of(cls, task: Task) -> Lane:
+        """Return the lane of ``task``."""
+        return cls(task.priority, task.queue, task.kind, task.group or "")
 
 
 @dataclass(slots=True)
@@ -50,6 +59,10 @@ class Registered:
     beats: int = 0
     abandoned: int = 0
     cancelled: list[Cancellation] = field(default_factory=list)
+
+
+def _ignore(task_id: TaskId, status: TaskStatus | None) -> None:
+    del task_id, status
 
 
 @dataclass(slots=True)
@@ -67,8 +80,12 @@ class State:
     kinds: dict[str, int] = field(default_factory=dict)
     paused: dict[str, datetime] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    buffered: dict[str, list[datetime]] = field(default_factory=dict)
     ledger: list[tuple[str, str, LedgerEntry]] = field(default_factory=list)
     keys: dict[str, ApiKey] = field(default_factory=dict)
+    limits: dict[str, StoredLimit] = field(default_factory=dict)
+    free_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    turns: defaultdict[int, Turns[Lane]] = field(default_factory=lambda: defaultdict(Turns[Lane]))
     audit: list[AuditEntry] = field(default_factory=list)
     audit_ids: Iterator[int] = field(default_factory=lambda: count(1))
     ledger_ids: Iterator[int] = field(default_factory=lambda: count(1))
@@ -77,6 +94,7 @@ class State:
     steps: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     signals: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     awaited: dict[TaskId, Awaited] = field(default_factory=dict)
+    after: dict[TaskId, After] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -84,6 +102,8 @@ class State:
     tokens: int = 0
     begun: dict[TaskId, int] = field(default_factory=dict)
     worker_ids: int = 0
+    on_ended: Callable[[TaskId, TaskStatus | None], None] = _ignore
+    """Told of each task that has ended, and how, or that was removed."""
 
     def task(self, task_id: TaskId) -> Task:
         """Return the task. Raises TaskNotFound."""
@@ -95,8 +115,10 @@ class State:
     def save(self, task: Task) -> Task:
         """Keep ``task`` in place of its former self."""
         self.tasks[task.id] = task
+        if task.status.is_final:
+            self.on_ended(task.id, task.status)
         if task.status is TaskStatus.PENDING:
-            lane = self.lanes[Lane(task.priority, task.queue, task.kind)]
+            lane = self.lanes[Lane.of(task)]
             heapq.heappush(lane, (task.process_at, task.id))
         return task
 
@@ -119,6 +141,7 @@ class State:
             name = (task.kind, task.unique_key)
             if self.unique.get(name, (None,))[0] == task.id:
                 del self.unique[name]
+        self.on_ended(task.id, None)
 
     def heads(self, subscription: Subscription) -> list[tuple[Lane, Task]]:
         """Return the earliest pending task of each lane subscribed to, in claiming order."""
@@ -147,7 +170,7 @@ class State:
             if task.status is TaskStatus.PENDING
             and task.excused >= SUSPECT_AFTER
             and task.process_at <= now
-            and self._is_open(Lane(task.priority, task.queue, task.kind), subscription)
+            and self._is_open(Lane.of(task), subscription)
         ]
         return sorted(due, key=lambda task: (task.priority, task.process_at, task.id))
 
@@ -180,7 +203,7 @@ class State:
                 task is not None
                 and task.status is TaskStatus.PENDING
                 and task.process_at == process_at
-                and task.priority == lane.priority
+                and Lane.of(task) == lane
             ):
                 return task
             heapq.heappop(heap)

@@ -10,11 +10,14 @@ from taskscheduler.adapters.memory.api_keys import MemoryApiKeys
 from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
+from taskscheduler.adapters.memory.followers import MemoryFollowers
+from taskscheduler.adapters.memory.limits import MemoryLimits
 from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
+from taskscheduler.adapters.memory.reader import MemoryTaskReader
 from taskscheduler.adapters.memory.schedules import MemoryScheduleRepository
 from taskscheduler.adapters.memory.state import State
-from taskscheduler.adapters.memory.tasks import MemoryTaskReader, MemoryTaskRepository
+from taskscheduler.adapters.memory.tasks import MemoryTaskRepository
 from taskscheduler.adapters.memory.wakeups import MemoryWakeUps
 from taskscheduler.adapters.memory.workers import (
     MemoryKindCatalogue,
@@ -58,15 +61,18 @@ def memory_store(
         # Each of its methods runs from start to end without giving way, so threads may share it.
         yield workers
 
-    tasks = MemoryTaskRepository(state, on_cancellation=bell.ring_cancellation)
+    followers = MemoryFollowers(state, bell.ring)
+    tasks = MemoryTaskRepository(state, followers, on_cancellation=bell.ring_cancellation)
     return Store(
         tasks=tasks,
         board=MemoryTaskReader(state, new_task_id),
         notes=MemoryNotes(state),
+        followers=followers,
         workers=workers,
         heartbeat_registry=heartbeat_registry,
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
+        limits=MemoryLimits(state),
         schedules=MemoryScheduleRepository(state, tasks),
         keys=MemoryApiKeys(state),
         audit=MemoryAuditTrail(state),

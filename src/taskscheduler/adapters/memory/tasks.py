@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.adapters.memory.insert import insert
+from taskscheduler.adapters.memory.limits import (
+    are_held_back,
+    begin_under_limits,
+    due_in_turns,
+    opens_for,
+    waits_for,
+)
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
-from taskscheduler.domain.change import TaskState
+from taskscheduler.domain.conflict import StoredIds, earlier_of
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
     LeaseLost,
     TaskChanged,
-    TaskExists,
 )
-from taskscheduler.domain.ids import newest_of, spans
-from taskscheduler.domain.lease import Attempt, Lease, Settlement, Suspects
+from taskscheduler.domain.lease import Lease, Settlement, Suspects
 from taskscheduler.domain.notes import Awaited
-from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency, NewTask, Task
-from taskscheduler.domain.why import QueuePosition
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.query import TaskQuery
-    from taskscheduler.domain.task import TaskEdit
+    from taskscheduler.domain.idempotency import Idempotency
+    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
@@ -45,9 +49,12 @@ RECORDED = frozenset({Event.COMPLETE, Event.RETRY, Event.FAIL, Event.CANCEL})
 class MemoryTaskRepository:
     """``TaskRepository`` in memory. ``transaction`` is ignored: everything happens at once."""
 
-    def __init__(self, state: State, *, on_cancellation: Callable[[], None]) -> None:
+    def __init__(
+        self, state: State, followers: MemoryFollowers, *, on_cancellation: Callable[[], None]
+    ) -> None:
         """Work on ``state``; call ``on_cancellation`` when a lease is taken away."""
         self._state = state
+        self._followers = followers
         self._on_cancellation = on_cancellation
 
     async def put(
@@ -60,49 +67,16 @@ class MemoryTaskRepository:
         """See ``TaskRepository.put``."""
         del transaction
         if idempotency is None:
-            return self._store(tasks)
+            return insert(self._state, self._followers, tasks)
         now = self._state.now()
         fingerprint, ids, expires_at = self._state.requests.get(idempotency.key, (b"", (), now))
         if expires_at <= now:
-            ids = self._store(tasks)
+            ids = insert(self._state, self._followers, tasks)
+            ids = StoredIds(ids, earlier_of(tasks, ids))
             expires_at = now + self._state.unique_for
             self._state.requests[idempotency.key] = (idempotency.fingerprint, ids, expires_at)
         elif fingerprint != idempotency.fingerprint:
             raise IdempotencyConflict(idempotency.key)
-        return ids
-
-    def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
-        now = self._state.now()
-        tasks = list(tasks)  # to look at one may be what makes all
-        ids: list[TaskId] = []
-        fresh: dict[TaskId, Task] = {}
-        unique: dict[tuple[str, str], TaskId] = {}
-        for new in tasks:
-            stored = self._state.tasks.get(new.id) or fresh.get(new.id)
-            if stored is not None:
-                if not new.describes(stored):
-                    raise TaskExists(new.id)
-                ids.append(new.id)
-                continue
-            if new.unique_key is not None:
-                name = (new.kind, new.unique_key)
-                holder, expires_at = self._state.unique.get(name, (None, now))
-                if holder is None or expires_at <= now:
-                    holder = unique.get(name)
-                if holder is not None:
-                    ids.append(holder)
-                    continue
-                unique[name] = new.id
-            fresh[new.id] = Task.store(new, now=now)
-            ids.append(new.id)
-        asked = {new.id: new for new in reversed(tasks)}
-        for task in fresh.values():
-            self._state.save(task)
-            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
-            if (trace := asked[task.id].trace) is not None:
-                self._state.traces[task.id] = trace
-        for name, task_id in unique.items():
-            self._state.unique[name] = (task_id, now + self._state.unique_for)
         return ids
 
     async def get(self, task_id: TaskId) -> Task:
@@ -113,7 +87,10 @@ class MemoryTaskRepository:
         self, worker_id: WorkerId, subscription: Subscription, limit: int
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim``."""
-        return self._lease(worker_id, islice(self._state.due(subscription), limit))
+        state = self._state
+        is_plain = not state.limits and not any(lane.group for lane in state.lanes)
+        due = state.due(subscription) if is_plain else due_in_turns(state, subscription)
+        return self._lease(worker_id, islice(due, limit))
 
     async def suspects(self, subscription: Subscription) -> Suspects | None:
         """See ``TaskRepository.suspects``."""
@@ -126,8 +103,11 @@ class MemoryTaskRepository:
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim_suspects``."""
         due = self._state.suspects(subscription)
-        alike = [task for task in due if task.excused == excused]
-        return self._lease(worker_id, alike[:limit])
+        # Looked at one by one: each that begins may use up a limit.
+        alike = (
+            task for task in due if task.excused == excused and opens_for(self._state, task) is None
+        )
+        return self._lease(worker_id, islice(alike, limit))
 
     async def begin(self, lease: Lease) -> bool:
         """See ``TaskRepository.begin``."""
@@ -146,6 +126,7 @@ class MemoryTaskRepository:
             self._state.tokens += 1
             task = due.claim(worker_id=worker_id, token=self._state.tokens, now=now)
             self._state.save(task)
+            begin_under_limits(self._state, task)
             leases.append(
                 Lease(
                     task.id,
@@ -157,9 +138,10 @@ class MemoryTaskRepository:
                     task.max_attempts,
                     task.process_at,
                     task.timeout,
-                    task.payload,
+                    task.payload_json,
                     task.excused,
                     task.expires_at is not None and task.expires_at <= now,
+                    group=task.group,
                 )
             )
         return leases
@@ -174,10 +156,16 @@ class MemoryTaskRepository:
     ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
         del roughly  # it costs next to nothing
-        heads = self._state.heads(subscription)
-        if not heads:
-            return None
-        return min(task.process_at for _, task in heads) - self._state.now()
+        return waits_for(self._state, subscription)
+
+    def are_tight(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_tight``."""
+        del subscription  # whatever is limited may be missing elsewhere
+        return bool(self._state.limits)
+
+    def are_held_back(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_held_back``."""
+        return are_held_back(self._state, subscription)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
@@ -230,7 +218,11 @@ class MemoryTaskRepository:
         granted = self._state.attempts_granted(task.kind)
         revived = task.revive(now=self._state.now(), max_attempts=granted, at=at)
         self._state.tell(by, Action.RETRIED, task_id=task_id)
-        return self._state.save(revived)
+        self._state.save(revived)
+        self._followers.revived(task_id)
+        if task.status is TaskStatus.CANCELLED and self._followers.is_after(task_id):
+            self._followers.follow_again(task_id)
+        return self._state.task(task_id)
 
     async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.run_now``."""
@@ -343,80 +335,3 @@ class MemoryTaskRepository:
         self._state.awaited[task.id] = Awaited(name, now + settlement.delay)
         has_come = name in self._state.signals.get(task.id, {})
         return task.snooze(now=now, delay=timedelta(0) if has_come else settlement.delay)
-
-
-class MemoryTaskReader:
-    """``TaskReader`` in memory."""
-
-    def __init__(self, state: State, new_task_id: Callable[[], TaskId]) -> None:
-        """Read ``state``; ``new_task_id`` tells which id can be the newest."""
-        self._state = state
-        self._new_task_id = new_task_id
-
-    async def list(self, query: TaskQuery) -> Sequence[Task]:
-        """See ``TaskReader.list``."""
-        downwards = sorted(self._state.tasks.items(), reverse=True)
-        found = (
-            task
-            for low, high in spans(query.before, newest_of(self._new_task_id()))
-            for task_id, task in downwards
-            if low <= task_id <= high and query.wants(task)
-        )
-        listed: list[Task] = []
-        room = query.bytes_max
-        for task in islice(found, query.limit):
-            listed.append(task)
-            if room is not None:
-                room -= len(task.payload)
-                if room < 0:
-                    break
-        return listed
-
-    async def states(
-        self, query: TaskQuery, task_ids: Collection[TaskId] = ()
-    ) -> Sequence[TaskState]:
-        """See ``TaskReader.states``."""
-        if task_ids:
-            known = (self._state.tasks.get(task_id) for task_id in set(task_ids))
-            found = [task for task in known if task is not None]
-        else:
-            found = await self.list(replace(query, bytes_max=None))
-        return [TaskState.of(task) for task in found]
-
-    async def attempts(
-        self, task_id: TaskId, *, before: int | None = None, limit: int | None = None
-    ) -> Sequence[Attempt]:
-        """See ``TaskReader.attempts``."""
-        attempts = list(self._state.history.get(task_id, ()))
-        task = self._state.tasks.get(task_id)
-        if task is not None and task.status is TaskStatus.IN_PROGRESS:
-            attempts.append(
-                Attempt(
-                    number=task.attempt,
-                    started_at=task.started_at,
-                    finished_at=None,
-                    outcome=None,
-                    worker_id=task.worker_id,
-                )
-            )
-        attempts.sort(key=lambda attempt: attempt.number)
-        wanted = [each for each in attempts if before is None or each.number < before]
-        return wanted if limit is None else wanted[max(0, len(wanted) - limit) :]
-
-    async def queue_position(self, task_id: TaskId, count_max: int) -> QueuePosition | None:
-        """See ``TaskReader.queue_position``."""
-        task = self._state.tasks.get(task_id)
-        if task is None or task.status is not TaskStatus.PENDING:
-            return None
-        now = self._state.now()
-        if task.process_at > now:
-            return QueuePosition(is_due=False, before=Count(0))
-        place = (task.priority, task.process_at, task.id)
-        number = sum(
-            each.queue == task.queue
-            and each.status is TaskStatus.PENDING
-            and each.process_at <= now
-            and (each.priority, each.process_at, each.id) < place
-            for each in self._state.tasks.values()
-        )
-        return QueuePosition(is_due=True, before=Count(min(number, count_max), number < count_max))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from taskscheduler.adapters.postgres.database import Connection, Database
+    from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.domain.retention import RetentionPolicy
     from taskscheduler.domain.task import Task
 
@@ -101,9 +102,10 @@ class _Span(NamedTuple):
 class PostgresArchive:
     """``Archive`` on PostgreSQL."""
 
-    def __init__(self, database: Database) -> None:
-        """Work through ``database``."""
+    def __init__(self, database: Database, followers: PostgresFollowers) -> None:
+        """Work through ``database``; ``followers`` hear of ends before those are dropped."""
         self._database = database
+        self._followers = followers
 
     async def expire(
         self,
@@ -115,6 +117,8 @@ class PostgresArchive:
         """See ``Archive.expire``."""
         if not policy:
             return Expiry()
+        if not dry_run:
+            await self._followers.release()
         async with AsyncExitStack() as stack:
             # Connections of our own: an export may take longer than others wait for an answer.
             guard, connection = [await self._connect(stack) for _ in range(2)]

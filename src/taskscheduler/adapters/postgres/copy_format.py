@@ -45,7 +45,7 @@ class Rows(NamedTuple):
 
 
 class NotPlain(Exception):
-    """A task has a unique key or a trace, which these rows do not tell of."""
+    """A task has a key, a trace, tags or others to wait for, which these rows do not tell of."""
 
 
 class UnknownLane(NotPlain):
@@ -53,7 +53,7 @@ class UnknownLane(NotPlain):
 
 
 def rows_of(
-    tasks: Iterable[NewTask], lanes: Mapping[tuple[str, str, int], int], now: datetime
+    tasks: Iterable[NewTask], lanes: Mapping[tuple[str, str, int, str], int], now: datetime
 ) -> Rows:
     """Return the rows of ``tasks``, each of which is looked at once.
 
@@ -66,9 +66,14 @@ def rows_of(
     used: set[int] = set()
     now_us = microseconds(now)
     for task in tasks:
-        if task.unique_key is not None or task.trace is not None:
+        if (
+            task.unique_key is not None
+            or task.trace is not None
+            or task.tags
+            or task.after is not None
+        ):
             raise NotPlain
-        task_id, at, payload = task.id, task.execute_at, task.payload
+        task_id, at, payload = task.id, task.execute_at, task.payload_json
         key = task_id.bytes
         at_us = now_us if at is None else microseconds(at)
         if task.max_attempts is task.timeout is task.expires_at is None:
@@ -77,7 +82,7 @@ def rows_of(
             bodies.append(_body(7, 16, key, 8, at_us, 8, now_us))
             bodies += (*_limits(task), _length(len(payload)))
         bodies.append(payload)
-        lane = lanes.get((task.queue, task.kind, task.priority))
+        lane = lanes.get((task.queue, task.kind, task.priority, task.group or ""))
         if lane is None:
             raise UnknownLane
         used.add(lane)

@@ -40,7 +40,7 @@ class Windows:
         self._read_at = None
 
     async def of(
-        self, connection: Connection, low: UUID, high: UUID
+        self, connection: Connection, low: UUID, high: UUID, days_at_once: int = DAYS
     ) -> Iterator[tuple[UUID, UUID]]:
         """Return spans that make up the one from ``low`` to ``high``, both included."""
         now = time.monotonic()
@@ -49,15 +49,17 @@ class Windows:
             names = {str(name).rpartition("_")[2] for (name,) in await rows.fetchall()}
             self._days = [datetime.strptime(n, "%Y%m%d").date() for n in sorted(names)]  # noqa: DTZ007 - a day
             self._read_at = now
-        return cut(low, high, self._days)
+        return cut(low, high, self._days, days_at_once)
 
 
-def cut(low: UUID, high: UUID, days: Sequence[date]) -> Iterator[tuple[UUID, UUID]]:
-    """Yield spans from ``high`` down to ``low`` that hold ``DAYS`` of ``days`` each."""
+def cut(
+    low: UUID, high: UUID, days: Sequence[date], at_once: int = DAYS
+) -> Iterator[tuple[UUID, UUID]]:
+    """Yield spans from ``high`` down to ``low`` that hold ``at_once`` of ``days`` each."""
     inside = [day for day in days if first_id(day + timedelta(days=1)) > low]
     inside = [day for day in inside if first_id(day) <= high]
-    while len(inside) > DAYS:
-        begins = first_id(inside[-DAYS])
+    while len(inside) > at_once:
+        begins = first_id(inside[-at_once])
         yield begins, high
-        high, inside = UUID(int=begins.int - 1), inside[:-DAYS]
+        high, inside = UUID(int=begins.int - 1), inside[:-at_once]
     yield low, high

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import Task, TaskEdit
+    from taskscheduler.domain.task import Task
+    from taskscheduler.domain.task_edit import TaskEdit
 
 # The hot row is replaced, not updated. A claim that is under way read the bodies as they were when
 # it began: it finds its row gone, and cannot see the new one. Of an updated row it would take the
@@ -36,11 +37,12 @@ WITH gone AS (
         payload = coalesce(%(payload)s::json, t.payload)
     FROM gone WHERE t.id = %(id)s AND gone.anew
 )
-INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL THEN process_at
+INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
+SELECT id, CASE WHEN %(execute_at)s::timestamptz IS NULL
+                     OR process_at = {schema}.waiting_at_1() THEN process_at
                 ELSE greatest(%(execute_at)s::timestamptz, {schema}.clock()) END,
        (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL),
-       attempt, excused
+       attempt, excused, followed
 FROM gone RETURNING true"""
 
 
@@ -48,7 +50,7 @@ class Edits:
     """Replaces what a waiting task is."""
 
     def __init__(self, database: Database, lanes: Lanes, trail: Trail) -> None:
-        """Work through ``database``; another priority is another of ``lanes``."""
+        """Work through ``database``; another priority or group is another of ``lanes``."""
         self._trail = trail
         self._database = database
         self._lanes = lanes
@@ -60,8 +62,13 @@ class Edits:
         Return whether it did. An answer that was lost is not asked for again: where ``strictly``,
         the second time would find another task.
         """
-        was = Lane(task.queue, task.kind, task.priority)
-        to = was if edit.priority is None else was._replace(priority=edit.priority)
+        was = Lane(task.queue, task.kind, task.priority, task.group or "")
+        to = Lane(
+            task.queue,
+            task.kind,
+            task.priority if edit.priority is None else edit.priority,
+            was.group if edit.group is None else edit.group,
+        )
 
         async def within(numbers: Mapping[Lane, int]) -> bool:
             values = {
@@ -92,11 +99,11 @@ def values_of(task: Task, edit: TaskEdit) -> dict[str, Any]:
     return {
         "id": task.id,
         "execute_at": edit.execute_at,
-        "payload": None if edit.payload is None else edit.payload.decode(),
+        "payload": None if edit.payload_json is None else edit.payload_json.decode(),
         "was_process_at": task.process_at,
         "was_attempt": task.attempt,
         "was_excused": task.excused,
         "was_execute_at": task.execute_at,
-        "was_payload": task.payload.decode(),
+        "was_payload": task.payload_json.decode(),
         "was_max_attempts": task.max_attempts,
     }

@@ -1,4 +1,4 @@
-"""The ledger of schedules in PostgreSQL. What is fired is written by ``fire_2`` itself."""
+"""The ledger of schedules in PostgreSQL. What is fired is written by ``fire_5`` itself."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ INSERT INTO {schema}.schedule_fire
 VALUES (%(name)s, %(at)s, {schema}.clock(), %(queue)s, %(outcome)s, %(reason)s, %(task_id)s,
         CASE WHEN %(task_id)s::uuid IS NOT NULL
              THEN greatest({schema}.clock() - %(at)s::timestamptz, '0 s') END)"""
+HAVE_TASKS: Final = """
+SELECT at FROM {schema}.schedule_fire
+WHERE schedule = %(name)s AND at = ANY (%(times)s::timestamptz[])
+  AND outcome = ANY (%(outcomes)s)"""
+NOTE_ALL: Final = """
+INSERT INTO {schema}.schedule_fire
+    (schedule, at, recorded_at, queue, outcome, reason, task_id, late)
+SELECT %(name)s, f.at, {schema}.clock(), %(queue)s, %(outcome)s, %(reason)s, f.id,
+       greatest({schema}.clock() - f.at, '0 s')
+FROM unnest(%(ids)s::uuid[], %(times)s::timestamptz[]) AS f (id, at)"""
 PRUNE: Final = """
 DELETE FROM {schema}.schedule_fire WHERE (schedule, at, id) IN (
     SELECT schedule, at, id FROM {schema}.schedule_fire

@@ -13,7 +13,6 @@ from taskscheduler.adapters.postgres.copy_format import (
     UnknownLane,
     rows_of,
 )
-from taskscheduler.adapters.postgres.statements import STANDING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -32,11 +31,9 @@ MADE_AT_ONCE: Final = 1_000
 """So many rows are made before they are sent: the event loop waits for that long."""
 
 NOW: Final = "SELECT {schema}.clock()"
-ARE_STANDING: Final = (
-    """
-SELECT """
-    + STANDING
-)
+ARE_STANDING: Final = """
+SELECT count(*) = cardinality(%(used)s::integer[]) FROM {schema}.lane n
+WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL"""
 COPY_BODIES: Final = """
 COPY {schema}.task (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
 FROM STDIN (FORMAT BINARY)"""
@@ -101,7 +98,7 @@ class CopiedInserts:
     async def _require_standing(
         self, cursor: AsyncCursor[tuple[Any, ...]], used: Collection[int]
     ) -> None:
-        """Refuse lanes that are not there any more: asked once the rows are in (``STANDING``)."""
+        """Refuse lanes that are not there any more; asked once the rows are in (``PUT_SOME``)."""
         row = await (await cursor.execute(self._are_standing, {"used": list(used)})).fetchone()
         if row is None or not row[0]:
             raise UnknownLane

@@ -1,6 +1,6 @@
 """Inserting tasks whose ids nobody has used, which is nearly all: without a look for conflicts.
 
-One task goes as scalars, some as arrays; very many go by COPY (``copying.py``). Each way is one
+One task goes as scalars, some as arrays; very many go by COPY (``insert_copy.py``). Each way is one
 transaction, and refused as a whole when an id is taken after all.
 """
 
@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Final
 from taskscheduler.adapters.postgres.audit import columns
 from taskscheduler.adapters.postgres.fast_connection import Statement
 from taskscheduler.adapters.postgres.mapping import bigints, text_of, texts, texts_if_any, uuids
-from taskscheduler.adapters.postgres.statements import STANDING
-from taskscheduler.adapters.postgres.tracing import arrays, traced
-from taskscheduler.adapters.postgres.tracing import columns as trace_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,49 +22,77 @@ if TYPE_CHECKING:
 PUT_ONE: Final = """
 WITH body AS (
     INSERT INTO {schema}.task
-        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
+        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload, traceparent,
+         tracestate)
     VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()), {schema}.clock(), %(max_attempts)s,
-            %(timeout)s, %(expires_at)s, %(payload)s)
+            %(timeout)s, %(expires_at)s, %(payload)s, %(traceparent)s, %(tracestate)s)
 )
 INSERT INTO {schema}.live (id, process_at, lane)
 VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()),
         (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL))"""
 
-PUT_ONE_TOLD: Final = PUT_ONE.replace(
-    "INSERT INTO {schema}.live",
-    """, told AS (
+PUT_ONE_TOLD: Final = """
+WITH body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload, traceparent,
+         tracestate)
+    VALUES (%(id)s, coalesce(%(execute_at)s, {schema}.clock()), {schema}.clock(), %(max_attempts)s,
+            %(timeout)s, %(expires_at)s, %(payload)s, %(traceparent)s, %(tracestate)s)
+), told AS (
     INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
     VALUES ({schema}.clock(), 'created', %(actor)s, %(actor_key)s, %(address)s, %(request_id)s,
             %(id)s)
 )
-INSERT INTO {schema}.live""",
-)
+INSERT INTO {schema}.live (id, process_at, lane)
+VALUES (%(id)s, greatest(%(execute_at)s, {schema}.clock()),
+        (SELECT n.id FROM {schema}.lane n WHERE n.id = %(lane)s AND n.retired_by IS NULL))"""
 
 # An array that is NULL is as good as one of NULLs: unnest fills up the shorter ones.
-PUT_SOME: Final = (
-    """
+#
+# Where a lane does not stand any more, NULL is inserted in place of each, so the whole statement is
+# refused. It is seen with a snapshot that is newer than the statement's lock on the hot table:
+# whoever removes lanes relies on it (``lane_removal.py``).
+PUT_SOME: Final = """
 WITH given AS MATERIALIZED (
     SELECT g.*, {schema}.clock() AS now
     FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
                 %(max_attempts)s::smallint[], %(timeouts)s::interval[],
-                %(expires_at)s::timestamptz[], %(payloads)s::json[])
-        AS g (id, lane, execute_at, max_attempts, timeout, expires_at, payload)
+                %(expires_at)s::timestamptz[], %(payloads)s::json[], %(traceparents)s::text[],
+                %(tracestates)s::text[])
+        AS g (id, lane, execute_at, max_attempts, timeout, expires_at, payload, traceparent,
+              tracestate)
 ), body AS (
     INSERT INTO {schema}.task
-        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload)
-    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, expires_at,
-           payload
+        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload, traceparent,
+         tracestate)
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, expires_at, payload,
+           traceparent, tracestate
     FROM given
 )
 INSERT INTO {schema}.live (id, process_at, lane)
-SELECT id, greatest(execute_at, now), CASE WHEN """  # noqa: S608 - constants only
-    + STANDING
-    + " THEN lane END FROM given"
-)
+SELECT id, greatest(execute_at, now), CASE WHEN
+    (SELECT count(*) FROM {schema}.lane n
+     WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
+    = cardinality(%(used)s::integer[]) THEN lane END
+FROM given"""
 
-PUT_SOME_TOLD: Final = PUT_SOME.replace(
-    "INSERT INTO {schema}.live",
-    """, told AS (
+PUT_SOME_TOLD: Final = """
+WITH given AS MATERIALIZED (
+    SELECT g.*, {schema}.clock() AS now
+    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
+                %(max_attempts)s::smallint[], %(timeouts)s::interval[],
+                %(expires_at)s::timestamptz[], %(payloads)s::json[], %(traceparents)s::text[],
+                %(tracestates)s::text[])
+        AS g (id, lane, execute_at, max_attempts, timeout, expires_at, payload, traceparent,
+              tracestate)
+), body AS (
+    INSERT INTO {schema}.task
+        (id, execute_at, created_at, max_attempts, timeout, expires_at, payload, traceparent,
+         tracestate)
+    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, expires_at, payload,
+           traceparent, tracestate
+    FROM given
+), told AS (
     INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
     SELECT {schema}.clock(), 'created', actor, key_id, address, request_id, id
     FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(actor_keys)s::text[],
@@ -75,8 +100,12 @@ PUT_SOME_TOLD: Final = PUT_SOME.replace(
         AS g (id, actor, key_id, address, request_id)
     WHERE actor IS NOT NULL
 )
-INSERT INTO {schema}.live""",
-)
+INSERT INTO {schema}.live (id, process_at, lane)
+SELECT id, greatest(execute_at, now), CASE WHEN
+    (SELECT count(*) FROM {schema}.lane n
+     WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
+    = cardinality(%(used)s::integer[]) THEN lane END
+FROM given"""
 
 
 class FreshInserts:
@@ -94,10 +123,6 @@ class FreshInserts:
         self._put_one_told = Statement.of(sql(PUT_ONE_TOLD))
         self._put_some = Statement.of(sql(PUT_SOME))
         self._put_some_told = Statement.of(sql(PUT_SOME_TOLD))
-        self._traced = {
-            Statement.of(sql(text)): Statement.of(sql(traced(text)))
-            for text in (PUT_ONE, PUT_ONE_TOLD, PUT_SOME, PUT_SOME_TOLD)
-        }
 
     async def insert(
         self, connection: PooledConnection, tasks: Sequence[NewTask], lanes: Sequence[int]
@@ -116,15 +141,14 @@ class FreshInserts:
             "max_attempts": text_of(task.max_attempts),
             "timeout": text_of(task.timeout),
             "expires_at": text_of(task.expires_at),
-            "payload": task.payload.decode(),
+            "payload": task.payload_json.decode(),
+            "traceparent": task.trace and task.trace.traceparent,
+            "tracestate": task.trace and task.trace.tracestate,
         }
         statement = self._put_one
         if task.by is not None:
             statement = self._put_one_told
             values |= columns(task.by)
-        if task.trace is not None:
-            statement = self._traced[statement]
-            values |= trace_columns(task)
         await connection.send(statement, values)
 
     async def _insert_some(
@@ -138,7 +162,9 @@ class FreshInserts:
             "max_attempts": texts_if_any([task.max_attempts for task in tasks]),
             "timeouts": texts_if_any([task.timeout for task in tasks]),
             "expires_at": texts_if_any([task.expires_at for task in tasks]),
-            "payloads": texts(task.payload.decode() for task in tasks),
+            "payloads": texts(task.payload_json.decode() for task in tasks),
+            "traceparents": texts_if_any([t.trace and t.trace.traceparent for t in tasks]),
+            "tracestates": texts_if_any([t.trace and t.trace.tracestate for t in tasks]),
         }
         statement = self._put_some
         if any(task.by is not None for task in tasks):
@@ -149,7 +175,4 @@ class FreshInserts:
                 "addresses": texts(task.by and task.by.address for task in tasks),
                 "request_ids": texts(task.by and task.by.request_id for task in tasks),
             }
-        if any(task.trace is not None for task in tasks):
-            statement = self._traced[statement]
-            values |= arrays(tasks)
         await connection.send(statement, values)

@@ -1,4 +1,4 @@
-"""Lanes: their numbers. A lane is one queue, one kind, one priority."""
+"""Lanes: their numbers. A lane is one queue, one kind, one priority, one group."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ if TYPE_CHECKING:
     from taskscheduler.domain.task import NewTask
 
 MAKE: Final = """
-INSERT INTO {schema}.lane (queue, kind, priority)
-SELECT * FROM unnest(%(queues)s::text[], %(kinds)s::text[], %(priorities)s::smallint[])
-ON CONFLICT (queue, kind, priority) DO UPDATE
+INSERT INTO {schema}.lane (queue, kind, priority, "group")
+SELECT * FROM unnest(%(queues)s::text[], %(kinds)s::text[], %(priorities)s::smallint[],
+                     %(groups)s::text[])
+ON CONFLICT (queue, kind, priority, "group") DO UPDATE
 SET retired_by = NULL, asked_for_at = {schema}.clock() WHERE lane.retired_by IS NOT NULL"""
 NUMBERS: Final = """
-SELECT n.id, n.queue, n.kind, n.priority
-FROM unnest(%(queues)s::text[], %(kinds)s::text[], %(priorities)s::smallint[])
-    AS g (queue, kind, priority)
-JOIN {schema}.lane n USING (queue, kind, priority)"""
+SELECT n.id, n.queue, n.kind, n.priority, n."group"
+FROM unnest(%(queues)s::text[], %(kinds)s::text[], %(priorities)s::smallint[], %(groups)s::text[])
+    AS g (queue, kind, priority, "group")
+JOIN {schema}.lane n USING (queue, kind, priority, "group")"""
 MATCHING: Final = """
 SELECT id FROM {schema}.lane
 WHERE (queue = ANY (%(queues)s::text[]) OR %(queues)s::text[] IS NULL)
   AND (kind = ANY (%(kinds)s::text[]) OR %(kinds)s::text[] IS NULL)
+  AND ("group" = ANY (%(groups)s::text[]) OR %(groups)s::text[] IS NULL)
   AND queue >= %(prefix)s AND starts_with(queue, %(prefix)s)"""
 REFUSALS_MAX: Final = 5
 _VANISHING: Final = "a lane was removed again and again while tasks were stored into it; try again"
@@ -42,16 +44,22 @@ class LaneGone(psycopg.errors.NotNullViolation):
 
 
 class Lane(NamedTuple):
-    """One queue, one kind, one priority."""
+    """One queue, one kind, one priority, one group; that of tasks without one is empty."""
 
     queue: str
     kind: str
     priority: int
+    group: str = ""
+
+    @property
+    def whose(self) -> tuple[str, str]:
+        """The queue and the group."""
+        return self.queue, self.group
 
 
 def lanes_of(tasks: Iterable[NewTask]) -> list[Lane]:
     """Return the lane of each of ``tasks``."""
-    return [Lane(task.queue, task.kind, task.priority) for task in tasks]
+    return [Lane(task.queue, task.kind, task.priority, task.group or "") for task in tasks]
 
 
 class Lanes:
@@ -69,10 +77,10 @@ class Lanes:
         database.on_reconnect.append(self._known.clear)
 
     @property
-    def known(self) -> Mapping[tuple[str, str, int], int]:
-        """The number of each lane that has been read, by queue, kind and priority."""
+    def known(self) -> Mapping[tuple[str, str, int, str], int]:
+        """The number of each lane that has been read, by queue, kind, priority and group."""
         # Bare tuples equal lanes, and who looks up many need not make so many lanes.
-        return cast("Mapping[tuple[str, str, int], int]", self._known)
+        return cast("Mapping[tuple[str, str, int, str], int]", self._known)
 
     async def numbers(self, lanes: Iterable[Lane]) -> dict[Lane, int]:
         """Return the numbers of ``lanes``, making those that are new.
@@ -91,10 +99,11 @@ class Lanes:
                 "queues": [lane.queue for lane in missing],
                 "kinds": [lane.kind for lane in missing],
                 "priorities": [lane.priority for lane in missing],
+                "groups": [lane.group for lane in missing],
             }
             await connection.execute(self._make, values)
             rows = await (await connection.execute(self._numbers, values)).fetchall()
-            found |= {Lane(queue, kind, priority): number for number, queue, kind, priority in rows}
+            found |= {Lane(*name): number for number, *name in rows}
             if len(self._known) > KNOWN_MAX:
                 self._known.clear()
             self._known.update(found)
@@ -133,12 +142,14 @@ class Lanes:
         *,
         kinds: Collection[str] | None,
         queues: Collection[str] | None,
+        groups: Collection[str] | None = None,
         queue_prefix: str = "",
     ) -> list[int]:
-        """Return the numbers of the lanes of some kinds, some queues, queues that begin so."""
+        """Return the numbers of the lanes of some kinds, queues, groups, queues that begin so."""
         values = {
             "kinds": None if kinds is None else list(kinds),
             "queues": None if queues is None else list(queues),
+            "groups": None if groups is None else list(groups),
             "prefix": queue_prefix,
         }
         # Unprepared, so that the plan is made for what is asked.

@@ -33,7 +33,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
         kind=row[1],
         queue=row[2],
         priority=row[3],
-        payload=row[4].encode(),
+        payload_json=row[4].encode(),
         execute_at=row[5].astimezone(UTC),
         process_at=row[6].astimezone(UTC),
         created_at=row[7].astimezone(UTC),
@@ -48,6 +48,8 @@ def task_of(row: tuple[Any, ...]) -> Task:
         finished_at=utc(row[16]),
         expires_at=utc(row[17]),
         excused=row[18],
+        tags=tuple(row[19] or ()),
+        group=row[20] or None,
     )
 
 
@@ -75,7 +77,7 @@ def texts(values: Iterable[str | None]) -> str:
     return "{" + ",".join(quoted) + "}"
 
 
-def texts_if_any(values: Sequence[datetime | timedelta | int | None]) -> str | None:
+def texts_if_any(values: Sequence[datetime | timedelta | int | str | None]) -> str | None:
     """Return the text of an array of ``values``, or None, which is as good, if all are None."""
     return None if values.count(None) == len(values) else texts(map(text_of, values))
 
@@ -88,7 +90,7 @@ def if_any(values: Sequence[Value | None]) -> Sequence[Value | None] | None:
     return None if values.count(None) == len(values) else values
 
 
-def text_of(value: datetime | timedelta | int | None) -> str | None:
+def text_of(value: datetime | timedelta | int | str | None) -> str | None:
     """Return ``value`` as PostgreSQL reads it, whatever the session's styles."""
     match value:
         case None:

@@ -45,6 +45,8 @@ CREATE TABLE IF NOT EXISTS {schema}.migration (
     oldest_program integer
 )"""
 APPLIED: Final = "SELECT coalesce(max(version), 0) FROM {schema}.migration"
+NAMES: Final = """
+SELECT name FROM {schema}.migration WHERE version <= %(newest)s ORDER BY version"""
 # What later releases brought is fit for this one if each of them says so.
 UNFIT: Final = """
 SELECT count(*) FROM {schema}.migration
@@ -141,8 +143,7 @@ async def _apply(connection: Connection, schema: str) -> Sequence[str]:
     async with connection.transaction():
         await connection.execute(BOUNDS)
         await connection.execute(LOCK, [schema])
-        version = await version_of(connection, schema)
-        await refuse_newer(connection, schema, version)
+        version = await suitable_version(connection, schema)
         todo = [migration for migration in migrations() if migration.version > version]
         if version == 0:
             await connection.execute(
@@ -165,8 +166,7 @@ async def check(url: str, schema: str) -> Sequence[str]:
     checked_schema(schema)
     with translated():
         async with await _connect(url) as connection:
-            version = await version_of(connection, schema)
-            await refuse_newer(connection, schema, version)
+            version = await suitable_version(connection, schema)
     return [migration.name for migration in migrations() if migration.version > version]
 
 
@@ -191,8 +191,7 @@ async def require_current(connection: Connection, schema: str) -> None:
         SchemaMismatch: it is missing, older or newer.
     """
     check_encoding(connection)
-    version = await version_of(connection, schema)
-    await refuse_newer(connection, schema, version)
+    version = await suitable_version(connection, schema)
     newest = migrations()[-1].version
     if version < newest:
         message = (
@@ -204,19 +203,41 @@ async def require_current(connection: Connection, schema: str) -> None:
         raise SchemaMismatch(message)
 
 
-async def refuse_newer(connection: Connection, schema: str, version: int) -> None:
-    """Refuse a schema of a later release, unless that says that this program can work with it.
+async def suitable_version(connection: Connection, schema: str) -> int:
+    """Return the version that ``schema`` is at; 0 if it is missing.
 
     Raises:
         SchemaMismatch: this program cannot know what the schema means.
     """
+    version = await version_of(connection, schema)
     newest = migrations()[-1].version
+    if version and await is_foreign(connection, schema):
+        name = sql.Identifier(schema).as_string()
+        message = (
+            f"schema {schema!r} was made by a development version of before the first release, and "
+            "cannot be upgraded; make a fresh one under another name (--schema), or in its place, "
+            f"after DROP SCHEMA {name} CASCADE, which deletes its tasks: taskscheduler migrate"
+        )
+        raise SchemaMismatch(message)
     if version > newest and not await fits(connection, schema, newest):
         message = (
             f"the schema is at version {version}, newer than this program, which knows versions "
             f"up to {newest}; install a newer taskscheduler"
         )
         raise SchemaMismatch(message)
+    return version
+
+
+async def is_foreign(connection: Connection, schema: str) -> bool:
+    """Tell whether other migrations than this program's made the schema, under the same numbers.
+
+    Development versions of before the first release had such.
+    """
+    known = migrations()
+    newest = {"newest": known[-1].version}
+    applied = await connection.execute(_formatted(NAMES, schema), newest, prepare=False)
+    names = [name for (name,) in await applied.fetchall()]
+    return names != [each.name for each in known][: len(names)]
 
 
 async def fits(connection: Connection, schema: str, newest: int) -> bool:

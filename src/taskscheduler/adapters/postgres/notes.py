@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from taskscheduler.adapters.postgres.audit import Trail
+from taskscheduler.adapters.postgres.followers import after_of
 from taskscheduler.adapters.postgres.mapping import STATUSES, bigints, uuids
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import IllegalTransition, LeaseLost, SignalExists, TaskNotFound
@@ -30,7 +31,7 @@ STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 
 OF: Final = """
 SELECT kind, at, value::text FROM {schema}.note
-WHERE id = %(id)s AND kind IN ('progress', 'result')"""
+WHERE id = %(id)s AND kind IN ('progress', 'result', 'after')"""
 
 REPORT: Final = """
 SELECT {schema}.progress_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(values)s::text[])"""
@@ -93,9 +94,11 @@ class PostgresNotes:
             cursor = await connection.execute(self._of, {"id": task_id}, prepare=False)
             found = {kind: (at, value) for kind, at, value in await cursor.fetchall()}
             result, progress = found.get("result"), found.get("progress")
+            after = found.get("after")
             return TaskNotes(
                 None if result is None else result[1].encode(),
                 None if progress is None else _progress(*progress),
+                None if after is None else after_of(after[1]),
             )
 
         return await self._database.run(work)

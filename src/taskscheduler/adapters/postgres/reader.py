@@ -7,14 +7,14 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from taskscheduler.adapters.postgres import statements as s
-from taskscheduler.adapters.postgres.day_windows import Windows
+from taskscheduler.adapters.postgres.day_windows import DAYS, Windows
 from taskscheduler.adapters.postgres.mapping import STATUSES, task_of, utc
 from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.ids import HIGHEST, LOWEST, newest_of, spans
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import FINAL, Event, TaskStatus
-from taskscheduler.domain.why import QueuePosition
+from taskscheduler.domain.why import GroupTurn, QueuePosition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -58,6 +58,22 @@ FINISHED_LANES: Final[LiteralString] = (
     " AND (lane, status, id) <= (g.lane, h.status, %(before)s::uuid)"
     " AND id >= %(lowest)s AND id <= %(before)s"
     " ORDER BY lane DESC, status DESC, id DESC LIMIT %(limit)s) AS f"
+)
+# The tasks of each tag, newest first, until enough of them are in one of the statuses. The order is
+# that of the index of tags alone, as above.
+TAGGED: Final[LiteralString] = (
+    "SELECT DISTINCT ON (f.id) f.* FROM unnest(%(tags)s::text[]) AS g (tag) CROSS JOIN LATERAL ("  # noqa: S608 - constants only
+    " SELECT h.* FROM {schema}.note b CROSS JOIN LATERAL ("
+    + s.LIVE
+    + " WHERE id = b.id UNION ALL"
+    + s.FINISHED
+    + " WHERE id = b.id AND id >= %(lowest)s AND id <= %(before)s) AS h"
+    " WHERE b.kind = 'tag' AND (b.name, b.id) >= (g.tag, %(lowest)s::uuid)"
+    " AND (b.name, b.id) <= (g.tag, %(before)s::uuid)"
+    " AND b.id >= %(lowest)s AND b.id <= %(before)s AND h.status = ANY (%(any_of)s::integer[])"
+)
+TAGGED_NEWEST: Final[LiteralString] = (
+    " ORDER BY b.name DESC, b.id DESC LIMIT %(limit)s) AS f ORDER BY f.id DESC"
 )
 NEWEST_ROWS: Final[LiteralString] = (
     " FROM (SELECT * FROM ({0}) AS u ORDER BY id DESC LIMIT %(limit)s) AS l"
@@ -117,24 +133,41 @@ STATES_OF: Final[LiteralString] = (
     + " WHERE id = ANY(%(ids)s)) AS l JOIN {schema}.lane n ON n.id = l.lane"
 )
 
-STANDING: Final = """
-SELECT mine.process_at <= {schema}.clock(), (
-    SELECT count(*) FROM (
-        SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
-            SELECT FROM {schema}.live l
-            WHERE l.lane = n.id AND l.worker_id IS NULL AND (l.process_at, l.id)
-                < (CASE WHEN n.priority < own.priority THEN {schema}.clock()
-                        ELSE mine.process_at END,
-                   CASE WHEN n.priority < own.priority THEN %(last)s::uuid ELSE mine.id END)
-            ORDER BY l.process_at, l.id LIMIT %(limit)s
-        ) AS head
-        WHERE n.queue = own.queue AND n.priority <= own.priority
-              AND mine.process_at <= {schema}.clock()
-        LIMIT %(limit)s
-    ) AS before
-)
+# What comes before a task of its queue: what is due in more urgent lanes, and, in those of its own
+# priority, what was due before it.
+POSITION: Final = """
+SELECT mine.process_at <= {schema}.clock(), coalesce((
+    SELECT c.o_due FROM (
+        SELECT array_agg(n.id) AS lanes,
+               array_agg(CASE WHEN n.priority = own.priority THEN mine.process_at END) AS until,
+               array_agg(CASE WHEN n.priority = own.priority THEN mine.id END) AS until_ids
+        FROM {schema}.lane n WHERE n.queue = own.queue AND n.priority <= own.priority
+    ) AS asked CROSS JOIN LATERAL {schema}.count_waiting_1(
+        NULL, asked.lanes, asked.until, asked.until_ids, %(limit)s::bigint, 0
+    ) AS c WHERE mine.process_at <= {schema}.clock()
+), 0)
 FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
 WHERE mine.id = %(id)s AND mine.worker_id IS NULL"""
+
+GROUP_TURN: Final = """
+SELECT (
+    SELECT c.o_due FROM (
+        SELECT array_agg(n.id) AS lanes FROM {schema}.lane n
+        WHERE n.queue = own.queue AND n.priority = own.priority AND n."group" = own."group"
+    ) AS asked CROSS JOIN LATERAL {schema}.count_waiting_1(
+        NULL, asked.lanes, array_fill(mine.process_at, ARRAY[cardinality(asked.lanes)]),
+        array_fill(mine.id, ARRAY[cardinality(asked.lanes)]), %(limit)s::bigint, 0
+    ) AS c
+), EXISTS (
+    SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
+        SELECT FROM {schema}.live l
+        WHERE l.lane = n.id AND l.worker_id IS NULL AND l.process_at <= {schema}.clock()
+        ORDER BY l.process_at, l.id LIMIT 1
+    ) AS head
+    WHERE n.queue = own.queue AND n.priority = own.priority AND n."group" <> own."group"
+)
+FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
+WHERE mine.id = %(id)s AND mine.worker_id IS NULL AND mine.process_at <= {schema}.clock()"""
 
 
 class Room:
@@ -168,7 +201,8 @@ class PostgresTaskReader:
         self._windows = Windows(database)
         self._attempts = database.sql(s.ATTEMPTS)
         self._states_of = database.sql(STATES_OF)
-        self._standing = database.sql(STANDING)
+        self._position = database.sql(POSITION)
+        self._group_turn = database.sql(GROUP_TURN)
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """See ``TaskReader.list``."""
@@ -203,20 +237,26 @@ class PostgresTaskReader:
         values: dict[str, Any] = {
             "statuses": [STATUSES.index(each) for each in sorted(statuses & FINAL)]
         }
-        named = (query.kinds, query.queues, query.queue_prefix)
+        named = (query.kinds, query.queues, query.groups, query.queue_prefix)
         by_lane = any(each is not None for each in named)
         if by_lane:
             values["lanes"] = await self._lanes.matching(
                 connection,
                 kinds=query.kinds,
                 queues=query.queues,
+                groups=query.groups,
                 queue_prefix=query.queue_prefix or "",
             )
-        statement = self._database.sql(page(statuses, by_lane=by_lane, form=form))
+        if query.tags is not None:
+            values["tags"] = sorted(query.tags)
+            values["any_of"] = [STATUSES.index(each) for each in sorted(statuses)]
+        by_tag = query.tags is not None
+        days = DAYS // 2 if by_tag else DAYS  # because a day has one more table then
+        statement = self._database.sql(page(statuses, by_lane=by_lane, by_tag=by_tag, form=form))
 
         async def between(low: UUID, high: UUID, room: Room) -> list[tuple[Any, ...]]:
             rows: list[tuple[Any, ...]] = []
-            for first, last in await self._windows.of(connection, low, high):
+            for first, last in await self._windows.of(connection, low, high, days):
                 asked = values | {"lowest": first, "before": last}
                 asked |= {"limit": room.rows, "bytes_max": room.bytes}
                 # Unprepared, so that the plan is made for this very window and limit.
@@ -254,24 +294,43 @@ class PostgresTaskReader:
 
     async def queue_position(self, task_id: TaskId, count_max: int) -> QueuePosition | None:
         """See ``TaskReader.queue_position``."""
-        values = {"id": task_id, "limit": count_max, "last": HIGHEST}
+        values = {"id": task_id, "limit": count_max}
 
         async def work(connection: Connection) -> QueuePosition | None:
-            cursor = await connection.execute(self._standing, values, prepare=False)
+            cursor = await connection.execute(self._position, values, prepare=False)
             row = await cursor.fetchone()
             return None if row is None else QueuePosition(row[0], Count(row[1], row[1] < count_max))
 
         return await self._database.run(work)
 
+    async def group_turn(self, task_id: TaskId, count_max: int) -> GroupTurn | None:
+        """See ``TaskReader.group_turn``."""
+        values = {"id": task_id, "limit": count_max}
+
+        async def work(connection: Connection) -> GroupTurn | None:
+            row = await (
+                await connection.execute(self._group_turn, values, prepare=False)
+            ).fetchone()
+            return None if row is None else GroupTurn(*row)
+
+        return await self._database.run(work)
+
 
 def page(
-    statuses: frozenset[TaskStatus], *, by_lane: bool, form: LiteralString = PAGE
+    statuses: frozenset[TaskStatus],
+    *,
+    by_lane: bool,
+    by_tag: bool = False,
+    form: LiteralString = PAGE,
 ) -> LiteralString:
     """Return the statement for one page; every part of it is a constant of this file."""
     parts: list[LiteralString] = []
-    if (live := statuses - FINAL) in LIVE:
+    if by_tag:
+        in_lanes = " AND h.lane = ANY (%(lanes)s)" if by_lane else ""
+        parts.append("(" + TAGGED + in_lanes + TAGGED_NEWEST + ")")
+    elif (live := statuses - FINAL) in LIVE:
         parts.append("(" + LIVE[live] + (IN_LANES if by_lane else "") + NEWEST + ")")
-    if ended := statuses & FINAL:
+    if (ended := statuses & FINAL) and not by_tag:
         if by_lane:
             finished = FINISHED_LANES
         else:

@@ -21,6 +21,13 @@ class Options(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     gap: Gap | None = None
     fold: Fold | None = None
     jitter: timedelta | None = None
+    catch_up_window: timedelta | None = None
+    catch_up_max: int | None = None
+    pause_after_failures: int | None = None
+    rrule: str | None = None
+    except_: tuple[str, ...] = ()
+    group: str | None = None
+    tags: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return them as they are given to ``NewSchedule``."""

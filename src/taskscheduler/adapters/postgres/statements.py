@@ -1,101 +1,24 @@
 """Every statement that the repository sends, by name. Values are parameters, always.
 
-Those whose plan matters are functions of the schema (``migrations/0002_functions.sql``).
+Those whose plan matters are functions of the schema (``migrations/0002_claim.sql`` and the files
+after it).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Whether all lanes that are stored into stand. If not, NULL is inserted in place of a lane, and so
-# the whole statement is refused. It is seen with a snapshot that is newer than the
-# statement's lock on the hot table: whoever removes lanes relies on it (``sweeping.py``).
-STANDING: Final = """
-(SELECT count(*) FROM {schema}.lane n
- WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
-    = cardinality(%(used)s::integer[])"""
-# Somebody else's transaction may have a snapshot that is older, so its lanes are locked as well.
-STANDING_HELD: Final = """
-(SELECT count(*) FROM (
-    SELECT FROM {schema}.lane n
-    WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL FOR KEY SHARE
- ) AS held) = cardinality(%(used)s::integer[])"""
-
-PUT_BODIES: Final = """
-WITH given AS MATERIALIZED (
-    SELECT g.*, {schema}.clock() AS now
-    FROM unnest(%(ids)s::uuid[], %(lanes)s::integer[], %(execute_at)s::timestamptz[],
-                %(max_attempts)s::smallint[], %(timeouts)s::interval[], %(unique_keys)s::text[],
-                %(expires_at)s::timestamptz[], %(payloads)s::text[]::json[])
-        AS g (id, lane, execute_at, max_attempts, timeout, unique_key, expires_at, payload)
-), body AS (
-    INSERT INTO {schema}.task
-        (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload)
-    SELECT id, coalesce(execute_at, now), now, max_attempts, timeout, unique_key, expires_at,
-           payload
-    FROM given ON CONFLICT (id) DO NOTHING RETURNING id
-)"""
-PUT_LIVE_BEGIN: Final = """
-INSERT INTO {schema}.live (id, process_at, lane)
-SELECT id, greatest(execute_at, now), CASE WHEN """
-PUT_LIVE_END: Final = """ THEN lane END FROM given
-WHERE (id IN (SELECT id FROM body)) IS TRUE
-RETURNING id"""
-PUT_LIVE: Final = PUT_LIVE_BEGIN + STANDING + PUT_LIVE_END
-PUT_LIVE_HELD: Final = PUT_LIVE_BEGIN + STANDING_HELD + PUT_LIVE_END
-PUT_TOLD_BODIES: Final = (
-    PUT_BODIES  # noqa: S608 - constants only
-    + """, told AS (
-    INSERT INTO {schema}.audit (at, action, actor, key_id, address, request_id, task)
-    SELECT {schema}.clock(), 'created', actor, key_id, address, request_id, id
-    FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(actor_keys)s::text[],
-                %(addresses)s::text[], %(request_ids)s::text[])
-        AS g (id, actor, key_id, address, request_id)
-    WHERE actor IS NOT NULL AND (id IN (SELECT id FROM body)) IS TRUE
-)"""
-)
-PUT: Final = PUT_BODIES + PUT_LIVE
-PUT_HELD: Final = PUT_BODIES + PUT_LIVE_HELD
-PUT_TOLD: Final = PUT_TOLD_BODIES + PUT_LIVE
-PUT_TOLD_HELD: Final = PUT_TOLD_BODIES + PUT_LIVE_HELD
-
 # What a repeated call finds here may have been committed by this server alone, its wait for a
 # synchronous standby cut short: visible, and lost at a failover. A commit that writes waits for a
 # standby which has all that went before it.
 AWAIT_STANDBY: Final = "SELECT pg_logical_emit_message(true, 'taskscheduler', '')"
 
-STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
-
-# A key whose time is up is taken over; one that lives keeps its holder.
-TAKE_KEYS: Final = """
-INSERT INTO {schema}.unique_key AS held (kind, key, id, expires_at)
-SELECT kind, key, id, {schema}.clock() + %(unique_for)s
-FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(ids)s::uuid[]) AS g (kind, key, id)
-ON CONFLICT (kind, key) DO UPDATE SET id = excluded.id, expires_at = excluded.expires_at
-WHERE held.expires_at <= {schema}.clock()"""
-
-# Of two at once the second waits here for the first, and then finds its answer.
-TAKE_REQUEST: Final = """
-INSERT INTO {schema}.idempotency_key AS held (key, fingerprint, ids, expires_at)
-VALUES (%(key)s, %(fingerprint)s, %(ids)s, {schema}.clock() + %(unique_for)s)
-ON CONFLICT (key) DO UPDATE
-SET fingerprint = excluded.fingerprint, ids = excluded.ids, expires_at = excluded.expires_at
-WHERE held.expires_at <= {schema}.clock()
-RETURNING true"""
-
-ANSWERED: Final = "SELECT fingerprint, ids FROM {schema}.idempotency_key WHERE key = %(key)s"
-
-ANSWER_REQUEST: Final = "UPDATE {schema}.idempotency_key SET ids = %(ids)s WHERE key = %(key)s"
-
-HOLDERS: Final = """
-SELECT held.kind, held.key, held.id
-FROM unnest(%(kinds)s::text[], %(keys)s::text[]) AS g (kind, key)
-JOIN {schema}.unique_key held USING (kind, key)"""
-
 TASK_COLUMNS: Final = """
     t.id, n.kind, n.queue, n.priority, t.payload::text, t.execute_at, l.process_at, t.created_at,
     l.status, l.attempt, t.max_attempts, t.timeout, t.unique_key, l.worker_id, l.token,
-    l.started_at, l.finished_at, t.expires_at, l.excused"""
+    l.started_at, l.finished_at, t.expires_at, l.excused, t.tags,
+    n."group"
+"""
 
 # 0 and 1 are Pending and InProgress, which follow from the row; finished keeps the rest.
 LIVE: Final = """
@@ -121,21 +44,27 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_5(%(lanes)s::integer[], %(floors)s::timestamptz[],
+SELECT * FROM {schema}.claim_6(%(lanes)s::integer[], %(floors)s::timestamptz[],
                                %(floor_ids)s::uuid[], %(limit)s::bigint, %(worker_id)s::bigint,
                                %(epoch)s::integer, %(excused_max)s::smallint)"""
 
 LOOK: Final = """
-SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock()
-FROM {schema}.look_2(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
+SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock(),
+       o_group, o_weight, o_opens_at
+FROM {schema}.look_3(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
                      %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
                      %(steps)s::integer, %(excused_max)s::smallint)"""
+
+CLAIM_IN_TURNS: Final = """
+SELECT * FROM {schema}.claim_limited_1(
+    %(lanes)s::integer[], %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(rooms)s::bigint[],
+    %(limit)s::bigint, %(worker_id)s::bigint, %(epoch)s::integer, %(excused_max)s::smallint)"""
 
 SUSPECTS: Final = """
 SELECT * FROM {schema}.suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint)"""
 
 CLAIM_SUSPECTS: Final = """
-SELECT * FROM {schema}.claim_suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint,
+SELECT * FROM {schema}.claim_suspects_2(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint,
                                         %(worker_id)s::bigint, %(epoch)s::integer,
                                         %(excused)s::smallint)"""
 
@@ -149,21 +78,32 @@ FORGET_BEGUN: Final = """
 DELETE FROM {schema}.begun b
 WHERE NOT EXISTS (SELECT FROM {schema}.live l WHERE l.id = b.id)"""
 
-COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
+# One more row, with the id that names nothing, where the statement has ended a task that others
+# wait for: the trigger on the hot table says so (``migrations/0024_after.sql``). Read last.
+FOLLOWED: Final = """
+UNION ALL SELECT '00000000-0000-0000-0000-000000000000'::uuid
+WHERE current_setting('taskscheduler.followed', true) = 'on'"""
 
-EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])"
+COMPLETE: Final = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])" + FOLLOWED
 
-COMPLETE_WITH_RESULTS: Final = """
-SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"""
+EXPIRE: Final = "SELECT {schema}.expire_1(%(ids)s::uuid[], %(tokens)s::bigint[])" + FOLLOWED
+
+COMPLETE_WITH_RESULTS: Final = (
+    "SELECT {schema}.complete_2(%(ids)s::uuid[], %(tokens)s::bigint[], %(results)s::text[])"
+    + FOLLOWED
+)
 
 WAIT: Final = """
 SELECT {schema}.wait_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(names)s::text[],
                        %(delays)s::interval[])"""
 
-SETTLE: Final = """
+SETTLE: Final = (
+    """
 SELECT {schema}.settle_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(events)s::text[],
                          %(delays)s::interval[], %(types)s::text[], %(messages)s::text[],
                          %(tracebacks)s::text[])"""
+    + FOLLOWED
+)
 
 # By event, too: a lease that others ended, by cancelling or rescuing, was not settled.
 OUTCOMES: Final = """
@@ -208,16 +148,19 @@ INSERT INTO {schema}.finished
     (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
 SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused, 4
 FROM gone
-RETURNING worker_id IS NOT NULL"""
+RETURNING worker_id IS NOT NULL, (SELECT followed FROM gone)"""
 
-# A Cancelled task (4) waits for its own time, a Failed one for nothing; see ``Task.revive``. The
+# A Cancelled task (4) waits for its own time, and for those of its parents that have not ended; a
+# Failed one for nothing; see ``Task.revive``. Whoever is held for its failure may hope again. The
 # body is read as it was before this statement, so a time that is given is taken from the values.
 RETRY: Final = """
 WITH gone AS (
     DELETE FROM {schema}.finished WHERE id = %(id)s AND status IN (3, 4)
     RETURNING id, lane, attempt, excused, status
 ), used AS (
-    SELECT gone.*, t.execute_at,
+    SELECT gone.*, t.execute_at, status = 4 AND EXISTS (
+               SELECT FROM {schema}.note n WHERE n.id = %(id)s AND n.kind = 'after'
+           ) AS waits,
            attempt - excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS up
     FROM gone JOIN {schema}.task t ON t.id = gone.id AND t.id = %(id)s
     JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
@@ -228,17 +171,27 @@ WITH gone AS (
         execute_at = CASE WHEN %(at)s::timestamptz IS NULL THEN t.execute_at
                           ELSE greatest(%(at)s::timestamptz, {schema}.clock()) END
     FROM used WHERE t.id = %(id)s AND (up OR %(at)s::timestamptz IS NOT NULL)
+), again AS (
+    INSERT INTO {schema}.follower AS f (id, needs_success, otherwise, stage)
+    SELECT n.id, n.value ->> 'when' = 'succeeded', n.value ->> 'otherwise', 'again'
+    FROM used JOIN {schema}.note n ON n.id = %(id)s AND n.kind = 'after' WHERE used.waits
+    ON CONFLICT (id) DO UPDATE SET stage = excluded.stage
+), hoped AS (
+    UPDATE {schema}.edge e SET failed = NULL FROM used WHERE e.parent = used.id AND e.failed
 )
-INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
-SELECT id, greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
-                    {schema}.clock()), lane, least(attempt, 32766), excused
+INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
+SELECT id, CASE WHEN waits THEN {schema}.waiting_at_1() ELSE
+               greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
+                        {schema}.clock()) END,
+       lane, least(attempt, 32766), excused,
+       EXISTS (SELECT FROM {schema}.edge e WHERE e.parent = %(id)s) OR NULL
 FROM used
-RETURNING true"""
+RETURNING process_at = {schema}.waiting_at_1()"""
 
 RUN_NOW: Final = """
 UPDATE {schema}.live SET process_at = least(process_at, {schema}.clock())
 WHERE id = %(id)s AND worker_id IS NULL
-RETURNING true"""
+RETURNING false"""
 
 DELETE: Final = """
 WITH gone AS (
@@ -249,7 +202,8 @@ WITH gone AS (
 ), ended AS (
     DELETE FROM {schema}.finished WHERE id = %(id)s RETURNING id
 ), known AS (
-    SELECT id, worker_id IS NOT NULL AS leased FROM gone UNION ALL SELECT id, false FROM ended
+    SELECT id, worker_id IS NOT NULL AS leased, followed FROM gone
+    UNION ALL SELECT id, false, NULL FROM ended
 ), tried AS (
     DELETE FROM {schema}.attempt WHERE id = %(id)s AND EXISTS (SELECT FROM known)
 ), noted AS (
@@ -262,7 +216,7 @@ WITH gone AS (
             SELECT n.kind, t.unique_key FROM {schema}.task t, {schema}.lane n WHERE t.id = %(id)s
         )
 )
-SELECT leased FROM known"""
+SELECT leased, followed FROM known"""
 
 # The newest first, as many as are asked for.
 ATTEMPTS: Final = """
@@ -312,7 +266,7 @@ SELECT id, token FROM {schema}.cancellation WHERE worker_id = %(worker_id)s"""
 LEAVE: Final = "SELECT {schema}.leave_1(%(worker_id)s::bigint)"
 
 # A beat that lies in the future was made before the clock was set back, and proves nothing.
-SIGHTINGS: Final = """
+WORKERS_SEEN: Final = """
 SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
        seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second',
        host, pid, abandoned

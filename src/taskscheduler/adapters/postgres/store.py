@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from taskscheduler.adapters.postgres.api_keys import PostgresApiKeys
 from taskscheduler.adapters.postgres.archive import PostgresArchive
 from taskscheduler.adapters.postgres.audit import PostgresAuditTrail
 from taskscheduler.adapters.postgres.backlog import PostgresBacklogStats
 from taskscheduler.adapters.postgres.database import Database
+from taskscheduler.adapters.postgres.followers import PostgresFollowers
 from taskscheduler.adapters.postgres.lanes import Lanes
+from taskscheduler.adapters.postgres.limits import PostgresLimits
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.notes import PostgresNotes
 from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
@@ -27,16 +28,16 @@ from taskscheduler.adapters.postgres.workers import (
 )
 from taskscheduler.application.store import Store
 from taskscheduler.domain.errors import StoreRefused, StoreUnavailable
+from taskscheduler.domain.values import UNIQUE_FOR_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from datetime import timedelta
 
     from taskscheduler.domain.ports.clock import Clock
     from taskscheduler.domain.ports.wakeups import WakeUps
     from taskscheduler.domain.ports.workers import WorkerRegistry
     from taskscheduler.domain.values import TaskId
-
-UNIQUE_FOR_DEFAULT: Final = timedelta(days=1)
 
 log = logging.getLogger("taskscheduler.postgres")
 
@@ -58,12 +59,13 @@ def postgres_store(
     lanes = Lanes(database)
     channel = channel_of(database.schema) if wakeups is None else None
     bell = wakeups or PostgresWakeUps(database, listening or database)
+    followers = PostgresFollowers(database, bell.ring)
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[None]:
         async with database.opened():
             await check_schema(database)
-            async with bell.opened():
+            async with bell.opened(), followers.opened():
                 yield
 
     @asynccontextmanager
@@ -80,21 +82,24 @@ def postgres_store(
         channel=channel,
         on_cancellation=bell.ring_cancellation,
         unique_for=unique_for,
+        followers=followers,
     )
     return Store(
         tasks=tasks,
         board=PostgresTaskReader(database, lanes, new_task_id),
         notes=PostgresNotes(database),
+        followers=followers,
         workers=PostgresWorkerRegistry(database),
         heartbeat_registry=heartbeat_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
-        schedules=PostgresScheduleRepository(database, unique_for),
+        limits=PostgresLimits(database),
+        schedules=PostgresScheduleRepository(database, unique_for, tasks),
         keys=PostgresApiKeys(database),
         audit=PostgresAuditTrail(database),
         upkeep=PostgresSchemaUpkeep(database, clock),
         wakeups=bell,
-        archive=PostgresArchive(database),
+        archive=PostgresArchive(database, followers),
         backlog_stats=PostgresBacklogStats(database),
         clock=clock,
         new_task_id=new_task_id,

@@ -10,8 +10,10 @@ learns of them with its next heartbeat.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
@@ -33,6 +35,7 @@ WAIT_S: Final = 20
 """For how long one request waits for hints; the longest that SQS allows."""
 ANSWER_S: Final = 5.0
 HANDED_ON_MAX: Final = 3
+AWS_HOST: Final = re.compile(r"sqs\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 FAILURES: Final = (BotoCoreError, ClientError, OSError, TimeoutError)
 
 
@@ -60,22 +63,37 @@ class Client(Protocol):
         ...
 
 
+def endpoint_of(queue_url: str) -> str | None:
+    """Return where the queue's service is; None where AWS's tools find that by the region.
+
+    Raises:
+        InvalidConfiguration: that is no queue's URL.
+    """
+    try:
+        parts = urlsplit(queue_url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.path in {"", "/"}:
+        message = "the URL of an SQS queue must be https://host/account/queue"
+        raise InvalidConfiguration(message)
+    if AWS_HOST.fullmatch(parts.hostname):
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 class SqsWakeUps:
     """``WakeUps`` over SQS. Credentials and region come from where AWS's tools find them."""
 
     by: str = "sqs"
 
-    def __init__(self, queue_url: str, *, endpoint_url: str | None = None) -> None:
-        """Use the queue at ``queue_url``, through ``endpoint_url`` where that is not AWS's own.
+    def __init__(self, queue_url: str) -> None:
+        """Use the queue at ``queue_url``, and ask there what is not asked of AWS itself.
 
         Raises:
             InvalidConfiguration: that is no queue's URL.
         """
-        if not queue_url.startswith(("https://", "http://")):
-            message = "the URL of the SQS queue must begin with https:// or http://"
-            raise InvalidConfiguration(message)
+        self._endpoint_url = endpoint_of(queue_url)
         self._queue_url = queue_url
-        self._endpoint_url = endpoint_url
         self._notifier = WakeUpNotifier(self._send, bytes_max=HINT_BYTES_MAX, failures=FAILURES)
         self._sending: Client | None = None
         self._closing: AbstractAsyncContextManager[Client] | None = None
@@ -129,12 +147,12 @@ class SqsWakeUps:
                 self._sending = await self._closing.__aenter__()
             await self._sending.send_message(QueueUrl=self._queue_url, MessageBody=hint)
 
-    async def _hear(self, ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, listener: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         async with self._client() as client:
-            await self._receive(client, ear, on_hearing)
+            await self._receive(client, listener, on_hearing)
 
     async def _receive(
-        self, client: Client, ear: WakeUpListener, on_hearing: Callable[[], None]
+        self, client: Client, listener: WakeUpListener, on_hearing: Callable[[], None]
     ) -> None:
         async with asyncio.timeout(ANSWER_S):
             await client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
@@ -148,7 +166,7 @@ class SqsWakeUps:
                     AttributeNames=["ApproximateReceiveCount"],
                 )
             for message in answer.get("Messages", ()):
-                heard = ear.hear_text(message["Body"])
+                heard = listener.hear_text(message["Body"])
                 async with asyncio.timeout(ANSWER_S):
                     await self._put_away(client, message, heard=heard)
 

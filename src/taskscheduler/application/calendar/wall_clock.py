@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from taskscheduler.domain.rule import Fold, Gap
-from taskscheduler.domain.task import LATEST
+from taskscheduler.domain.values import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -32,14 +32,15 @@ NOTHING: Final = Changes([], [])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """Which tasks: those with these ``ids``, or else the newest of some kinds and queues.
+    """Which tasks: those with these ``ids``, or else the newest of some kinds, queues and groups.
 
-    ``kind`` and ``queue`` are as in ``TaskQuery``.
+    ``kind``, ``queue`` and ``group`` are as in ``TaskQuery``.
     """
 
     ids: tuple[TaskId, ...] = ()
     kind: str | Collection[str] | None = None
     queue: str | Collection[str] | None = None
+    group: str | Collection[str] | None = None
 
 
 class ChangeFeed:

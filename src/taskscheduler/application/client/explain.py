@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.after import Wait
+    from taskscheduler.domain.queue import Count
     from taskscheduler.domain.task import Task
     from taskscheduler.domain.values import TaskId
+    from taskscheduler.domain.why import GroupTurn
     from taskscheduler.domain.worker import RegisteredWorker
 
 RACES_MAX: Final = 5
@@ -59,6 +62,11 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
         return tuple(causes)
     if task.excused >= SUSPECT_AFTER:
         return (_suspect(task),)
+    if limited := await _limited(store, task):
+        return limited
+    turn = await store.board.group_turn(task.id, COUNT_MAX)
+    if turn is not None and turn.has_rivals:
+        return (_behind_others(task, turn, queue_position.before),)
     number, exact = queue_position.before
     detail = f"it is due; {number if exact else f'at least {number}'} of its queue come before it"
     return (
@@ -68,7 +76,47 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
     )
 
 
+async def _limited(store: Store, task: Task) -> tuple[Cause, ...]:
+    """Return every limit that keeps a due task from beginning."""
+    causes: list[Cause] = []
+    for limit, running, until, holders in await store.limits.reached_by(task):
+        if until is None:
+            some = ", ".join(str(each) for each in holders)
+            cause = Cause(
+                reason=Reason.LIMIT_REACHED,
+                detail=f"under the limit {limit!r} {running} run, as many as it lets run: {some}",
+                limit=limit,
+                running=running,
+                task_ids=tuple(holders),
+            )
+        else:
+            detail = f"the rate of the limit {limit!r} lets the next task begin later"
+            cause = Cause(
+                reason=Reason.RATE_LIMITED,
+                detail=detail,
+                until=until,
+                limit=limit,
+                running=running,
+            )
+        causes.append(cause)
+    return tuple(causes)
+
+
+def _behind_others(task: Task, turn: GroupTurn, before: Count) -> Cause:
+    name = "tasks without a group" if task.group is None else f"the group {task.group!r}"
+    return Cause(
+        reason=Reason.BEHIND_OTHERS,
+        detail=f"it is due; {turn.ahead} of {name} come before it, and groups take turns",
+        since=task.process_at,
+        before=before,
+        group=task.group,
+        ahead=turn.ahead,
+    )
+
+
 async def _not_due(store: Store, task: Task) -> Cause:
+    if task.waits and (wait := await store.followers.wait(task.id)) is not None:
+        return _waiting(wait)
     awaited = await store.notes.awaited(task.id)
     if awaited is not None and awaited.until == task.process_at:
         detail = f"its handler waits for the signal {awaited.name!r}"
@@ -84,6 +132,16 @@ async def _not_due(store: Store, task: Task) -> Cause:
             since=last.finished_at,
         )
     return Cause(reason=Reason.NOT_DUE, detail="its time has not come", until=task.process_at)
+
+
+def _waiting(wait: Wait) -> Cause:
+    detail = f"it waits for {wait.left} of {wait.total} tasks to end"
+    if wait.failed is not None:
+        detail += (
+            f"; {wait.failed} has ended without success, and so it is held until somebody runs or "
+            "cancels it, or that one is retried and succeeds"
+        )
+    return Cause(reason=Reason.WAITING_FOR, detail=detail, left=wait.left, task_ids=wait.task_ids)
 
 
 def _missing(task: Task, workers: Sequence[RegisteredWorker]) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import islice, takewhile
+from operator import ge
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.application.calendar.fire_plan import zone_data_of
 from taskscheduler.application.calendar.preview import foreseen
-from taskscheduler.application.calendar.recurrence import Timetable
+from taskscheduler.application.calendar.recurrence import TICK, Timetable
 from taskscheduler.application.client.task_batch import encode_payload, only_known, require_json
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
@@ -21,9 +24,9 @@ from taskscheduler.domain.errors import (
     ScheduleUnread,
 )
 from taskscheduler.domain.fire import left_of
-from taskscheduler.domain.ledger import NewEntry, Outcome
-from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields
-from taskscheduler.domain.task import NAME
+from taskscheduler.domain.ledger import BackfillStep, NewEntry, Outcome
+from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields, implied
+from taskscheduler.domain.values import NAME, in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -41,6 +44,8 @@ RACES_MAX: Final = 10
 """How often a change is tried again when the schedule changed, or fired, meanwhile."""
 LIST_LIMIT_DEFAULT: Final = 100
 PREVIEW_DEFAULT: Final = 10
+BACKFILLED_AT_ONCE: Final = 1_000
+"""So many fires one call of ``backfill`` looks at."""
 FIELDS: Final = ("payload", *ScheduleFields.__annotations__)
 
 
@@ -125,7 +130,8 @@ class Schedules:
     async def edit(self, name: str, **changes: Any) -> Schedule:
         """Change some fields of ``NewSchedule``, but not the name.
 
-        Giving one of ``cron`` and ``every`` takes the other away. What comes next is as in ``put``.
+        Giving ``every``, ``rrule``, or one of ``cron`` and ``crons``, takes the others away.
+        What comes next is as in ``put``.
 
         Raises:
             InvalidSchedule: it cannot be so, or would never fire.
@@ -134,12 +140,16 @@ class Schedules:
         """
         only_known(changes, FIELDS)
         if changes.get("every") is not None:
-            changes = {"cron": None, "crons": (), "gap": None, "fold": None} | changes
+            nothing = {"cron": None, "crons": (), "rrule": None, "gap": None, "fold": None}
+            changes = nothing | changes
         elif changes.get("cron") is not None or changes.get("crons"):
-            changes.setdefault("every", None)
+            changes = {"every": None, "rrule": None} | changes
+        elif changes.get("rrule") is not None:
+            changes = {"every": None, "cron": None, "crons": ()} | changes
 
         def edited(old: Schedule, now: datetime) -> Schedule:
-            return _redefined(_with_json(replace(old.definition, **changes)))(old, now)
+            meant = implied({"overlap": old.definition.overlap} | changes) | changes
+            return _redefined(_with_json(replace(old.definition, **meant)))(old, now)
 
         return await self._change(name, Action.SCHEDULE_CHANGED, edited)
 
@@ -187,6 +197,44 @@ class Schedules:
         await self._store.schedules.note(schedule, entry)
         return task_id
 
+    async def backfill(
+        self, name: str, first: datetime, last: datetime, *, limit: int = BACKFILLED_AT_ONCE
+    ) -> BackfillStep:
+        """Store the tasks of the schedule's fires from ``first`` to ``last`` that have none.
+
+        These are the times that its rule means, both ends included, also before it was made, and
+        even if it is paused. Each has its task, due at once, whatever ``overlap`` says. One call
+        looks at up to ``limit`` fires: go on with ``next_from`` of the answer until it is None.
+
+        Raises:
+            InvalidSchedule: the span makes no sense; it must not reach into the future.
+            ScheduleNotFound: there is none.
+        """
+        schedule = await self.get(name)
+        first, last = in_utc("from", first), in_utc("to", last)
+        if first > last:
+            raise InvalidSchedule("to", "must not be before from")
+        now = await self._store.schedules.now()
+        if last > now:
+            reason = f"must not be in the future: it is {now:%FT%TZ}, what comes later fires itself"
+            raise InvalidSchedule("to", reason)
+        rule = schedule.definition.rule
+        timetable = Timetable(rule, made_at=schedule.created_at, before=True)
+        coming = takewhile(partial(ge, last), timetable.fires(first - TICK))
+        fires = list(islice(coming, limit))
+        new_task_id = self._store.new_task_id
+        tasks = [(new_task_id(), at) for at in fires]
+        await self._admit(schedule, tasks)
+        reason = None if self._by is None else f"by {self._by.name}"
+        ids = await self._store.schedules.backfill(schedule, tasks, reason=reason, by=self._by)
+        if ids:
+            self._store.wakeups.ring({schedule.definition.queue})
+        next_from = next(coming, None) if len(fires) == limit else None
+        return BackfillStep(len(fires), ids, len(fires) - len(ids), next_from)
+
+    async def _admit(self, schedule: Schedule, tasks: Sequence[tuple[TaskId, datetime]]) -> None:
+        """Let the tasks of fires of ``schedule`` be stored; callers with a quota may not always."""
+
     async def fires(
         self, name: str, *, before: Place | None = None, limit: int = LIST_LIMIT_DEFAULT
     ) -> Sequence[LedgerEntry]:
@@ -220,9 +268,14 @@ class Schedules:
         overdue = [first] if first is not None and first <= now else []
         left = left_of(schedule.definition.max_fires, schedule.fire_count)
         most = count if left is None else min(left, count)
-        fires = [*overdue, *islice(timetable.fires(now), most)][:most]
         rule = schedule.definition.rule
-        return foreseen(rule, made_at=schedule.created_at, after=now, fires=fires)
+
+        def look() -> Preview:
+            fires = [*overdue, *islice(timetable.fires(now), most)][:most]
+            return foreseen(rule, made_at=schedule.created_at, after=now, fires=fires)
+
+        # Some rules take their time, which is not to be that of the event loop.
+        return await asyncio.to_thread(look)
 
     async def _change(
         self, name: str, action: Action, changed: Callable[[Schedule, datetime], Schedule]
@@ -283,7 +336,9 @@ def _timetable(schedule: Schedule, definition: NewSchedule) -> Timetable:
 
 def _field_of(rule: Rule) -> str:
     """Return the field that says when it fires."""
-    return "every_s" if rule.every else "cron" if rule.cron is not None else "crons"
+    if rule.every:
+        return "every_s"
+    return "cron" if rule.cron is not None else "crons" if rule.crons else "rrule"
 
 
 def _first(definition: NewSchedule, now: datetime, *, made_at: datetime) -> datetime | None:

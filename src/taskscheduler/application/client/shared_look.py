@@ -43,7 +43,9 @@ class Lookout:
 
     async def look(self, watched: Watched) -> States:
         """Look, now."""
-        query = TaskQuery(kind=watched.kind, queue=watched.queue, limit=WATCHED_MAX)
+        query = TaskQuery(
+            kind=watched.kind, queue=watched.queue, group=watched.group, limit=WATCHED_MAX
+        )
         states = await self._store.board.states(query, watched.ids)
         found = {state.id: state for state in states}
         running = [state.id for state in states if state.status is TaskStatus.IN_PROGRESS]

@@ -29,6 +29,7 @@ from typing import (
 )
 
 from taskscheduler.application.client.errands import Errands, Home, InCallersThread, home
+from taskscheduler.application.client.limits import Limits
 from taskscheduler.application.client.scheduler import OWN, Scheduler
 from taskscheduler.application.client.schedules import Schedules
 from taskscheduler.domain.errors import StoreUnavailable
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.kind_names import Alone, Payload, Taking
     from taskscheduler.application.client.scheduler import TaskOptions
     from taskscheduler.application.client.task_batch import TaskSpec
-    from taskscheduler.domain.task import Idempotency, NewTask
+    from taskscheduler.domain.idempotency import Idempotency
+    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 Parameters = ParamSpec("Parameters")
@@ -111,6 +113,25 @@ class SyncSchedules:
     preview = Verb(Schedules.preview)
     foresee = Verb(Schedules.foresee)
     fires = Verb(Schedules.fires)
+    backfill = Verb(Schedules.backfill)
+
+
+class SyncLimits:
+    """``Limits``, blocking."""
+
+    def __init__(self, scheduler: BlockingScheduler) -> None:
+        """Those of ``scheduler``."""
+        self._scheduler = scheduler
+
+    def run(self, work: Callable[[Limits, Errands], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return what ``work`` comes to on the event loop."""
+        return self._scheduler.run(lambda scheduler, errands: work(scheduler.limits, errands))
+
+    put = Verb(Limits.put)
+    get = Verb(Limits.get)
+    list = Verb(Limits.list)
+    edit = Verb(Limits.edit)
+    delete = Verb(Limits.delete)
 
 
 class _Opened(NamedTuple):
@@ -186,6 +207,11 @@ class BlockingScheduler:
             if self._opened is opened:
                 self._opened = None
             raise
+
+    @property
+    def limits(self) -> SyncLimits:
+        """How many tasks run, and how fast they begin."""
+        return SyncLimits(self)
 
     @property
     def schedules(self) -> SyncSchedules:

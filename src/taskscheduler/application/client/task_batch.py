@@ -14,12 +14,14 @@ from taskscheduler.application.client.kind_names import kind_of
 from taskscheduler.application.client.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import NO_PAYLOAD, QUEUE_DEFAULT, require_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from taskscheduler.application.store import Store
+    from taskscheduler.domain.after import After
     from taskscheduler.domain.values import TaskId
 
 Kind: TypeAlias = "str | Callable[..., Any]"
@@ -27,6 +29,9 @@ TaskSpec: TypeAlias = "NewTask | tuple[Kind, object] | tuple[Kind, object, datet
 """A task, or its kind, its payload and perhaps its time. A kind is its name, or its function."""
 IDS_AT_ONCE: Final = 10_000
 """So many take some milliseconds, in which the event loop waits."""
+RING_AHEAD_S: Final = 10.0
+"""Of tasks due later than this nobody is told: every worker looks again well before."""
+_any_json: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 class LazyBatch(Sequence[NewTask]):
@@ -70,10 +75,12 @@ class LazyBatch(Sequence[NewTask]):
                     else NewTask(
                         id=ids[index],
                         execute_at=_time_in(spec),  # first: it knows what is no task
-                        payload=(encoded := encode_payload(spec[1])),
+                        payload_json=(encoded := encode_payload(spec[1])),
                         kind=kind_of(spec[0], encoded),
                     )
                 )
+                if task is spec and task.payload_json != NO_PAYLOAD:
+                    require_json(task.payload_json)
             except InvalidTask as error:
                 error.index = index
                 raise
@@ -105,6 +112,10 @@ class LazyBatch(Sequence[NewTask]):
             else:
                 yield QUEUE_DEFAULT, _time_in(spec)
 
+    def waits(self) -> Iterator[NewTask]:
+        """Return those that come after others, without making the rest."""
+        return (s for s in self._specs if isinstance(s, NewTask) and s.after is not None)
+
     def deadlines(self) -> Iterator[tuple[int, datetime]]:
         """Return the place and the time of each that expires, without making the others."""
         for index, spec in enumerate(self._specs):
@@ -119,6 +130,12 @@ def deadlines_of(tasks: Sequence[NewTask]) -> Iterator[tuple[int, datetime]]:
     return (
         (index, task.expires_at) for index, task in enumerate(tasks) if task.expires_at is not None
     )
+
+
+def waits_of(tasks: Sequence[NewTask]) -> Mapping[TaskId, After]:
+    """Return what those of ``tasks`` wait for that come after others."""
+    waiting = tasks.waits() if isinstance(tasks, LazyBatch) else tasks
+    return {task.id: task.after for task in waiting if task.after is not None}
 
 
 def times_of(tasks: Iterable[NewTask]) -> Iterator[tuple[str, datetime | None]]:
@@ -156,10 +173,26 @@ def encode_payload(payload: object) -> bytes:
     return encode(payload)
 
 
+def text_of(options: Mapping[str, Any], payload: object) -> bytes:
+    """Return the JSON text of ``payload``, or that which ``options`` have as ``payload_json``.
+
+    Raises:
+        InvalidTask: there is both, it is no JSON text, or the payload has no JSON form.
+    """
+    if "payload_json" not in options:
+        return encode_payload(payload)
+    if payload is not None or "payload" in options:
+        raise InvalidTask("payload", "give payload or payload_json, not both")
+    text: bytes = options["payload_json"]
+    require_payload(text)
+    require_json(text)
+    return text
+
+
 def require_json(text: bytes) -> None:
     """Check that ``text`` is JSON, whatever its numbers are. Raises InvalidTask."""
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
+        _any_json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidTask("payload", f"is no JSON text: {error}") from error
 
@@ -189,3 +222,18 @@ def only_known(given: Collection[str], known: Collection[str]) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         message = f"{name!r} is no option here{hint}"
         raise TypeError(message)
+
+
+def due_soon(times: Iterable[tuple[str, datetime | None]]) -> set[str]:
+    """Return the queues in which something is due soon, by the queue and time of each task."""
+    soon: datetime | None = None
+    queues: set[str] = set()
+    for queue, execute_at in times:
+        if queue in queues:
+            continue
+        if execute_at is not None:
+            soon = soon or datetime.now(UTC) + timedelta(seconds=RING_AHEAD_S)
+            if execute_at > soon:
+                continue
+        queues.add(queue)
+    return queues

@@ -6,18 +6,21 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
+from taskscheduler.application.client.bulk import change_page
 from taskscheduler.application.client.explain import explain
 from taskscheduler.application.client.scheduler import OWN, Scheduler, TaskChanges
 from taskscheduler.application.client.schedules import Schedules
+from taskscheduler.application.client.task_batch import text_of, waits_of
+from taskscheduler.domain.bulk import BulkVerb, statuses_of
 from taskscheduler.domain.errors import (
     Forbidden,
     IdempotencyConflict,
     ScheduleNotFound,
     TaskNotFound,
 )
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency
-from taskscheduler.domain.values import TaskId
+from taskscheduler.domain.values import TaskId, in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.quotas import Quotas
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.bulk import BulkCursor, BulkStep
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.notes import Ending, TaskNotes
     from taskscheduler.domain.schedule import NewSchedule, Schedule
@@ -58,6 +62,8 @@ class TenantScheduler(Scheduler):
 
     async def put(self, task: NewTask) -> TaskId:
         """As ``Scheduler.put``. Raises Forbidden, QuotaUsedUp, TooMuchWaiting too."""
+        if task.after is not None:
+            return (await self.put_many([task]))[0]
         task = self._inward(task)
         if self._caller.quota is not None:
             await self._whole.quotas.admit(self._caller, [task])
@@ -72,6 +78,8 @@ class TenantScheduler(Scheduler):
     ) -> Sequence[TaskId]:
         """As ``Scheduler.put_many``. Raises Forbidden, QuotaUsedUp, TooMuchWaiting too."""
         inward = [self._inward(task) for task in tasks]
+        if self._space is not None:
+            await self._require_parents(inward)
         if self._caller.quota is not None:
             await self._whole.quotas.admit(self._caller, inward)
         if idempotency is None or self._space is None:
@@ -131,8 +139,13 @@ class TenantScheduler(Scheduler):
         return self._outward(await super().cancel(task_id))
 
     async def retry(self, task_id: UUID, *, at: datetime | None = None) -> Task:
-        """As ``Scheduler.retry``."""
+        """As ``Scheduler.retry``. Raises QuotaUsedUp, TooMuchWaiting too."""
         await self._require_reach(task_id)
+        if self._caller.quota is not None:
+            task = await super().get(task_id)
+            if task.status in statuses_of(BulkVerb.RETRY, None):
+                size = len(task.payload_json)
+                await self._whole.quotas.admit_more(self._caller, [task.queue], size)
         return self._outward(await super().retry(task_id, at=at))
 
     async def signal(self, task_id: UUID, name: str, payload: object = None) -> Task:
@@ -148,13 +161,47 @@ class TenantScheduler(Scheduler):
     async def edit(
         self, task_id: UUID, *, expected: Task | None = None, **changes: Unpack[TaskChanges]
     ) -> Task:
-        """As ``Scheduler.edit``."""
+        """As ``Scheduler.edit``. Raises TooMuchWaiting too, where the payload grows."""
+        if self._caller.quota is not None and changes.keys() & {"payload", "payload_json"}:
+            text = text_of(changes, changes.get("payload"))
+            more = len(text) - len((await super().get(task_id)).payload_json)
+            if more > 0:
+                await self._whole.quotas.admit_more(self._caller, [], more)
         if self._space is not None:
             task = await super().get(task_id)
             # As it is kept, not as it was shown.
             if expected == self._reached(task):
                 expected = task
         return self._outward(await super().edit(task_id, expected=expected, **changes))
+
+    async def change_page(
+        self,
+        verb: BulkVerb,
+        query: TaskQuery,
+        *,
+        force: bool = False,
+        cursor: BulkCursor | None = None,
+        at: datetime | None = None,
+    ) -> BulkStep:
+        """As ``Scheduler.change_page``. Raises QuotaUsedUp, TooMuchWaiting too: for a retry.
+
+        How large their payloads are is seen when what waits is counted next.
+        """
+        limited = self._caller.quota is not None and verb is BulkVerb.RETRY
+
+        async def admit(queues: Sequence[str]) -> None:
+            await self._whole.quotas.admit_more(self._caller, queues, 0)
+
+        return await change_page(
+            self.store,
+            verb,
+            query,
+            force=force,
+            cursor=cursor,
+            at=None if at is None else in_utc("at", at),
+            by=self._by,
+            admit=admit if limited else None,
+        )
 
     async def delete(self, task_id: UUID, *, force: bool = False) -> None:
         """As ``Scheduler.delete``."""
@@ -165,6 +212,20 @@ class TenantScheduler(Scheduler):
         # A task's queue never changes, so what is looked at first is still so afterwards.
         if self._space is not None:
             await self.get(task_id)
+
+    async def _require_parents(self, tasks: Sequence[NewTask]) -> None:
+        """Refuse to wait for tasks that are not there for this caller. Raises TaskNotFound."""
+        own = {task.id for task in tasks}
+        asked = dict.fromkeys(
+            each for after in waits_of(tasks).values() for each in after.task_ids if each not in own
+        )
+        if not asked:
+            return
+        found = await self.store.board.states(TaskQuery(), list(asked))
+        reached = {each.id for each in found if self._caller.may_use(each.queue)}
+        for task_id in asked:
+            if task_id not in reached:
+                raise TaskNotFound(task_id)
 
     def _reached(self, task: Task) -> Task:
         if not self._caller.may_use(task.queue):
@@ -208,3 +269,8 @@ class ActingSchedules(Schedules):
             except ScheduleNotFound:
                 await self._quotas.admit_schedule(self._caller)
         return await super().make(definition)
+
+    async def _admit(self, schedule: Schedule, tasks: Sequence[tuple[TaskId, datetime]]) -> None:
+        if self._caller.quota is not None and tasks:
+            wanted = [schedule.definition.task(*each) for each in tasks]
+            await self._quotas.admit(self._caller, wanted)

@@ -1,7 +1,8 @@
 """What every worker does beside its tasks, so that nobody else has to: there is no leader.
 
-It takes tasks from workers that have fallen silent, fires schedules, prepares the store for the
-days ahead, and drops what has been kept long enough. Any number of workers may do so at once.
+It takes tasks from workers that have fallen silent, lets go what waits for tasks that have ended,
+fires schedules, prepares the store for the days ahead, and drops what has been kept long enough.
+Any number of workers may do so at once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.values import WorkerId
 
+RELEASE_S: Final = 10.0
+"""How long what waits for a task may wait longer, if whoever has ended that died at once."""
 LOOK_AROUND_S: Final = 2.0
 """How often, at least, to look for silent workers: their lease may be shorter than ours."""
 
@@ -70,6 +73,7 @@ class Maintenance:
         self._bulkhead = bulkhead or Bulkhead(store.clock, observer)
         self._rescue = Rescuer(store.workers, store.clock, self._bulkhead)
         self._firing = ScheduleRunner(store, observer)
+        self._release_at = store.clock.monotonic()
         self._every_s = min(max(registration.lease_s / 4, 0.25), LOOK_AROUND_S)
 
     async def begin(self) -> None:
@@ -99,7 +103,15 @@ class Maintenance:
         rescued = await self._bulkhead.keep("rescue", lambda: self._rescue.turn(own))
         if rescued and self._observer is not None:
             self._observer.rescued(rescued)
+        await self._release(at_once=bool(rescued))
         await self._keep_up()
+
+    async def _release(self, *, at_once: bool) -> None:
+        """Let go what waited for tasks whose end nobody followed up: now and then, if at all."""
+        now = self._store.clock.monotonic()
+        if at_once or now >= self._release_at:
+            self._release_at = now + RELEASE_S
+            await self._bulkhead.keep("followers", self._store.followers.release)
 
     async def _keep_up(self) -> None:
         for complaint in await self._bulkhead.keep("upkeep", self._store.upkeep.turn) or ():

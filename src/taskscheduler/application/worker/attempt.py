@@ -96,7 +96,7 @@ class AttemptRunner:
             if not begins:
                 return settlement
         try:
-            payload = None if handler.decode is None else handler.decode(lease.payload)
+            payload = None if handler.decode is None else handler.decode(lease.payload_json)
         except Exception as error:  # noqa: BLE001 - a type of the handler's decides what it raises
             # Trying again cannot make it fit, so attempts are not spent on it.
             return self._unfit(lease, error)

@@ -13,6 +13,7 @@ import msgspec
 
 from taskscheduler.application.client.blocking import done_here, for_this_thread, is_at_home
 from taskscheduler.application.client.results import encode_result
+from taskscheduler.application.worker.parents import ParentResults
 from taskscheduler.application.worker.progress import Reporter, report_of
 from taskscheduler.application.worker.steps import Steps
 from taskscheduler.domain.errors import LeaseLost
@@ -111,6 +112,11 @@ class Context:
         return self._lease.priority
 
     @property
+    def group(self) -> str | None:
+        """Whose task it is, if it was stored with a group."""
+        return self._lease.group
+
+    @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
         return self._lease.attempt
@@ -136,9 +142,18 @@ class Context:
         return self._lease.process_at
 
     @property
-    def payload(self) -> bytes:
-        """The payload as it is stored: JSON text."""
+    def payload(self) -> Any:
+        """The payload, of dictionaries, lists, strings, numbers, booleans and None.
+
+        It is read anew each time that it is asked for. A handler's second parameter has it in the
+        type that it is annotated with.
+        """
         return self._lease.payload
+
+    @property
+    def payload_json(self) -> bytes:
+        """The payload as it is stored: JSON text, to the letter."""
+        return self._lease.payload_json
 
     @property
     def token(self) -> int:
@@ -209,6 +224,17 @@ class Context:
         if self._reporter is None:
             self._reporter = Reporter(self._scheduler.store.notes)
         self._reporter.add(report)
+
+    def results(self) -> ParentResults:
+        """Return what the tasks returned that this one was stored to come after, in their order.
+
+        Iterate over it by ``async for``; in a plain function, which runs in a thread, by ``for``.
+        Few are in memory at once. Or await it for a list.
+
+        In place of the result of a task that did not succeed is its error: ``TaskFailed`` or
+        ``TaskCancelled``, or ``TaskNotFound`` if it was deleted.
+        """
+        return for_this_thread(ParentResults(self._scheduler.store, self.id), self._loop)
 
     def signal(self, name: str) -> Any:
         """Return what came with the signal of this name, as from JSON; None if none has come.

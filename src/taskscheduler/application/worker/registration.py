@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from typing import TYPE_CHECKING
 
 from taskscheduler.domain.errors import StoreUnavailable, WorkerLost
+from taskscheduler.domain.worker import WorkerProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
+    from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.domain.ports.clock import Clock
     from taskscheduler.domain.ports.workers import WorkerRegistry
     from taskscheduler.domain.values import WorkerId
-    from taskscheduler.domain.worker import Cancellation, WorkerProfile
+    from taskscheduler.domain.worker import Cancellation
 
 log = logging.getLogger("taskscheduler.worker")
+
+
+def profile_of_process(
+    name: str | None,
+    queues: frozenset[str],
+    handlers: Handlers,
+    concurrency: int,
+    lease: timedelta,
+) -> WorkerProfile:
+    """Return how a worker of this process registers; without a ``name``, by host and process."""
+    host, pid = socket.gethostname(), os.getpid()
+    return WorkerProfile(
+        name=name or f"{host}:{pid}",
+        queues=queues,
+        kinds=handlers.attempts_by_kind,
+        concurrency=concurrency,
+        lease=lease,
+        host=host,
+        pid=pid,
+    )
 
 
 class Registration:

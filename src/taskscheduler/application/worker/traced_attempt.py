@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskscheduler.application.worker.attempt import AttemptRunner
@@ -11,7 +12,7 @@ from taskscheduler.domain.errors import TaskSchedulerError
 from taskscheduler.domain.status import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from taskscheduler.application.worker.context import Context
     from taskscheduler.domain.lease import Lease, Settlement
@@ -37,6 +38,11 @@ async def with_traces(tasks: TaskRepository, leases: Sequence[Lease]) -> Sequenc
     if not traces:
         return leases
     return [lease._replace(trace=traces.get(lease.task_id)) for lease in leases]
+
+
+def runner_by(tracing: Tracing | None) -> Callable[..., AttemptRunner]:
+    """Return what makes the runner of attempts: one that traces, if anybody does."""
+    return AttemptRunner if tracing is None else partial(TracedAttemptRunner, tracing)
 
 
 class TracedAttemptRunner(AttemptRunner):

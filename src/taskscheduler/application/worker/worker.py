@@ -4,52 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-import socket
-from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from taskscheduler.application.backoff import Backoff
 from taskscheduler.application.maintenance.bulkhead import Bulkhead
 from taskscheduler.application.maintenance.maintenance import Maintenance
-from taskscheduler.application.worker.attempt import AttemptRunner
 from taskscheduler.application.worker.claimer import Claimer
 from taskscheduler.application.worker.completer import Completer
 from taskscheduler.application.worker.executor import Executor
 from taskscheduler.application.worker.forked_child import children_are_their_own
 from taskscheduler.application.worker.heartbeat import Heartbeat
-from taskscheduler.application.worker.registration import Registration
+from taskscheduler.application.worker.limits import (
+    CONCURRENCY_DEFAULT,
+    LEASE_DEFAULT,
+    POLL_INTERVAL_DEFAULT,
+    SHUTDOWN_TIMEOUT_DEFAULT,
+    check_settings,
+    limit_batches,
+)
+from taskscheduler.application.worker.registration import Registration, profile_of_process
+from taskscheduler.application.worker.shutdown import close, wind_down
+from taskscheduler.application.worker.status import WorkerStatus
 from taskscheduler.application.worker.threads import Threads
-from taskscheduler.application.worker.traced_attempt import TracedAttemptRunner
-from taskscheduler.domain.errors import InvalidConfiguration, StoreUnavailable
-from taskscheduler.domain.notes import RESULT_BYTES_LIMIT, RESULT_BYTES_MAX
-from taskscheduler.domain.task import NAME, NAME_FORM, QUEUE_DEFAULT
-from taskscheduler.domain.worker import WorkerProfile
+from taskscheduler.application.worker.traced_attempt import runner_by
+from taskscheduler.domain.errors import StoreUnavailable
+from taskscheduler.domain.notes import RESULT_BYTES_MAX
+from taskscheduler.domain.values import QUEUE_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import timedelta
 
     from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.application.maintenance.pruner import Retention
     from taskscheduler.application.metrics.observer import Observer, Ran
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.domain.lease import Settlement
-    from taskscheduler.domain.ports.wakeups import Listener
-    from taskscheduler.domain.values import WorkerId
     from taskscheduler.domain.worker import Cancellation
-
-LEASE_DEFAULT: Final = timedelta(seconds=30)
-LEASE_MIN: Final = timedelta(seconds=1)
-CONCURRENCY_DEFAULT: Final = 50
-POLL_INTERVAL_DEFAULT: Final = timedelta(seconds=1)
-SHUTDOWN_TIMEOUT_DEFAULT: Final = timedelta(seconds=20)
 
 log = logging.getLogger("taskscheduler.worker")
 
 
-class Worker:
+class Worker(WorkerStatus):
     """Runs the tasks of some queues, as many at once as ``concurrency`` allows.
 
     ``run`` works until it is stopped. ``turn`` does one round, claim to settlement, and returns:
@@ -83,45 +81,33 @@ class Worker:
             InvalidConfiguration: a value makes no sense.
         """
         self._queues = frozenset(queues)
-        _check(self._queues, concurrency, lease, poll_interval, shutdown_timeout)
-        if not 0 <= result_bytes_max <= RESULT_BYTES_LIMIT:
-            message = f"result_bytes_max must be 0 to {RESULT_BYTES_LIMIT}"
-            raise InvalidConfiguration(message)
+        check_settings(
+            self._queues, concurrency, lease, poll_interval, shutdown_timeout, result_bytes_max
+        )
         self._store = scheduler.store
-        self._tracing = scheduler.tracing
         self._handlers = handlers
         self._concurrency = concurrency
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
         self._threads = Threads(concurrency)
+        limit_batches(handlers, concurrency)
         self._observer = observer
         self._journal: list[Ran] | None = None if observer is None else []
         self._bulkhead = Bulkhead(self._store.clock, observer)
         self._completer = Completer(
             self._store.tasks,
             on_room=self._on_room,
-            on_fault=partial(self._bulkhead.told, "outcomes"),
+            on_fault=partial(self._bulkhead.report, "outcomes"),
         )
         self._registration = Registration(
             self._store.workers,
             self._store.clock,
-            WorkerProfile(
-                name=name or f"{socket.gethostname()}:{os.getpid()}",
-                queues=self._queues,
-                kinds=handlers.attempts_by_kind,
-                concurrency=concurrency,
-                lease=lease,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-            ),
+            profile_of_process(name, self._queues, handlers, concurrency, lease),
             on_cancelled=self._on_cancelled,
             on_fenced=self._on_fenced,
-            on_trusted=self._on_trusted,
+            on_trusted=lambda: self._claimer.wake(),  # noqa: PLW0108 - it is made below
             abandoned=lambda: self._threads.abandoned,
         )
-        execution = (
-            AttemptRunner if self._tracing is None else partial(TracedAttemptRunner, self._tracing)
-        )
-        self._execution = execution(
+        self._execution = runner_by(scheduler.tracing)(
             scheduler,
             handlers,
             threads=self._threads,
@@ -160,59 +146,6 @@ class Worker:
             bulkhead=self._bulkhead,
         )
         self._forced = asyncio.Event()
-        self.listener: Listener | None = None
-        """What it hears wake-ups with, once it runs."""
-
-    @property
-    def id(self) -> WorkerId | None:
-        """The worker's id in the registry while it is joined."""
-        return self._registration.worker_id
-
-    @property
-    def degraded(self) -> str | None:
-        """Why wake-ups may be missed at present, or None."""
-        return None if self.listener is None else self.listener.degraded
-
-    @property
-    def fenced(self) -> int:
-        """How many outcomes came too late, because the lease had been lost."""
-        return self._completer.fenced
-
-    @property
-    def refused(self) -> int:
-        """How many outcomes the store refused for good, so that others were made of them."""
-        return self._completer.refused
-
-    @property
-    def abandoned(self) -> int:
-        """How many threads still run attempts that have ended without them."""
-        return self._threads.abandoned
-
-    @property
-    def suspects(self) -> int:
-        """How many due suspects the last look found; see ``Suspicion``."""
-        found = self._claimer.suspects
-        return 0 if found is None else found.number
-
-    @property
-    def runs_suspects(self) -> bool:
-        """Whether it runs suspects at present, and so nothing else."""
-        return self._claimer.runs_suspects
-
-    @property
-    def concurrency(self) -> int:
-        """How many attempts may run at once."""
-        return self._concurrency
-
-    @property
-    def busy(self) -> int:
-        """How many attempts run at present."""
-        return self._concurrency - self._executor.free
-
-    @property
-    def backlog(self) -> int:
-        """How many outcomes the store does not have yet."""
-        return self._completer.backlog
 
     # -- one round at a time ---------------------------------------------------------------------
 
@@ -230,6 +163,7 @@ class Worker:
         ran = await self._claimer.turn()
         await self._executor.idle()
         await self._completer.flush()
+        await self._store.followers.idle()
         self._claimer.rest()
         return ran
 
@@ -283,11 +217,24 @@ class Worker:
                 ) as listener:
                     self.listener = listener
                     await self._claimer.run(listener, until_drained=until_drained)
-                await self._wind_down()
+                await wind_down(
+                    self._claimer,
+                    self._executor,
+                    forced=self._forced,
+                    timeout_s=self._shutdown_timeout_s,
+                )
                 for loop in loops:
                     loop.cancel()
         finally:
-            await asyncio.shield(self._close())
+            await asyncio.shield(
+                close(
+                    self._claimer,
+                    self._executor,
+                    self._completer,
+                    self._registration,
+                    self._threads,
+                )
+            )
         if until_drained and self._claimer.away is not None:
             raise self._claimer.away
 
@@ -317,35 +264,6 @@ class Worker:
             await asyncio.sleep(self._registration.interval_s / 4)
             self._registration.check()
 
-    async def _wind_down(self) -> None:
-        """Give back what has not begun, wait for what has, settle everything."""
-        self._claimer.give_back(self._executor.take_waiting())
-        finished = asyncio.create_task(self._executor.idle())
-        forced = asyncio.create_task(self._forced.wait())
-        await asyncio.wait(
-            [finished, forced],
-            timeout=self._shutdown_timeout_s,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        forced.cancel()
-        if not finished.done():
-            log.warning("handlers are still running; they are stopped and their tasks given back")
-            self._claimer.give_back(self._executor.drop_all())
-        finished.cancel()
-
-    async def _close(self) -> None:
-        """Settle what is left and leave; if the store is away, the leases expire by themselves."""
-        self._claimer.give_back(self._executor.drop_all())
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._completer.flush()
-                await self._registration.deregister()
-        except (StoreUnavailable, TimeoutError) as error:
-            log.warning("left without goodbye: %s", error or "the store did not answer in time")
-        except Exception:
-            log.exception("left without goodbye")
-        self._threads.shutdown()
-
     # -- pieces ----------------------------------------------------------------------------------
 
     def _on_settled(self, settlement: Settlement | None) -> None:
@@ -366,9 +284,6 @@ class Worker:
         self._claimer.doubt()
         self._claimer.wake()
 
-    def _on_trusted(self) -> None:
-        self._claimer.wake()
-
     def _on_claimed(self, tasks: int) -> None:
         if self._observer is not None:
             self._observer.claimed(tasks)
@@ -376,36 +291,9 @@ class Worker:
 
     def _on_room(self) -> None:
         self._tell()
-        self._claimer.wake()
+        self._claimer.settled()
 
     def _tell(self) -> None:
         if self._journal and self._observer is not None:
             self._observer.ran(self._journal)
             self._journal.clear()
-
-
-CLOSE_TIMEOUT_S: Final = 5.0
-
-
-def _check(
-    queues: frozenset[str],
-    concurrency: int,
-    lease: timedelta,
-    poll_interval: timedelta,
-    shutdown_timeout: timedelta,
-) -> None:
-    if not queues or any(NAME.fullmatch(queue) is None for queue in queues):
-        message = f"queues must be at least one name of {NAME_FORM}"
-        raise InvalidConfiguration(message)
-    if concurrency < 1:
-        message = "concurrency must be at least 1"
-        raise InvalidConfiguration(message)
-    if lease < LEASE_MIN:
-        message = f"lease must be at least {LEASE_MIN.total_seconds():g} s"
-        raise InvalidConfiguration(message)
-    if poll_interval <= timedelta(0):
-        message = "poll_interval must be above 0"
-        raise InvalidConfiguration(message)
-    if shutdown_timeout < timedelta(0):
-        message = "shutdown_timeout must not be negative"
-        raise InvalidConfiguration(message)

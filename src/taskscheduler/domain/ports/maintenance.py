@@ -50,9 +50,9 @@ class Archive(Protocol):
     ) -> Expiry:
         """Drop tasks that ended longer ago than ``policy`` keeps them; how many is bounded.
 
-        Histories and unique keys go with them. Tasks that have not ended are never touched. Any
-        number may call it at once: one works, the others find nothing to do. ``export`` is handed
-        the tasks before they go, some perhaps twice; what it raises keeps them. With ``dry_run``
-        nothing is changed. Repeating is safe.
+        What waits for them comes to something first. Histories and unique keys go with them. Tasks
+        that have not ended are never touched. Any number may call it at once: one works, the
+        others find nothing to do. ``export`` is handed the tasks before they go, some perhaps
+        twice; what it raises keeps them. With ``dry_run`` nothing is changed. Repeating is safe.
         """
         ...

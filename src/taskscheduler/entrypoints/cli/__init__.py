@@ -22,6 +22,7 @@ from taskscheduler.entrypoints.cli import (
     audit,
     doctor,
     keys,
+    limits,
     queues,
     retention,
     schedules,
@@ -50,6 +51,7 @@ doctor.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(queues.app, name="queues")
 queues.add_to(app)
+app.add_typer(limits.app, name="limits")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")

@@ -32,10 +32,10 @@ def with_scheduler(
 
     async def within() -> None:
         from taskscheduler.application.client.tenant_scope import TenantScheduler
-        from taskscheduler.container import reach
+        from taskscheduler.container import Container, reach
 
         await reach(settings.url, settings.schema)
-        async with settings.scheduler() as scheduler:
+        async with Container(settings=settings).scheduler() as scheduler:
             await work(TenantScheduler(scheduler, operator()))
 
     run_loop(within())
@@ -96,7 +96,7 @@ def line_of(task: Task) -> str:
     """Return ``task`` in one line."""
     return (
         f"{task.id}  {task.status.value:<10}  {task.kind:<20}  {task.queue:<12}  "
-        f"{at_text(task.process_at)}  attempt {task.attempt}"
+        f"{at_text(task.earliest_at)}  attempt {task.attempt}"
     )
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskscheduler.domain.after import WAITING_AT
 from taskscheduler.domain.bulk import PAGE_MAX, BulkCursor, BulkVerb
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
-from taskscheduler.domain.task import AT_ONCE
+from taskscheduler.domain.values import AT_ONCE
 from taskscheduler.entrypoints.cli._runtime import at_text, moment_of, say, with_scheduler
+from taskscheduler.entrypoints.cli.known_kinds import require_known_or_used
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -65,9 +67,10 @@ def change_many(
     start = None if resume is None else _cursor_of(resume)
 
     async def work(scheduler: Scheduler) -> None:
+        await require_known_or_used(scheduler, query.kinds or ())
         looked_at = changed = waiting = 0
         cursor = start
-        with _progress(hidden=as_json) as show:
+        with progress_bar(hidden=as_json) as show:
             while True:
                 step = await scheduler.change_page(verb, query, force=force, cursor=cursor, at=at)
                 looked_at += step.looked_at
@@ -99,6 +102,8 @@ def retry_time_of(at: str | None, *, now: bool) -> datetime | None:
 
 def due_text(process_at: datetime) -> str:
     """Say when a task that was retried is due."""
+    if process_at == WAITING_AT:
+        return "due when those have ended that it waits for"
     if process_at <= datetime.now(UTC):
         return "due now"
     return f"due at {at_text(process_at)}"
@@ -126,7 +131,7 @@ def _cursor_of(text: str) -> BulkCursor:
 
 
 @contextmanager
-def _progress(*, hidden: bool) -> Generator[Callable[[str], None]]:
+def progress_bar(*, hidden: bool) -> Generator[Callable[[str], None]]:
     """Show on the terminal, if there is one, what is told."""
     if hidden or not sys.stderr.isatty():
         yield lambda _: None

@@ -11,7 +11,8 @@ import typer
 
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.notes import RESULT_BYTES_LIMIT
-from taskscheduler.entrypoints.settings import AccessMode, LogFormat, LogLevel, TracingBy, WakeUpsBy
+from taskscheduler.entrypoints.settings import AccessMode, LogFormat, LogLevel, TracingBy
+from taskscheduler.settings import WAKEUPS_FORMS
 
 DATA_DEFAULT: Final = Path(".taskscheduler")
 DAY_S: Final = 86_400
@@ -50,31 +51,12 @@ UniqueFor = Annotated[
     ),
 ]
 WakeUps = Annotated[
-    WakeUpsBy,
+    str,
     typer.Option(
         "--wakeups",
         envvar="TASKSCHEDULER_WAKEUPS",
-        help="How workers are told of new work; poll: not at all.",
-    ),
-]
-RabbitmqUrl = Annotated[
-    str,
-    typer.Option(
-        envvar="TASKSCHEDULER_RABBITMQ_URL", help="For --wakeups rabbitmq.", show_default=False
-    ),
-]
-SqsQueueUrl = Annotated[
-    str,
-    typer.Option(
-        envvar="TASKSCHEDULER_SQS_QUEUE_URL", help="For --wakeups sqs.", show_default=False
-    ),
-]
-SqsEndpointUrl = Annotated[
-    str,
-    typer.Option(
-        envvar="TASKSCHEDULER_SQS_ENDPOINT_URL",
-        help="For --wakeups sqs, where that is not Amazon's own.",
-        show_default=False,
+        metavar="URL",
+        help=f"By which way workers are told of new work: {WAKEUPS_FORMS}, which is not at all.",
     ),
 ]
 Host = Annotated[str, typer.Option(envvar="TASKSCHEDULER_HOST", help="The address to listen on.")]
@@ -319,6 +301,14 @@ LogForm = Annotated[
         envvar="TASKSCHEDULER_LOG_FORMAT",
         help="json, text, or auto: text on a terminal.",
     ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(help="Whose task it is: a tenant, a customer, an order.", show_default=False),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="A name to find it by; may be repeated.", show_default=False),
 ]
 AttemptTimeout = Annotated[
     float | None,

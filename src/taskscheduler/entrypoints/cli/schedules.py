@@ -18,6 +18,7 @@ from taskscheduler.entrypoints.cli._runtime import (
     tell,
     with_scheduler,
 )
+from taskscheduler.entrypoints.cli.bulk import progress_bar
 from taskscheduler.entrypoints.cli.known_kinds import require_known_unless
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def put(
         int | None, typer.Option(min=1, help="By default the handler's.")
     ] = None,
     timeout: o.AttemptTimeout = None,
+    group: o.Group = None,
     starts_at: Annotated[
         str | None, typer.Option(help="Not before: ISO 8601 with an offset.", show_default=False)
     ] = None,
@@ -114,10 +116,11 @@ def put(
         str | None, typer.Option(help="Not after: ISO 8601 with an offset.", show_default=False)
     ] = None,
     catch_up: Annotated[
-        CatchUp, typer.Option(help="Which fires that were missed are caught up with.")
-    ] = CatchUp.LATEST,
+        CatchUp | None,
+        typer.Option(help="Which fires that were missed are caught up with: by default latest."),
+    ] = None,
     overlap: Annotated[
-        Overlap, typer.Option(help="skip: not while the task of the last fire has not ended.")
+        Overlap, typer.Option(help="What becomes of fires while the last task has not ended.")
     ] = Overlap.ALLOW,
     crons: Annotated[
         list[str] | None,
@@ -139,6 +142,31 @@ def put(
         ),
     ] = None,
     max_fires: Annotated[int | None, typer.Option(min=1, help="End with so many tasks.")] = None,
+    catch_up_window: Annotated[
+        float | None,
+        typer.Option(
+            min=1, max=o.YEAR_S, metavar="SECONDS", help="Let go of fires that are later than that."
+        ),
+    ] = None,
+    catch_up_max: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of fires that are due at once store so many, the latest."),
+    ] = None,
+    pause_after_failures: Annotated[
+        int | None, typer.Option(min=1, help="So many tasks in a row that failed pause it.")
+    ] = None,
+    rrule: Annotated[
+        str | None, typer.Option(help="A recurrence rule of RFC 5545, beside --cron or instead.")
+    ] = None,
+    except_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--except",
+            help="A day, days (FIRST/LAST), a moment, a cron expression or a recurrence rule that "
+            "is left out; may be repeated.",
+        ),
+    ] = None,
+    tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -147,8 +175,8 @@ def put(
     """Make a schedule, or put it in the place of the one of that name; a pause stays."""
     from taskscheduler.application.client.task_batch import encode_payload
 
-    if (cron is None and not crons) == (every is None):
-        message = "give either --cron or --every"
+    if (cron is None and not crons and rrule is None) == (every is None):
+        message = "give either --cron, --also or --rrule, or --every"
         raise InvalidConfiguration(message)
     definition = NewSchedule(
         name=name,
@@ -163,13 +191,22 @@ def put(
         timeout=None if timeout is None else o.span("--timeout", timeout),
         starts_at=_moment_of("--starts-at", starts_at),
         ends_at=_moment_of("--ends-at", ends_at),
-        catch_up=catch_up,
         overlap=overlap,
         crons=tuple(crons or ()),
         gap=gap,
         fold=fold,
         jitter=None if jitter is None else o.span("--jitter", jitter),
         max_fires=max_fires,
+        catch_up_window=None
+        if catch_up_window is None
+        else o.span("--catch-up-window", catch_up_window),
+        catch_up_max=catch_up_max,
+        pause_after_failures=pause_after_failures,
+        group=group,
+        rrule=rrule,
+        except_=tuple(except_ or ()),
+        tags=tuple(tags or ()),
+        **({} if catch_up is None else {"catch_up": catch_up}),
     )
 
     async def work(scheduler: Scheduler) -> None:
@@ -294,6 +331,37 @@ def fires(
     with_scheduler(database_url, schema, work)
 
 
+@app.command()
+def backfill(
+    name: Name,
+    first: Annotated[str, typer.Option("--from", help="The first: ISO 8601 with an offset.")],
+    last: Annotated[str, typer.Option("--to", help="The last, not in the future.")],
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Store the tasks of a schedule's fires of a span that have none; both ends belong to it."""
+    start, end = moment_of(first, "--from"), moment_of(last, "--to")
+
+    async def work(scheduler: Scheduler) -> None:
+        looked_at = stored = 0
+        following: datetime | None = start
+        with progress_bar(hidden=json) as show:
+            while following is not None:
+                step = await scheduler.schedules.backfill(name, following, end)
+                looked_at += step.looked_at
+                stored += len(step.task_ids)
+                following = step.next_from
+                show(
+                    f"{stored} stored of {looked_at} fires; to go on from here: --from {following}"
+                )
+        numbers = {"looked_at": looked_at, "backfilled": stored, "present": looked_at - stored}
+        text = f"stored the tasks of {stored} of {looked_at} fires; the others had one"
+        say(numbers, as_json=json, text=text)
+
+    with_scheduler(database_url, schema, work)
+
+
 def entry_of(entry: LedgerEntry) -> str:
     """Return ``entry`` in one line."""
     late = "" if entry.late is None else f"  late {_seconds(entry.late)}"
@@ -308,9 +376,12 @@ def line_of(schedule: Schedule) -> str:
     if definition.every is not None:
         times = f"every {_seconds(definition.every)}"
     else:
-        times = " | ".join(definition.rule.expressions)
+        rules = [*definition.rule.expressions, *([definition.rrule] if definition.rrule else [])]
+        times = " | ".join(rules)
     if schedule.is_paused:
         state = f"paused since {at_text(schedule.paused_at)}"
+        if schedule.pause_reason is not None:
+            state += f": {schedule.pause_reason}"
     elif schedule.next_fire_at is None:
         state = "ended"
     else:
@@ -327,6 +398,7 @@ def details_of(schedule: Schedule) -> list[str]:
     attempts = "as its handler" if definition.max_attempts is None else definition.max_attempts
     timeout = "as its handler" if definition.timeout is None else _seconds(definition.timeout)
     jitter = "-" if definition.jitter is None else _seconds(definition.jitter)
+    window = "-" if definition.catch_up_window is None else _seconds(definition.catch_up_window)
     start, end = at_text(definition.starts_at), at_text(definition.ends_at)
     made, changed = at_text(schedule.created_at), at_text(schedule.changed_at)
     return [
@@ -338,6 +410,11 @@ def details_of(schedule: Schedule) -> list[str]:
         f"made {made}  changed {changed}  revision {schedule.revision}",
         f"gap {_policy(definition.gap)}  fold {_policy(definition.fold)}  jitter {jitter}",
         f"tasks so far {schedule.fire_count}  at most {definition.max_fires or '-'}",
+        f"catch-up within {window}  at most {definition.catch_up_max or '-'}",
+        f"pause after failures {definition.pause_after_failures or '-'}",
+        f"except {' | '.join(definition.except_) or '-'}",
+        f"group {definition.group or '-'}",
+        f"tags {' '.join(definition.tags) or '-'}",
     ]
 
 

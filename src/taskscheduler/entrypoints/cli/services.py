@@ -23,10 +23,9 @@ from taskscheduler.entrypoints.settings import (
     LogFormat,
     LogLevel,
     TracingBy,
-    WakeUpsBy,
-    WakeUpSettings,
     WorkerSettings,
 )
+from taskscheduler.settings import WAKEUPS_DEFAULT
 
 RATE_MAX: Final = 1_000_000
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.domain.ports.tracing import Tracing
-    from taskscheduler.entrypoints.settings import StoreSettings
+    from taskscheduler.settings import StoreSettings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -126,10 +125,7 @@ def api(
     listen_url: o.ListenUrl = None,
     pool_size: o.PoolSize = 10,
     unique_for: o.UniqueFor = 86_400,
-    wakeups: o.WakeUps = WakeUpsBy.POSTGRES,
-    rabbitmq_url: o.RabbitmqUrl = "",
-    sqs_queue_url: o.SqsQueueUrl = "",
-    sqs_endpoint_url: o.SqsEndpointUrl = "",
+    wakeups: o.WakeUps = WAKEUPS_DEFAULT,
     host: o.Host = "127.0.0.1",
     port: o.Port = 3000,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
@@ -149,8 +145,7 @@ def api(
 ) -> None:
     """The REST service; run as many as you like."""
     _logs(log_level, log_format)
-    by = _wakeups(wakeups, rabbitmq_url, sqs_queue_url, sqs_endpoint_url)
-    store = store_settings(database_url, schema, listen_url, pool_size, unique_for, by)
+    store = store_settings(database_url, schema, listen_url, pool_size, unique_for, wakeups)
     settings = ApiSettings(
         host=host,
         port=port,
@@ -168,9 +163,9 @@ def api(
     from taskscheduler.entrypoints.http.main import run_api
 
     targets = HttpTargetSettings(enabled=not no_http_targets)
-    kinds = _handlers(None, BAR_URL_DEFAULT, targets).attempts_by_kind
+    handlers = _handlers(None, BAR_URL_DEFAULT, targets)
     with _traced(tracing, "taskscheduler-api", log_level, log_format) as spans:
-        run_api(store, settings, kinds, _say, spans)
+        run_api(store, settings, handlers, _say, spans)
 
 
 def worker(
@@ -179,10 +174,7 @@ def worker(
     listen_url: o.ListenUrl = None,
     pool_size: o.PoolSize = 10,
     unique_for: o.UniqueFor = 86_400,
-    wakeups: o.WakeUps = WakeUpsBy.POSTGRES,
-    rabbitmq_url: o.RabbitmqUrl = "",
-    sqs_queue_url: o.SqsQueueUrl = "",
-    sqs_endpoint_url: o.SqsEndpointUrl = "",
+    wakeups: o.WakeUps = WAKEUPS_DEFAULT,
     app: o.App = None,
     queue: o.Queues = ["default"],  # noqa: B006 - typer's own form; never changed
     concurrency: o.Concurrency = 50,
@@ -207,8 +199,7 @@ def worker(
 ) -> None:
     """A worker; run as many as you like. SIGTERM: finish, give the rest back, end."""
     _logs(log_level, log_format)
-    by = _wakeups(wakeups, rabbitmq_url, sqs_queue_url, sqs_endpoint_url)
-    store = store_settings(database_url, schema, listen_url, pool_size, unique_for, by)
+    store = store_settings(database_url, schema, listen_url, pool_size, unique_for, wakeups)
     settings = WorkerSettings(
         app=app,
         queues=_names(queue),
@@ -237,13 +228,16 @@ def worker(
 
         raise typer.Exit(supervise([*sys.argv[1:], "--processes", "1"], processes, metrics_port))
     from taskscheduler.entrypoints.loop import run
+    from taskscheduler.entrypoints.process_container import ProcessContainer
     from taskscheduler.entrypoints.worker.banner import banner
     from taskscheduler.entrypoints.worker.main import run_worker
 
     with _traced(tracing, "taskscheduler-worker", log_level, log_format) as spans:
-        scheduler = store.scheduler(spans)
+        container = ProcessContainer(
+            settings=store, handlers=handlers, worker_settings=settings, tracing=spans
+        )
         said = banner(settings, handlers, store)
-        run(run_worker(scheduler, handlers, settings, banner=said))
+        run(run_worker(container, settings, banner=said))
 
 
 def _reach(store: StoreSettings, *, patient: bool) -> None:
@@ -274,17 +268,6 @@ def _handlers(app: str | None, bar_url: str, targets: HttpTargetSettings) -> Han
     own = load_handlers(app)
     own.include(handlers)
     return own
-
-
-def _wakeups(
-    by: WakeUpsBy, rabbitmq_url: str, sqs_queue_url: str, sqs_endpoint_url: str
-) -> WakeUpSettings:
-    return WakeUpSettings(
-        by=by,
-        rabbitmq_url=rabbitmq_url,
-        sqs_queue_url=sqs_queue_url,
-        sqs_endpoint_url=sqs_endpoint_url,
-    )
 
 
 def _names(values: list[str]) -> tuple[str, ...]:

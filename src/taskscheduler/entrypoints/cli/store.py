@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli.options import DATA_DEFAULT, span
-from taskscheduler.entrypoints.settings import URL_FILE, StoreSettings, WakeUpSettings
+from taskscheduler.entrypoints.settings import URL_FILE
+from taskscheduler.settings import WAKEUPS_DEFAULT, StoreSettings
 
 
 def store_settings(
@@ -13,7 +14,7 @@ def store_settings(
     listen_url: str | None = None,
     pool_size: int = 10,
     unique_for: float = 86_400,
-    wakeups: WakeUpSettings | None = None,
+    wakeups: str = WAKEUPS_DEFAULT,
 ) -> StoreSettings:
     """Return the store of ``url``, or of the ``dev`` that runs in this folder.
 
@@ -26,7 +27,7 @@ def store_settings(
         listen_url=listen_url,
         pool_size=pool_size,
         unique_for=span("--unique-for", unique_for),
-        wakeups=wakeups or WakeUpSettings(),
+        wakeups=wakeups,
     )
 
 

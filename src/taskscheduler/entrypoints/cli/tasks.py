@@ -7,7 +7,9 @@ from uuid import UUID
 
 import typer
 
+from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.bulk import BulkVerb
+from taskscheduler.domain.conflict import OnConflict
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli import bulk, list_tasks, update, wait
 from taskscheduler.entrypoints.cli import options as o
@@ -60,9 +62,36 @@ def add(
         typer.Option(min=0, max=o.YEAR_S, metavar="SECONDS", help="Instead of --at: so long."),
     ] = None,
     timeout: o.AttemptTimeout = None,
+    group: o.Group = None,
     expires_at: Annotated[
         str | None,
         typer.Option(help="No attempt begins at or after it: ISO 8601 with an offset."),
+    ] = None,
+    after: Annotated[
+        list[UUID] | None,
+        typer.Option(metavar="ID", help="A task that must end first; may be given again."),
+    ] = None,
+    when: Annotated[
+        When | None, typer.Option(help="What counts of --after; succeeded, if left out.")
+    ] = None,
+    otherwise: Annotated[
+        Otherwise | None,
+        typer.Option(help="What to do where one of --after does not succeed; cancel, if left out."),
+    ] = None,
+    tags: o.Tags = None,
+    on_conflict: Annotated[
+        OnConflict | None,
+        typer.Option(help="What becomes of an earlier task that holds --unique-key."),
+    ] = None,
+    max_delay: Annotated[
+        float | None,
+        typer.Option(
+            min=0.000_001,
+            max=o.YEAR_S,
+            metavar="SECONDS",
+            help="debounce: due so long after the first was stored, at the latest.",
+            show_default=False,
+        ),
     ] = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
@@ -75,25 +104,37 @@ def add(
         raise InvalidConfiguration(message)
     at = None if execute_at is None else moment_of(execute_at)
     expires = None if expires_at is None else moment_of(expires_at, "--expires-at")
-    after = None if delay is None else o.span("--delay", delay)
+    later = None if delay is None else o.span("--delay", delay)
     limit = None if timeout is None else o.span("--timeout", timeout)
+    put_off = None if max_delay is None else o.span("--max-delay", max_delay)
     body = json_of(payload)
 
     async def work(scheduler: Scheduler) -> None:
         await require_known_unless(accept_unknown_kinds, scheduler, kind)
-        task_id = await scheduler.schedule(
+        task = scheduler.prepare(
             kind,
             body,
             execute_at=at,
-            delay=after,
+            delay=later,
             queue=queue,
             priority=priority,
             max_attempts=max_attempts,
             timeout=limit,
             unique_key=unique_key,
+            group=group,
             expires_at=expires,
+            tags=tags or (),
+            on_conflict=on_conflict,
+            max_delay=put_off,
+            after=after or None,
+            when=when,
+            otherwise=otherwise,
         )
-        say({"id": task_id}, as_json=json, text=str(task_id))
+        task_id = await scheduler.put(task)
+        told: dict[str, object] = {"id": task_id}
+        if on_conflict is not None and task_id != task.id:
+            told["created"] = False
+        say(told, as_json=json, text=str(task_id))
 
     with_scheduler(database_url, schema, work)
 
@@ -117,9 +158,16 @@ def show(
             say(TaskWithAttempts.with_attempts(task, attempts, notes), as_json=True, text="")
             return
         tell(line_of(task))
-        tell(f"  payload: {task.payload.decode()}")
+        tell(f"  payload: {task.payload_json.decode()}")
+        if task.group is not None:
+            tell(f"  group: {task.group}")
+        if task.tags:
+            tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
+        if notes.after is not None:
+            names = " ".join(str(each) for each in notes.after.task_ids)
+            tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:

@@ -1,4 +1,4 @@
-"""``tasks update``: another time, payload or priority for tasks that wait."""
+"""``tasks update``: another time, payload, priority or group for tasks that wait."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ def update(
     priority: Annotated[
         int | None, typer.Option(min=0, max=9, help="0 is the most urgent.")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Whose they are; an empty one takes them out of theirs.")
+    ] = None,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
     json: o.Json = False,
 ) -> None:
-    """Change Pending tasks: their time, payload or priority."""
+    """Change Pending tasks: their time, payload, priority or group."""
     changes: TaskChanges = {}
     if execute_at is not None:
         changes["execute_at"] = moment_of(execute_at)
@@ -39,8 +42,10 @@ def update(
         changes["payload"] = json_of(payload)
     if priority is not None:
         changes["priority"] = priority
+    if group is not None:
+        changes["group"] = group or None
     if not changes:
-        message = "give at least one of --at, --payload, --priority"
+        message = "give at least one of --at, --payload, --priority, --group"
         raise InvalidConfiguration(message)
 
     async def work(scheduler: Scheduler) -> None:

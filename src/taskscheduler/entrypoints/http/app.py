@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Litestar
@@ -23,16 +25,18 @@ from taskscheduler.entrypoints.http.middleware.browser_security import (
 )
 from taskscheduler.entrypoints.http.middleware.head_requests import with_heads
 from taskscheduler.entrypoints.http.middleware.hosts import Hosts, Proxies, called
-from taskscheduler.entrypoints.http.middleware.request_log import told
+from taskscheduler.entrypoints.http.middleware.request_log import with_request_log
 from taskscheduler.entrypoints.http.middleware.tracing import traced
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.routes.audit import list_audit
 from taskscheduler.entrypoints.http.routes.dashboard import page_router
 from taskscheduler.entrypoints.http.routes.events import event_router
+from taskscheduler.entrypoints.http.routes.limits import limit_router
 from taskscheduler.entrypoints.http.routes.queues import operating_router
 from taskscheduler.entrypoints.http.routes.schedules import schedule_router
 from taskscheduler.entrypoints.http.routes.tasks import TaskRules, task_router
+from taskscheduler.entrypoints.process import Process
 from taskscheduler.entrypoints.request_metrics import Requests
 from taskscheduler.entrypoints.settings import BODY_BYTES_MAX_DEFAULT
 
@@ -40,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from taskscheduler.domain.ports.wakeups import Listener
     from taskscheduler.entrypoints.http.middleware.access import Access
     from taskscheduler.entrypoints.metrics import Metrics
 
@@ -60,11 +63,10 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
     open_scheduler: bool = True,
     access: Access | None = None,
     cors_origins: Sequence[str] = (),
-    shown: Metrics | None = None,
     access_log: bool = True,
     hosts: Hosts | None = None,
     proxies: Proxies | None = None,
-    requests: Requests | None = None,
+    process: Process | None = None,
 ) -> Litestar:
     """Return the service over ``scheduler``.
 
@@ -72,25 +74,20 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
 
     ``kinds`` are made known at the start, each with the attempts that its handler grants.
     ``open_scheduler`` is False where somebody else keeps the scheduler open.
-    ``shown`` are the metrics to show, where more than the store's are to be told.
     ``access_log`` is whether each request leaves a line in the log.
     ``hosts`` are the service's names, ``proxies`` those who are believed about callers' addresses.
-    ``requests`` counts, where a server counts with it what it refuses itself.
+    ``process`` is what else runs here, where metrics and ``/readyz`` are to tell of it; its
+    ``requests`` count what a server refuses itself.
     """
-    found = shown
-    requests = requests or Requests()
+    process = process or Process()
+    requests = process.requests or Requests()
+    process = replace(process, requests=requests)
 
+    @cache
     def metrics_of_process() -> Metrics:
-        nonlocal found
-        if found is None:
-            from taskscheduler.entrypoints.metrics import Metrics  # noqa: PLC0415 - when asked for
+        from taskscheduler.entrypoints.metrics import Metrics  # noqa: PLC0415 - when asked for
 
-            found = Metrics(scheduler.store)
-        found.requests = requests
-        return found
-
-    def listener_of_process() -> Listener | None:
-        return shown.worker.listener if shown is not None and shown.worker is not None else None
+        return Metrics(scheduler.store, process)
 
     app = Litestar(
         route_handlers=[
@@ -100,13 +97,14 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
             task_router(scheduler, rules),
             schedule_router(scheduler, rules),
             operating_router(scheduler),
+            limit_router(scheduler),
             event_router(scheduler),
             list_audit,
             page_router(),
         ],
         dependencies={
             "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
-            "listener": Provide(lambda: listener_of_process, sync_to_thread=False),
+            "listener": Provide(lambda: lambda: process.listener, sync_to_thread=False),
             "metrics": Provide(lambda: metrics_of_process, sync_to_thread=False),
         },
         guards=None if access is None else [access.guard()],
@@ -121,7 +119,9 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
         logging_config=None,
     )
     app.asgi_handler = called(app.asgi_handler, hosts or Hosts(), proxies or Proxies())
-    app.asgi_handler = told(with_heads(app.asgi_handler), requests, log_lines=access_log)
+    app.asgi_handler = with_request_log(
+        with_heads(app.asgi_handler), requests, log_lines=access_log
+    )
     if scheduler.tracing is not None:
         # Outermost, so that the request's own line in the log names its trace, too.
         app.asgi_handler = traced(app.asgi_handler, scheduler.tracing)

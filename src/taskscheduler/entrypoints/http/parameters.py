@@ -12,9 +12,10 @@ from uuid import UUID
 from litestar.params import PathParameter, QueryParameter
 
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.moment import parse_moment
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
-from taskscheduler.domain.task import AT_ONCE, Idempotency, in_utc
+from taskscheduler.domain.values import AT_ONCE, in_utc
 from taskscheduler.entrypoints.http.decoding import FAULTS_MAX
 from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.openapi import operations as docs

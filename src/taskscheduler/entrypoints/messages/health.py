@@ -43,7 +43,7 @@ class WakeUpsMessage(Struct):
         """Return it as it is sent; `listener` is that of a worker in this process."""
         by, hints = wakeups.by, wakeups.hints
         if by == "poll":
-            return cls(by, "polling", hints.since, "it was chosen: --wakeups poll")
+            return cls(by, "polling", hints.since, "it was chosen: --wakeups poll:")
         if hints.degraded is not None:
             # The reasons themselves may name hosts, and everybody may ask.
             return cls(by, "polling", hints.since, "they cannot be sent; the log says why")

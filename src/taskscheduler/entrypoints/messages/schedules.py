@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from taskscheduler.application.calendar.zones import zone_of
-from taskscheduler.domain.rule import Fold, Gap
+from taskscheduler.domain.policies import (
+    CATCH_UP_MAX,
+    FAILURES_MAX,
+    WINDOW_MAX,
+    WINDOW_MIN,
+    CatchUp,
+    Overlap,
+)
+from taskscheduler.domain.rule import (
+    EXCEPT_CHARACTERS_MAX,
+    EXCEPT_MAX,
+    RRULE_CHARACTERS_MAX,
+    Fold,
+    Gap,
+)
 from taskscheduler.domain.schedule import (
     CRON_CHARACTERS_MAX,
     CRONS_MAX,
@@ -20,12 +34,10 @@ from taskscheduler.domain.schedule import (
     JITTER_MAX,
     JITTER_MIN,
     TIME_ZONE_CHARACTERS_MAX,
-    CatchUp,
     NewSchedule,
-    Overlap,
     Schedule,
 )
-from taskscheduler.domain.task import (
+from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
@@ -34,9 +46,11 @@ from taskscheduler.domain.task import (
 from taskscheduler.entrypoints.messages.tasks import (
     PAYLOAD_LEFT_OUT,
     YEARS,
+    Group,
     Instant,
     Name,
     Payload,
+    Tags,
     no_payload,
     payload_of,
 )
@@ -77,6 +91,29 @@ Crons = Annotated[
     list[Cron],
     Meta(max_length=CRONS_MAX, description="more expressions; it fires by each, beside cron"),
 ]
+CatchUpPolicy = Annotated[
+    CatchUp, Meta(description="what becomes of fires that passed in an outage; by default latest")
+]
+Rrule = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=RRULE_CHARACTERS_MAX,
+        description="a recurrence rule of RFC 5545, beside cron or instead; it begins with "
+        "starts_at, or when the schedule was made",
+        examples=["FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9;BYMINUTE=0;BYSECOND=0"],
+    ),
+]
+Except = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=EXCEPT_CHARACTERS_MAX)]],
+    Meta(
+        max_length=EXCEPT_MAX,
+        description="what is left out, on the clocks of time_zone: days (2026-12-25, "
+        "2026-12-24/2026-12-26), moments with an offset, cron expressions, recurrence rules; those "
+        "that name no times of a day leave out whole days",
+        examples=[["2026-12-25", "* * * 8 *"]],
+    ),
+]
 GapPolicy = Annotated[
     Gap | None,
     Meta(
@@ -99,6 +136,27 @@ Jitter = Annotated[
         description="each task is due up to so many seconds after its fire, always as many",
     ),
 ]
+Window = Annotated[
+    float,
+    Meta(
+        ge=WINDOW_MIN.total_seconds(),
+        le=WINDOW_MAX.total_seconds(),
+        description="a fire that is later than so many seconds is let go",
+    ),
+]
+CatchUpMax = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=CATCH_UP_MAX,
+        description="of fires that are due at once so many are stored, the latest; then catch_up "
+        "is all, unless it is given",
+    ),
+]
+Failures = Annotated[
+    int,
+    Meta(ge=1, le=FAILURES_MAX, description="so many tasks in a row that failed pause it"),
+]
 FiresMax = Annotated[int, Meta(ge=1, le=FIRES_MAX, description="it ends with so many tasks")]
 Priority = Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
 Attempts = Annotated[int, Meta(ge=1, le=32_767)]
@@ -106,7 +164,7 @@ Timeout = Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())]
 
 
 class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
-    """All of a schedule but its name. It fires by cron, crons or both, or else by every_s."""
+    """All of a schedule but its name. It fires by cron, crons and rrule, or else by every_s."""
 
     kind: Annotated[Name, Meta(examples=["Foo"])]
     cron: Cron | UnsetType = UNSET
@@ -121,13 +179,20 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     timeout_s: Timeout | None = None
     starts_at: Bound | None = None
     ends_at: Bound | None = None
-    catch_up: CatchUp = CatchUp.LATEST
+    catch_up: CatchUpPolicy | UnsetType = UNSET
     overlap: Overlap = Overlap.ALLOW
     crons: Crons = []
     gap: GapPolicy = None
     fold: FoldPolicy = None
     jitter_s: Jitter | None = None
     max_fires: FiresMax | None = None
+    catch_up_window_s: Window | None = None
+    catch_up_max: CatchUpMax | None = None
+    pause_after_failures: Failures | None = None
+    rrule: Rrule | UnsetType = UNSET
+    except_: Except = field(default_factory=list[str], name="except")
+    group: Group | None = None
+    tags: Tags = []
 
     def schedule(self, name: str) -> NewSchedule:
         """Return what is asked for, under ``name``. Raises InvalidSchedule."""
@@ -135,13 +200,13 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class PutScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
-    """A schedule whose name is in the path. It fires by cron, crons or both, or else by every_s."""
+    """A schedule whose name is in the path. It fires by cron, crons and rrule, or by every_s."""
 
     name: Name | UnsetType = UNSET
 
 
 class NewScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
-    """A schedule to be made. It fires by cron, crons or both, or else by every_s."""
+    """A schedule to be made. It fires by cron, crons and rrule, or else by every_s."""
 
     name: Annotated[Name, Meta(examples=["nightly-report"])]
 
@@ -167,6 +232,13 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     fold: FoldPolicy | UnsetType = UNSET
     jitter_s: Jitter | UnsetType | None = UNSET
     max_fires: FiresMax | UnsetType | None = UNSET
+    catch_up_window_s: Window | UnsetType | None = UNSET
+    catch_up_max: CatchUpMax | UnsetType | None = UNSET
+    pause_after_failures: Failures | UnsetType | None = UNSET
+    rrule: Rrule | UnsetType = UNSET
+    except_: Except | UnsetType = field(default=UNSET, name="except")
+    group: Group | UnsetType | None = UNSET
+    tags: Tags | UnsetType = UNSET
 
 
 class ScheduleMessage(Struct, kw_only=True):
@@ -175,6 +247,7 @@ class ScheduleMessage(Struct, kw_only=True):
     name: str
     kind: str
     queue: str
+    group: str | None
     priority: int
     payload: Any
     cron: str | None
@@ -189,11 +262,18 @@ class ScheduleMessage(Struct, kw_only=True):
     fold: Fold | None
     jitter_s: float | None
     max_fires: int | None
+    catch_up_window_s: float | None
+    catch_up_max: int | None
+    pause_after_failures: int | None
+    rrule: str | None
+    except_: list[str] = field(name="except")
+    tags: list[str]
     fire_count: int
     max_attempts: int | None
     timeout_s: float | None
     paused: bool
     paused_at: datetime | None
+    pause_reason: str | None
     next_fire_at: datetime | None
     last_fire_at: datetime | None
     last_task_id: UUID | None
@@ -208,6 +288,7 @@ class ScheduleMessage(Struct, kw_only=True):
             name=definition.name,
             kind=definition.kind,
             queue=definition.queue,
+            group=definition.group,
             priority=definition.priority,
             payload=msgspec.Raw(definition.payload_json),
             cron=definition.cron,
@@ -222,11 +303,18 @@ class ScheduleMessage(Struct, kw_only=True):
             fold=definition.fold,
             jitter_s=_seconds(definition.jitter),
             max_fires=definition.max_fires,
+            catch_up_window_s=_seconds(definition.catch_up_window),
+            catch_up_max=definition.catch_up_max,
+            pause_after_failures=definition.pause_after_failures,
+            rrule=definition.rrule,
+            except_=list(definition.except_),
+            tags=list(definition.tags),
             fire_count=schedule.fire_count,
             max_attempts=definition.max_attempts,
             timeout_s=_seconds(definition.timeout),
             paused=schedule.is_paused,
             paused_at=schedule.paused_at,
+            pause_reason=schedule.pause_reason,
             next_fire_at=schedule.next_fire_at,
             last_fire_at=schedule.last_fire_at,
             last_task_id=schedule.last_task_id,
@@ -275,6 +363,14 @@ class PreviewMessage(Struct):
         )
 
 
+SPANS: Final = (
+    ("every_s", "every"),
+    ("timeout_s", "timeout"),
+    ("jitter_s", "jitter"),
+    ("catch_up_window_s", "catch_up_window"),
+)
+
+
 def fields_of(message: Struct) -> dict[str, Any]:
     """Return what ``message`` gives of the fields of ``NewSchedule``, but for the name."""
     given = {
@@ -287,7 +383,7 @@ def fields_of(message: Struct) -> dict[str, Any]:
         given["payload_json"] = payload_of(given.pop("payload"))
     if "crons" in given:
         given["crons"] = tuple(given["crons"])
-    for wire, name in (("every_s", "every"), ("timeout_s", "timeout"), ("jitter_s", "jitter")):
+    for wire, name in SPANS:
         if wire in given:
             seconds: float | None = given.pop(wire)
             given[name] = None if seconds is None else timedelta(seconds=seconds)

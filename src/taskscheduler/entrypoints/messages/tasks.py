@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from taskscheduler.domain.after import Otherwise, When
+from taskscheduler.domain.conflict import MAX_DELAY_MAX, OnConflict
 from taskscheduler.domain.errors import PayloadTooLarge
 from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.moment import EXAMPLE
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import (
+from taskscheduler.domain.tags import TAGS_MAX
+from taskscheduler.domain.task import Task
+from taskscheduler.domain.values import (
+    GROUP_CHARACTERS_MAX,
+    GROUP_FORM,
     NAME,
     NAME_FORM,
     PAYLOAD_BYTES_MAX,
@@ -23,8 +29,8 @@ from taskscheduler.domain.task import (
     QUEUE_DEFAULT,
     TIMEOUT_MAX,
     UNIQUE_KEY_CHARACTERS_MAX,
-    Task,
 )
+from taskscheduler.entrypoints.messages.after import AfterIds, AfterOtherwise, AfterWhen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +78,16 @@ Payload = Annotated[
     Meta(description="any JSON value, handed to the handler to the letter"),
 ]
 PAYLOAD_LEFT_OUT: Final = {"default": None}
+Group = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=GROUP_CHARACTERS_MAX,
+        description=f"whose task it is: {GROUP_FORM}",
+        examples=["customer-7"],
+        extra_json_schema={"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$"},
+    ),
+]
 UniqueKey = Annotated[
     str,
     Meta(
@@ -95,6 +111,29 @@ def payload_of(given: Raw) -> bytes:
     return bytes(given)
 
 
+Tags = Annotated[
+    list[Name],
+    Meta(max_length=TAGS_MAX, description="names by which it is found: filter=tag:<tag>"),
+]
+
+
+ConflictPolicy = Annotated[
+    OnConflict,
+    Meta(
+        description="what becomes of an earlier task that holds the unique_key: it is kept; or, "
+        "while it is Pending, replaced by this one; or replaced and put off, up to max_delay_s"
+    ),
+]
+MaxDelay = Annotated[
+    float,
+    Meta(
+        ge=0.000_001,
+        le=MAX_DELAY_MAX.total_seconds(),
+        description="debounce: it is due so long after the first was stored, at the latest",
+    ),
+]
+
+
 class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     """A task to be stored."""
 
@@ -111,12 +150,24 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     timeout_s: Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())] | None = None
     unique_key: UniqueKey | None = None
     expires_at: Deadline | None = None
+    group: Group | None = None
+    tags: Tags = []
+    on_conflict: ConflictPolicy | None = None
+    max_delay_s: MaxDelay | None = None
     id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
+    after: AfterIds | None = None
+    when: AfterWhen | None = None
+    otherwise: AfterOtherwise | None = None
 
     @property
     def timeout(self) -> timedelta | None:
         """``timeout_s`` as a span."""
         return None if self.timeout_s is None else timedelta(seconds=self.timeout_s)
+
+    @property
+    def max_delay(self) -> timedelta | None:
+        """``max_delay_s`` as a span."""
+        return None if self.max_delay_s is None else timedelta(seconds=self.max_delay_s)
 
 
 class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
@@ -128,6 +179,7 @@ class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
         Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
         | UnsetType
     ) = UNSET
+    group: Group | UnsetType | None = UNSET
 
     def changes(self) -> TaskChanges:
         """Return what is not left out."""
@@ -146,9 +198,20 @@ class Stored(Struct):
 
 
 class StoredMany(Struct):
-    """The answer to storing a batch, in its order."""
+    """The answer to storing a batch, in its order.
+
+    `created` is there if one of its tasks has an `on_conflict`: false where an earlier one answers.
+    """
 
     ids: list[UUID]
+    created: list[bool] | UnsetType = UNSET
+
+
+class HeldByEarlier(Struct):
+    """The answer to storing a task whose `unique_key` an earlier one holds."""
+
+    id: UUID
+    created: Literal[False] = False
 
 
 class ErrorMessage(Struct):
@@ -193,6 +256,7 @@ class TaskMessage(Struct, kw_only=True):
     id: UUID
     kind: str
     queue: str
+    group: str | None
     priority: int
     status: TaskStatus
     execute_at: datetime
@@ -205,6 +269,7 @@ class TaskMessage(Struct, kw_only=True):
     timeout_s: float | None
     unique_key: str | None
     expires_at: datetime | None
+    tags: list[str]
     payload: Any
 
     @classmethod
@@ -233,6 +298,9 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
     attempts: list[AttemptMessage]
     result: Annotated[Any, Meta(description="what the handler returned; null for nothing")]
     progress: ProgressMessage | None
+    after: Annotated[list[UUID], Meta(description="what it was stored to come after")] | None
+    when: When | None
+    otherwise: Otherwise | None
 
     @classmethod
     def with_attempts(
@@ -244,6 +312,9 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
             attempts=[AttemptMessage.of(each) for each in attempts],
             result=raw(notes.result),
             progress=notes.progress and ProgressMessage.of(notes.progress),
+            after=None if notes.after is None else list(notes.after.task_ids),
+            when=notes.after and notes.after.when,
+            otherwise=notes.after and notes.after.otherwise,
         )
 
 
@@ -252,10 +323,11 @@ def _fields(task: Task) -> dict[str, Any]:
         "id": task.id,
         "kind": task.kind,
         "queue": task.queue,
+        "group": task.group,
         "priority": task.priority,
         "status": task.status,
         "execute_at": task.execute_at,
-        "process_at": task.process_at,
+        "process_at": task.earliest_at,
         "created_at": task.created_at,
         "started_at": task.started_at,
         "finished_at": task.finished_at,
@@ -264,8 +336,9 @@ def _fields(task: Task) -> dict[str, Any]:
         "timeout_s": None if task.timeout is None else task.timeout.total_seconds(),
         "unique_key": task.unique_key,
         "expires_at": task.expires_at,
+        "tags": list(task.tags),
         # It is JSON text already, and is sent as it was stored.
-        "payload": msgspec.Raw(task.payload),
+        "payload": msgspec.Raw(task.payload_json),
     }
 
 

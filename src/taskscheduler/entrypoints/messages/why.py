@@ -13,7 +13,10 @@ from taskscheduler.entrypoints.messages.queues import CountMessage
 
 
 class CauseMessage(Struct, kw_only=True):
-    """One reason: `until` is when it ends by itself, `since` when it began."""
+    """One reason: `until` is when it ends by itself, `since` when it began.
+
+    Of tasks that wait for others, so many are `left`, and `task_ids` are the first ten of those.
+    """
 
     reason: Reason
     detail: str
@@ -21,6 +24,12 @@ class CauseMessage(Struct, kw_only=True):
     since: datetime | None
     worker_id: int | None
     before: CountMessage | None
+    left: int | None
+    task_ids: list[UUID]
+    limit: str | None
+    running: int | None
+    group: str | None
+    ahead: int | None
 
     @classmethod
     def of(cls, cause: Cause) -> CauseMessage:
@@ -32,6 +41,12 @@ class CauseMessage(Struct, kw_only=True):
             since=cause.since,
             worker_id=cause.worker_id,
             before=cause.before and CountMessage.of(cause.before),
+            left=cause.left,
+            task_ids=list(cause.task_ids),
+            limit=cause.limit,
+            running=cause.running,
+            group=cause.group,
+            ahead=cause.ahead,
         )
 
 

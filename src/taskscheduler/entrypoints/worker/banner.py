@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from taskscheduler.application.worker.handlers import Handlers
-    from taskscheduler.entrypoints.settings import StoreSettings, WorkerSettings
+    from taskscheduler.entrypoints.settings import WorkerSettings
+    from taskscheduler.settings import StoreSettings
 
 
 def banner(settings: WorkerSettings, handlers: Handlers, store: StoreSettings) -> str:

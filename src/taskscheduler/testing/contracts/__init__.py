@@ -23,9 +23,13 @@ from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
 from taskscheduler.testing.contracts.editing import EditingContract
+from taskscheduler.testing.contracts.followers import FollowersContract
+from taskscheduler.testing.contracts.groups import GroupsContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
+from taskscheduler.testing.contracts.key_conflicts import KeyConflictsContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
+from taskscheduler.testing.contracts.limits import LimitRepositoryContract
 from taskscheduler.testing.contracts.notes import NotesContract
 from taskscheduler.testing.contracts.queue_position import QueuePositionContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
@@ -34,6 +38,7 @@ from taskscheduler.testing.contracts.schedules import ScheduleRepositoryContract
 from taskscheduler.testing.contracts.settling import SettlingContract
 from taskscheduler.testing.contracts.storing import StoringContract
 from taskscheduler.testing.contracts.suspects import SuspectsContract
+from taskscheduler.testing.contracts.tags import TagsContract
 from taskscheduler.testing.contracts.traces import TracesContract
 from taskscheduler.testing.contracts.transactions import TransactionContract
 from taskscheduler.testing.contracts.unique_keys import UniqueKeyContract
@@ -50,8 +55,10 @@ __all__ = [
     "ArchiveContract",
     "AuditContract",
     "BacklogStatsContract",
+    "FollowersContract",
     "HearingContract",
     "KindCatalogueContract",
+    "LimitRepositoryContract",
     "NotesContract",
     "QueueRegistryContract",
     "RingingContract",
@@ -74,9 +81,12 @@ class TaskRepositoryContract(
     SettlingContract,
     ChangingContract,
     EditingContract,
+    GroupsContract,
     BulkContract,
     SuspectsContract,
     TracesContract,
+    TagsContract,
+    KeyConflictsContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 

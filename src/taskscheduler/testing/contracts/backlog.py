@@ -68,9 +68,9 @@ class BacklogStatsContract(Contract):
     async def test_the_queues_of_one_prefix_hold_what_they_hold(self, store: Store) -> None:
         """Queues by all their tasks, the rest by those that wait."""
         await join(store, "mail")
-        await put(store, "mail", queue="a.1", payload=b'"' + b"x" * 98 + b'"')
+        await put(store, "mail", queue="a.1", payload_json=b'"' + b"x" * 98 + b'"')
         await put(store, "fax", queue="a.1", priority=1)
-        await put(store, queue="a", payload=b"1")
+        await put(store, queue="a", payload_json=b"1")
         await put(store, queue="b.1")
         ended = await put(store, queue="a.2")
         await store.tasks.cancel(ended)

@@ -11,7 +11,7 @@ import pytest
 from taskscheduler.domain.errors import IllegalTransition, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
-from taskscheduler.domain.task import TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,
@@ -257,7 +257,7 @@ class ChangingContract(Contract):
         asked = new(store)
         await store.tasks.put([asked])
         await store.tasks.delete(asked.id)
-        other = asked.but(kind="fax", payload=b"2")
+        other = asked.but(kind="fax", payload_json=b"2")
         assert await store.tasks.put([other]) == [asked.id]
         assert (await store.tasks.get(asked.id)).kind == "fax"
 

@@ -57,7 +57,7 @@ class ClaimingContract(Contract):
         worker_id = await join(store)
         asked = new(
             store,
-            payload=b"[1]",
+            payload_json=b"[1]",
             queue="letters",
             priority=2,
             max_attempts=7,
@@ -79,7 +79,7 @@ class ClaimingContract(Contract):
             max_attempts=7,
             process_at=before.process_at,
             timeout=timedelta(seconds=9),
-            payload=b"[1]",
+            payload_json=b"[1]",
         )
         expected = before.claim(worker_id=worker_id, token=lease.token, now=clock.now())
         assert await store.tasks.get(asked.id) == expected

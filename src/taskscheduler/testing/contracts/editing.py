@@ -12,7 +12,7 @@ import pytest
 from taskscheduler.domain.errors import IllegalTransition, TaskChanged, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from taskscheduler.testing.clock import ManualClock
 
 HOUR = timedelta(hours=1)
-OTHER = TaskEdit(payload=b'{"a": [1, null]}')
+OTHER = TaskEdit(payload_json=b'{"a": [1, null]}')
 ROUNDS = 20
 
 
@@ -61,13 +61,13 @@ class EditingContract(Contract):
 
     async def test_another_payload(self, store: Store, clock: ManualClock) -> None:
         """The task keeps its time, and is claimed with the new payload."""
-        task_id = await put(store, payload=b"1")
+        task_id = await put(store, payload_json=b"1")
         before = await store.tasks.get(task_id)
         clock.advance(seconds=3)
         edited = await store.tasks.edit(task_id, OTHER)
         assert edited == before.edit(OTHER, now=clock.now())
         assert edited.process_at == before.process_at
-        assert (await lease_again(store, await join(store))).payload == OTHER.payload
+        assert (await lease_again(store, await join(store))).payload_json == OTHER.payload_json
 
     async def test_another_priority(self, store: Store) -> None:
         """It is claimed before those that were more urgent until then."""
@@ -138,7 +138,7 @@ class EditingContract(Contract):
         for _ in range(ROUNDS):
             task_id = await put(store)
             seen = await store.tasks.get(task_id)
-            edits = [TaskEdit(payload=str(n).encode()) for n in range(3)]
+            edits = [TaskEdit(payload_json=str(n).encode()) for n in range(3)]
             answers = await asyncio.gather(
                 *(store.tasks.edit(task_id, edit, expected=seen) for edit in edits),
                 return_exceptions=True,
@@ -151,8 +151,8 @@ class EditingContract(Contract):
         """What was answered as changed is what is run; what was claimed before is refused."""
         worker_id = await join(store)
         for number in range(ROUNDS):
-            task_id = await put(store, payload=b"0")
-            edit = TaskEdit(payload=str(number + 1).encode(), priority=number % 10)
+            task_id = await put(store, payload_json=b"0")
+            edit = TaskEdit(payload_json=str(number + 1).encode(), priority=number % 10)
             edited, leases = await asyncio.gather(
                 store.tasks.edit(task_id, edit), claim(store, worker_id), return_exceptions=True
             )
@@ -160,7 +160,7 @@ class EditingContract(Contract):
             lease = leases[0] if leases else await lease_again(store, worker_id)
             if isinstance(edited, BaseException):
                 assert isinstance(edited, IllegalTransition)
-                assert (lease.payload, lease.priority) == (b"0", 5)
+                assert (lease.payload_json, lease.priority) == (b"0", 5)
             else:
-                assert (lease.payload, lease.priority) == (edit.payload, edit.priority)
+                assert (lease.payload_json, lease.priority) == (edit.payload_json, edit.priority)
             await end(store, lease)

@@ -96,7 +96,7 @@ class FiringContract(Contract):
         assert (fired.fresh, fired.overlapped) == (1, False)
         task = await store.tasks.get(fired.task_ids[0])
         assert task.id == made_of_it.tasks[0][0]
-        assert (task.kind, task.payload, task.queue) == ("mail", b'{"n":  1}', "letters")
+        assert (task.kind, task.payload_json, task.queue) == ("mail", b'{"n":  1}', "letters")
         assert (task.execute_at, task.status) == (at, TaskStatus.PENDING)
         assert (task.priority, task.process_at) == (2, clock.now())
         assert (task.max_attempts, task.timeout) == (4, MINUTE)
@@ -180,7 +180,7 @@ class FiringContract(Contract):
         fired = await fire(store, schedule)
         assert fired is not None
         task = await store.tasks.get(fired.task_ids[0])
-        assert (task.payload, task.priority) == (b"2", 0)
+        assert (task.payload_json, task.priority) == (b"2", 0)
 
     async def test_nothing_to_store_goes_on_all_the_same(
         self, store: Store, clock: ManualClock
@@ -230,6 +230,39 @@ class FiringContract(Contract):
         task = await store.tasks.get(fired.task_ids[0])
         assert (task.execute_at, task.process_at) == (due, due)
         assert task.unique_key == key_of("nightly", at)
+
+    async def test_its_tasks_have_its_tags(self, store: Store, clock: ManualClock) -> None:
+        """Those that it has stored itself; others of the same moment have their own, or none."""
+        tagged = await add(store, clock, tags=("b", "a", "b"))
+        assert (await store.schedules.get("nightly")).definition.tags == ("b", "a")
+        plain = await add(store, clock, "plain")
+        other = await add(store, clock, "other", tags=("c",))
+        clock.advance(MINUTE)
+        fires = [fire_of(store, each) for each in (plain, tagged, other)]
+        fired = await store.schedules.fire(fires)
+        tags = [
+            (await store.tasks.get(each.task_ids[0])).tags for each in fired if each is not None
+        ]
+        assert tags == [(), ("b", "a"), ("c",)]
+        (found,) = await store.board.list(TaskQuery(tag="a"))
+        assert found.id == fires[1].tasks[0][0]
+        assert found.kind == "mail"
+
+    async def test_a_task_that_was_there_keeps_its_tags(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """A later schedule of the same name does not give its own to it."""
+        schedule = await add(store, clock)
+        clock.advance(MINUTE)
+        first = await fire(store, schedule)
+        await store.schedules.delete("nightly")
+        again = replace(made(clock, tags=("a",)), next_fire_at=schedule.next_fire_at)
+        await store.schedules.add(again)
+        second = await fire(store, again)
+        assert first is not None
+        assert second is not None
+        assert second.task_ids == first.task_ids
+        assert (await store.tasks.get(first.task_ids[0])).tags == ()
 
     async def test_a_schedule_ends_with_its_last_task(
         self, store: Store, clock: ManualClock

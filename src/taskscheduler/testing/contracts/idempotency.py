@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists, TaskNotFound
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.testing.contracts.steps import TICK, Contract, new, put
 from taskscheduler.testing.contracts.unique_keys import KEY_LIVES
 
@@ -58,9 +58,9 @@ class IdempotencyContract(Contract):
 
     async def test_a_request_that_failed_may_be_made_again(self, store: Store) -> None:
         """Its name was not taken."""
-        taken = new(store, payload=b"1")
+        taken = new(store, payload_json=b"1")
         await store.tasks.put([taken])
-        contrary = type(taken)(id=taken.id, kind="mail", payload=b"2")
+        contrary = type(taken)(id=taken.id, kind="mail", payload_json=b"2")
         with pytest.raises(TaskExists):
             await store.tasks.put([contrary], idempotency=NAMED)
         asked = new(store)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from taskscheduler.domain.access import Caller
+from taskscheduler.domain.audit import Action, AuditQuery
 from taskscheduler.domain.fire import Due, Fire
 from taskscheduler.domain.ledger import NewEntry, Outcome, Place, Untaken
 from taskscheduler.domain.retention import RetentionPolicy
-from taskscheduler.domain.schedule import Overlap
+from taskscheduler.domain.schedule import Overlap, key_of
 from taskscheduler.testing.contracts.fires import MINUTE, add, fire
 from taskscheduler.testing.contracts.steps import TICK, Contract
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.ledger import LedgerEntry
+    from taskscheduler.domain.values import TaskId
     from taskscheduler.testing.clock import ManualClock
 
 
@@ -87,6 +92,69 @@ class LedgerContract(Contract):
         entries = await told(store)
         assert [entry.task_id for entry in entries] == [first.task_ids[0]] * 2
         assert [entry.reason for entry in entries] == ["its task was there already", None]
+
+    async def test_a_backfill_stores_what_has_no_task(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Each fire once, however often it is asked for, also when no key lives any more."""
+        schedule = await add(store, clock, queue="letters", priority=2, overlap=Overlap.SKIP)
+        last = clock.now() + MINUTE
+        assert await fire(store, schedule) is not None
+        kept = await store.schedules.get("nightly")
+        missed = [Untaken(last - MINUTE, Outcome.MISSED, "no worker")]
+        due = Due.of(kept)
+        await store.schedules.fire([Fire(due, [], last, last + 2 * MINUTE, None, missed)])
+        kept = await store.schedules.get("nightly")
+        clock.advance(2 * MINUTE)
+
+        async def backfill(*times: datetime) -> Sequence[TaskId]:
+            asked = [(store.new_task_id(), at) for at in times]
+            anna = Caller(name="anna")
+            return await store.schedules.backfill(kept, asked, reason="by anna", by=anna)
+
+        span = [last - 2 * MINUTE, last - MINUTE, last]
+        ids = await backfill(*span)
+        assert len(ids) == len(span) - 1
+        for task_id, at in zip(ids, span, strict=False):
+            task = await store.tasks.get(task_id)
+            assert (task.queue, task.priority, task.execute_at) == ("letters", 2, at)
+            assert (task.process_at, task.unique_key) == (clock.now(), key_of("nightly", at))
+        assert await backfill(*span) == []
+        clock.advance(days=2)
+        assert await backfill(*span) == []
+        assert len(await backfill(*span, last + MINUTE)) == 1
+        assert await backfill() == []
+        entries = await told(store)
+        assert [(entry.at - last, entry.outcome) for entry in entries] == [
+            (MINUTE, Outcome.BACKFILLED),
+            (timedelta(0), Outcome.STORED),
+            (-MINUTE, Outcome.BACKFILLED),
+            (-MINUTE, Outcome.MISSED),
+            (-2 * MINUTE, Outcome.BACKFILLED),
+        ]
+        entry = entries[2]
+        assert (entry.task_id, entry.reason, entry.late) == (ids[1], "by anna", 2 * MINUTE)
+        assert await store.schedules.get("nightly") == kept, "it stays as it is"
+        trail = await store.audit.list(AuditQuery(target="nightly"))
+        assert [(each.action, each.actor) for each in trail] == [
+            (Action.SCHEDULE_BACKFILLED, "anna")
+        ] * 5
+
+    async def test_of_many_backfills_at_once_one_stores(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Each fire has one task."""
+        schedule = await add(store, clock)
+        span = [clock.now() - number * MINUTE for number in range(20)]
+        stored = await asyncio.gather(
+            *(
+                store.schedules.backfill(schedule, [(store.new_task_id(), at) for at in span])
+                for _ in range(4)
+            )
+        )
+        assert sum(len(ids) for ids in stored) == len(span)
+        entries = await told(store)
+        assert [entry.at for entry in entries] == span
 
     async def test_it_is_read_a_page_at_a_time(self, store: Store, clock: ManualClock) -> None:
         """The latest fires first; those of one time by when they were written."""

@@ -131,9 +131,9 @@ class ListingContract(Contract):
         plain, packed = b'"' + b"x" * 900 + b'"', b"[" + b" " * 9_000 + b"]"
         mixed = b'"' + bytes(random.Random(7).choices(b"0123456789abcdef", k=9_000)) + b'"'
         for payload in (plain, packed, mixed, plain, packed, mixed):
-            await put(store, payload=payload)
+            await put(store, payload_json=payload)
         tasks = await store.board.list(TaskQuery())
-        sizes = [len(task.payload) for task in tasks]
+        sizes = [len(task.payload_json) for task in tasks]
         for limit in (2, 100):
             for number in range(1, len(tasks)):
                 for room in (sum(sizes[:number]), sum(sizes[:number]) - 1):

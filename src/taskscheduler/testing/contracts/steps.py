@@ -10,7 +10,8 @@ import pytest
 
 from taskscheduler.domain.lease import AttemptError, Lease, Settlement
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import QUEUE_DEFAULT, NewTask
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.values import QUEUE_DEFAULT
 from taskscheduler.domain.worker import Subscription, WorkerProfile
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.errors import InvalidTask, TaskExists, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import PAYLOAD_BYTES_MAX, NewTask, Task
-from taskscheduler.domain.values import TaskId
+from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.values import PAYLOAD_BYTES_MAX, TaskId
 from taskscheduler.testing.contracts.steps import (
     Contract,
     bring,
@@ -55,7 +55,7 @@ class StoringContract(Contract):
         asked = new(
             store,
             "mail.send:now-1_x",
-            payload=b'{"to": "zoe"}',
+            payload_json=b'{"to": "zoe"}',
             execute_at=clock.now() + timedelta(days=3, microseconds=7),
             queue="letters",
             priority=2,
@@ -78,9 +78,9 @@ class StoringContract(Contract):
     async def test_the_payload_is_kept_to_the_letter(self, store: Store, payload: bytes) -> None:
         """Its spelling is the producer's, in a task and in a lease."""
         worker_id = await join(store)
-        task_id = await put(store, payload=payload)
-        assert (await store.tasks.get(task_id)).payload == payload
-        assert [lease.payload for lease in await claim(store, worker_id)] == [payload]
+        task_id = await put(store, payload_json=payload)
+        assert (await store.tasks.get(task_id)).payload_json == payload
+        assert [lease.payload_json for lease in await claim(store, worker_id)] == [payload]
 
     async def test_ids_come_back_in_the_order_of_the_tasks(self, store: Store) -> None:
         """The order is the caller's, not that of ids or times."""
@@ -104,7 +104,7 @@ class StoringContract(Contract):
     ) -> None:
         """However many they are, and whether or not their neighbours ask for the same."""
         plain = [
-            new(store, kind, payload=payload)
+            new(store, kind, payload_json=payload)
             for kind in ("mail", "fax")
             for payload in PAYLOADS[:-1]
         ]
@@ -113,7 +113,7 @@ class StoringContract(Contract):
             new(store, queue="letters", execute_at=datetime(1999, 12, 31, tzinfo=UTC)),
             new(store, max_attempts=3, timeout=timedelta(days=2, microseconds=5)),
             new(store, expires_at=clock.now() + timedelta(hours=1), by=Caller(name="ada")),
-            new(store, payload=b'{"a\\\\b": "{\\"}, \\n,NULL"}'),
+            new(store, payload_json=b'{"a\\\\b": "{\\"}, \\n,NULL"}'),
         ]
         asked = [*plain, *special][-number:]
         asked += [new(store) for _ in range(number - len(asked))]
@@ -129,11 +129,11 @@ class StoringContract(Contract):
         self, store: Store, number: int
     ) -> None:
         """Wherever in it that is."""
-        taken = new(store, payload=b"1")
+        taken = new(store, payload_json=b"1")
         await store.tasks.put([taken])
         asked = [new(store, by=Caller(name="ada")) for _ in range(number)]
         with pytest.raises(TaskExists) as refused:
-            await store.tasks.put([*asked, taken.but(payload=b"2")])
+            await store.tasks.put([*asked, taken.but(payload_json=b"2")])
         assert refused.value.task_id == taken.id
         assert [task.id for task in await store.board.list(TaskQuery())] == [taken.id]
         assert not await store.audit.list(AuditQuery())
@@ -189,14 +189,14 @@ class StoringContract(Contract):
         self, store: Store, clock: ManualClock, status: TaskStatus
     ) -> None:
         """However far the task has come: a completed task is not run again."""
-        asked = new(store, payload=b"[1]", priority=3, unique_key="only")
+        asked = new(store, payload_json=b"[1]", priority=3, unique_key="only")
         if status is TaskStatus.PENDING:
             await store.tasks.put([asked])
         else:
-            await bring(store, status, payload=b"[1]", priority=3, unique_key="only")
+            await bring(store, status, payload_json=b"[1]", priority=3, unique_key="only")
             (stored,) = await store.board.list(TaskQuery())
             asked = NewTask(
-                id=stored.id, kind="mail", payload=b"[1]", priority=3, unique_key="only"
+                id=stored.id, kind="mail", payload_json=b"[1]", priority=3, unique_key="only"
             )
         before = await store.tasks.get(asked.id)
         clock.advance(hours=1)
@@ -223,7 +223,7 @@ class StoringContract(Contract):
         [
             {"kind": "fax"},
             {"queue": "letters"},
-            {"payload": b"[2]"},
+            {"payload_json": b"[2]"},
             {"unique_key": "other"},
             {"unique_key": None},
             {"execute_at": datetime(2030, 1, 1, tzinfo=UTC)},
@@ -235,7 +235,7 @@ class StoringContract(Contract):
     ) -> None:
         """And of its batch nothing is stored."""
         moment = clock.now() + timedelta(hours=1)
-        fields: dict[str, Any] = {"kind": "mail", "payload": b"[1]", "unique_key": "key"}
+        fields: dict[str, Any] = {"kind": "mail", "payload_json": b"[1]", "unique_key": "key"}
         fields["execute_at"] = moment
         asked = new(store, **fields)
         await store.tasks.put([asked])
@@ -254,8 +254,8 @@ class StoringContract(Contract):
 
     async def test_a_batch_that_contradicts_itself_is_refused(self, store: Store) -> None:
         """One id, two contents: neither is stored."""
-        asked = new(store, payload=b"1")
-        other = NewTask(id=asked.id, kind="mail", payload=b"2")
+        asked = new(store, payload_json=b"1")
+        other = NewTask(id=asked.id, kind="mail", payload_json=b"2")
         with pytest.raises(TaskExists):
             await store.tasks.put([asked, other])
         assert list(await store.board.list(TaskQuery())) == []

@@ -11,8 +11,9 @@ import pytest
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import TaskExists
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.steps import (
     ERROR,
@@ -74,7 +75,7 @@ class TracesContract(Contract):
     async def test_the_rest_of_the_task_is_stored_as_ever(self, store: Store) -> None:
         """Each field in its place."""
         fields: dict[str, Any] = {
-            "payload": b'{"to":"zoe"}',
+            "payload_json": b'{"to":"zoe"}',
             "queue": "mails",
             "priority": 2,
             "max_attempts": 7,
@@ -108,7 +109,7 @@ class TracesContract(Contract):
         await store.tasks.put([plain])
         await store.tasks.put([plain.but(trace=OTHER)])
         with pytest.raises(TaskExists):
-            await store.tasks.put([plain.but(trace=OTHER, payload=b"1")])
+            await store.tasks.put([plain.but(trace=OTHER, payload_json=b"1")])
         assert await store.tasks.traces_of([first.id, second.id, plain.id]) == {first.id: TRACE}
 
     async def test_it_stays_through_every_change(self, store: Store) -> None:
@@ -116,7 +117,7 @@ class TracesContract(Contract):
         lease = await lease_one(store, trace=TRACE)
         await end(store, lease, Event.RETRY, error=ERROR)
         task_id = lease.task_id
-        await store.tasks.edit(task_id, TaskEdit(payload=b"1", priority=1))
+        await store.tasks.edit(task_id, TaskEdit(payload_json=b"1", priority=1))
         (again,) = await claim(store, (await store.workers.registered())[0].id)
         await end(store, again, Event.FAIL, error=ERROR)
         await store.tasks.retry(task_id)

@@ -72,12 +72,12 @@ class TransactionContract(Contract):
     async def test_a_refused_batch_leaves_the_transaction_open(self, store: Store) -> None:
         """The caller may go on in it, and nothing of the batch is there."""
         lease = await lease_one(store)
-        taken = await put(store, payload=b"1")
+        taken = await put(store, payload_json=b"1")
         refused = [new(store), new(store)]
         kept = new(store)
         async with store.tasks.completing(lease) as transaction:
             await store.tasks.put([kept], transaction=transaction)
-            contrary = type(kept)(id=taken, kind="mail", payload=b"2")
+            contrary = type(kept)(id=taken, kind="mail", payload_json=b"2")
             with pytest.raises(TaskExists):
                 await store.tasks.put([refused[0], contrary, refused[1]], transaction=transaction)
         assert await status_of(store, kept.id) is TaskStatus.PENDING

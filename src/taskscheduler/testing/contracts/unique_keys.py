@@ -25,8 +25,8 @@ class UniqueKeyContract(Contract):
 
     async def test_the_holder_answers_for_those_after_it(self, store: Store) -> None:
         """Whatever else they ask for; they are not stored."""
-        holder = await put(store, unique_key="zoe", payload=b"1")
-        late = new(store, unique_key="zoe", payload=b"2", priority=0, queue="letters")
+        holder = await put(store, unique_key="zoe", payload_json=b"1")
+        late = new(store, unique_key="zoe", payload_json=b"2", priority=0, queue="letters")
         assert await store.tasks.put([late]) == [holder]
         with pytest.raises(TaskNotFound):
             await store.tasks.get(late.id)
@@ -40,9 +40,9 @@ class UniqueKeyContract(Contract):
 
     async def test_within_a_batch_the_first_holds_the_key(self, store: Store) -> None:
         """The rest of the batch is answered with it."""
-        batch = [new(store, unique_key="zoe", payload=b"%d" % n) for n in range(3)]
+        batch = [new(store, unique_key="zoe", payload_json=b"%d" % n) for n in range(3)]
         assert await store.tasks.put(batch) == [batch[0].id] * 3
-        assert [task.payload for task in await store.board.list(TaskQuery())] == [b"0"]
+        assert [task.payload_json for task in await store.board.list(TaskQuery())] == [b"0"]
 
     async def test_each_kind_has_its_own_keys(self, store: Store) -> None:
         """The same key names another task there."""

@@ -73,7 +73,7 @@ def test_what_has_ended_has_no_next_attempt(page: Page, service: str, client: ht
 def test_what_runs_is_not_asked_why_it_does_not(
     page: Page, service: str, client: httpx.Client, programs: Programs, queue: str
 ):
-    running, waiting = stored(client, kind="KeyAuthenticator"), stored(client, queue=queue)
+    running, waiting = stored(client, kind="Gate"), stored(client, queue=queue)
     eventually(lambda: status_of(client, running) == "InProgress", "a task that runs")
     page.goto(f"{service}/#/tasks/{running}")
     expect(page.get_by_role("heading", name="Where does it run?")).to_be_visible()

@@ -9,7 +9,7 @@ import { fromField, isLocal, toField, zone } from "./time.js";
  * @typedef {object} Field
  * @property {string} name as the API calls it
  * @property {string} label
- * @property {"text" | "number" | "time" | "json" | "choice"} sort
+ * @property {"text" | "number" | "time" | "json" | "choice" | "names"} sort names: a list, with blanks between
  * @property {string} [value]
  * @property {string} [hint]
  * @property {[string, string][]} [choices] value and what it says
@@ -149,6 +149,8 @@ function jsonOf(field, value, local) {
       return String(Number(value));
     case "time":
       return JSON.stringify(fromField(value, local));
+    case "names":
+      return JSON.stringify(value.split(/[\s,]+/).filter(Boolean));
     default:
       return JSON.stringify(value);
   }
@@ -170,7 +172,7 @@ function controlOf({ sort, value = "", choices = [], known, required }, id) {
     const area = el("textarea", { ...common, rows: 6, spellcheck: "false", value });
     return /** @type {HTMLTextAreaElement} */ (area);
   }
-  const type = { text: "text", number: "number", time: "datetime-local" }[sort];
+  const type = { text: "text", number: "number", time: "datetime-local", names: "text" }[sort];
   const input = el("input", {
     ...common, type, step: sort === "time" ? "1" : sort === "number" ? "any" : null,
     list: known && `${id}-known`, autocomplete: "off", spellcheck: "false",

@@ -16,6 +16,7 @@ class Shown(Example):
 
 
 TASK_ID: Final = "018e917e-2b5a-7000-8000-000000000000"
+PARENT_ID: Final = "018e917e-1000-7000-8000-000000000000"
 TAG: Final = '"0f343b0931126a20f133d67c2b018a3b"'
 CREATED_AT: Final = "2024-03-30T23:17:05.112233Z"
 EXECUTE_AT: Final = "2024-03-30T23:17:10.790146Z"
@@ -30,15 +31,25 @@ WAKEUPS: Final = {
 }
 
 FOO: Final = {"kind": "Foo", "execute_at": EXECUTE_AT}
-BAZ: Final = {"kind": "Baz", "payload": {"any": "JSON"}, "queue": "default", "priority": 0}
+BAZ: Final = {
+    "kind": "Baz",
+    "payload": {"any": "JSON"},
+    "queue": "default",
+    "priority": 0,
+    "group": "customer-7",
+}
+THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwise": "cancel"}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
+LIMIT: Final = {"queue": "mail", "concurrency": 10, "rate": "100/s", "burst": 20}
 NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
+SPAN: Final = {"from": "2024-03-28T00:00:00Z", "to": "2024-03-30T00:00:00Z"}
 
 TASK: Final[dict[str, Any]] = {
     "id": TASK_ID,
     "kind": "Foo",
     "queue": "default",
+    "group": None,
     "priority": 5,
     "status": "Failed",
     "execute_at": EXECUTE_AT,
@@ -51,6 +62,7 @@ TASK: Final[dict[str, Any]] = {
     "timeout_s": None,
     "unique_key": None,
     "expires_at": None,
+    "tags": ["letters"],
     "payload": None,
 }
 ATTEMPT: Final[dict[str, Any]] = {
@@ -66,7 +78,16 @@ ANSWERS: Final[dict[str, Any]] = {
     "Stored": {"id": TASK_ID},
     "StoredMany": {"ids": [TASK_ID, "018e917e-2b5a-7000-8000-000000000001"]},
     "TaskMessage": TASK,
-    "TaskWithAttempts": TASK | {"attempts": [ATTEMPT], "result": None, "progress": None},
+    "TaskWithAttempts": TASK
+    | {
+        "attempts": [ATTEMPT],
+        "result": None,
+        "progress": None,
+        "after": [PARENT_ID],
+        "when": "succeeded",
+        "otherwise": "cancel",
+    },
+    "HeldByEarlier": {"id": TASK_ID, "created": False},
     "GoingOnMessage": {"status": "InProgress"},
     "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
     "AttemptMessage": ATTEMPT,
@@ -81,7 +102,27 @@ ANSWERS: Final[dict[str, Any]] = {
                 "since": CREATED_AT,
                 "worker_id": None,
                 "before": None,
-            }
+                "left": None,
+                "task_ids": [],
+                "limit": None,
+                "running": None,
+                "group": None,
+                "ahead": None,
+            },
+            {
+                "reason": "WaitingFor",
+                "detail": "it waits for 1 of 3 tasks to end",
+                "until": None,
+                "since": None,
+                "worker_id": None,
+                "before": None,
+                "left": 1,
+                "task_ids": [PARENT_ID],
+                "limit": None,
+                "running": None,
+                "group": None,
+                "ahead": None,
+            },
         ],
     },
     "BulkMessage": {
@@ -89,6 +130,22 @@ ANSWERS: Final[dict[str, Any]] = {
         "changed": 1000,
         "waiting": 0,
         "cursor": f"Pending:{TASK_ID}",
+    },
+    "LimitMessage": {
+        "name": "mail",
+        "queue": "mail",
+        "kind": None,
+        "group": None,
+        "per_group": False,
+        "concurrency": 10,
+        "rate": "100/s",
+        "burst": 20,
+        "weight": None,
+        "running": 7,
+        "waiting": 0,
+        "next_at": None,
+        "created_at": CREATED_AT,
+        "changed_at": CREATED_AT,
     },
     "QueueMessage": {
         "name": "default",
@@ -103,6 +160,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "name": "nightly-report",
         "kind": "Baz",
         "queue": "default",
+        "group": None,
         "priority": 5,
         "payload": None,
         "cron": "0 3 * * *",
@@ -117,11 +175,18 @@ ANSWERS: Final[dict[str, Any]] = {
         "fold": None,
         "jitter_s": None,
         "max_fires": None,
+        "catch_up_window_s": None,
+        "catch_up_max": None,
+        "pause_after_failures": None,
+        "rrule": None,
+        "except": [],
+        "tags": [],
         "fire_count": 17,
         "max_attempts": None,
         "timeout_s": None,
         "paused": False,
         "paused_at": None,
+        "pause_reason": None,
         "next_fire_at": "2024-03-31T01:00:00Z",
         "last_fire_at": "2024-03-30T02:00:00Z",
         "last_task_id": TASK_ID,
@@ -155,6 +220,13 @@ ANSWERS: Final[dict[str, Any]] = {
         "late_s": 0.012,
         "recorded_at": "2024-03-30T02:00:00.012Z",
     },
+    "BackfilledMessage": {
+        "looked_at": 2,
+        "backfilled": 1,
+        "present": 1,
+        "next_from": None,
+        "ids": [TASK_ID],
+    },
     "WorkerMessage": {
         "id": 7,
         "name": "machine:4711",
@@ -168,6 +240,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "started_at": CREATED_AT,
         "seen_at": FINISHED_AT,
         "lease_s": 30.0,
+        "abandoned": 0,
     },
     "AuditMessage": {
         "id": 4711,

@@ -24,11 +24,13 @@ from litestar.openapi.spec import (
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import NAME, UNIQUE_KEY_CHARACTERS_MAX
+from taskscheduler.domain.values import NAME, UNIQUE_KEY_CHARACTERS_MAX
 from taskscheduler.entrypoints.http.openapi import examples
 from taskscheduler.entrypoints.http.openapi.error_responses import add_headers
 from taskscheduler.entrypoints.http.openapi.examples import Shown
 from taskscheduler.entrypoints.http.routes.reference import OwnFiles, OwnPage
+from taskscheduler.entrypoints.messages.backfill import BackfillMessage
+from taskscheduler.entrypoints.messages.limits import LimitEditMessage, PutLimitMessage
 from taskscheduler.entrypoints.messages.schedules import (
     NewScheduleMessage,
     PutScheduleMessage,
@@ -87,17 +89,24 @@ NEW_TASK: Final = _raw(NewTaskMessage)
 TASK_EDIT: Final = _raw(TaskEditMessage, minProperties=1)
 # Not as oneOf: of that, generators make a body of any type.
 NOT_BOTH: Final[dict[str, Any]] = {
-    "if": {"anyOf": [{"required": ["cron"]}, {"required": ["crons"]}]},
+    "if": {"anyOf": [{"required": [name]} for name in ("cron", "crons", "rrule")]},
     "then": {"properties": {"every_s": False}},
 }
 EITHER: Final[dict[str, Any]] = {**NOT_BOTH, "else": {"required": ["every_s"]}}
 NEW_SCHEDULE: Final = _raw(NewScheduleMessage, **EITHER)
 PUT_SCHEDULE: Final = _raw(PutScheduleMessage, **EITHER)
 SCHEDULE_EDIT: Final = _raw(ScheduleEditMessage, minProperties=1, **NOT_BOTH)
+BACKFILL: Final = _raw(BackfillMessage)
+PUT_LIMIT: Final = _raw(
+    PutLimitMessage,
+    anyOf=[{"required": [each]} for each in ("concurrency", "rate", "weight")],
+    dependentRequired={"burst": ["rate"]},
+)
+LIMIT_EDIT: Final = _raw(LimitEditMessage, minProperties=1)
 IF_MATCH: Final = Parameter(
     name="If-Match",
     param_in="header",
-    description="the ETag of the task as it was seen; another state of it is answered with 412",
+    description="the ETag of what is changed as it was seen; another state is answered with 412",
     schema=Schema(type=OpenAPIType.STRING),
     example=examples.TAG,
 )
@@ -164,7 +173,7 @@ class StoreTasks(Documented):
         self.parameters = [*(self.parameters or []), IDEMPOTENCY_KEY]
         self.request_body = _body(
             Schema(type=OpenAPIType.ARRAY, items=NEW_TASK, min_items=1, max_items=BATCH_MAX),
-            [examples.FOO, examples.BAZ],
+            [examples.FOO | {"id": examples.TASK_ID}, examples.THEN],
         )
 
 
@@ -207,6 +216,48 @@ class EditSchedule(Documented):
         """Describe the body."""
         super().__post_init__()
         self.request_body = _body(SCHEDULE_EDIT, {"cron": "0 4 * * *"})
+
+
+@dataclass
+class PutLimit(Documented):
+    """As ``StoreTask``, for a limit."""
+
+    def __post_init__(self) -> None:
+        """Describe the body and the condition."""
+        super().__post_init__()
+        self.request_body = _body(PUT_LIMIT, examples.LIMIT)
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
+class EditLimit(Documented):
+    """As ``PutLimit``, for new values."""
+
+    def __post_init__(self) -> None:
+        """Describe the body and the condition."""
+        super().__post_init__()
+        self.request_body = _body(LIMIT_EDIT, {"concurrency": 20})
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
+class DeleteLimit(Documented):
+    """A call with a condition and no body."""
+
+    def __post_init__(self) -> None:
+        """Describe the condition."""
+        super().__post_init__()
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
+class Backfill(Documented):
+    """As ``MakeSchedule``, for a span of fires."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        super().__post_init__()
+        self.request_body = _body(BACKFILL, examples.SPAN)
 
 
 def _shown(schema: object) -> Any:
@@ -252,7 +303,10 @@ BULK_CURSOR: Final[dict[str, Any]] = {
     "type": OpenAPIType.STRING,
     "pattern": rf"^({'|'.join(TaskStatus)}):([0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?$",
 }
-FILTER: Final = rf"^(status:({'|'.join(TaskStatus)})|(kind|queue):{NAME.pattern})$"
+GROUP_FILTER: Final = r"group:[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,256}"
+FILTER: Final = (
+    rf"^(status:({'|'.join(TaskStatus)})|(kind|queue|tag):{NAME.pattern}|{GROUP_FILTER})$"
+)
 FILTER_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
@@ -261,7 +315,9 @@ FILTER_LIST: Final[dict[str, Any]] = {
 WATCHED_LIST: Final[dict[str, Any]] = {
     "one_of": None,
     "type": OpenAPIType.ARRAY,
-    "items": Schema(type=OpenAPIType.STRING, pattern=rf"^(kind|queue):{NAME.pattern}$"),
+    "items": Schema(
+        type=OpenAPIType.STRING, pattern=rf"^((kind|queue):{NAME.pattern}|{GROUP_FILTER})$"
+    ),
 }
 UUID_LIST: Final[dict[str, Any]] = {
     "one_of": None,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.task import Task
 
-EDITABLE: Final = "execute_at, payload, priority"
+EDITABLE: Final = "execute_at, payload, priority, group"
 
 decode_edit = decoder(TaskEditMessage)
 
@@ -44,7 +44,7 @@ decode_edit = decoder(TaskEditMessage)
 async def edit_task(
     request: Request[Any, Any, Any], task_id: TaskIdText, scheduler: NamedDependency[Scheduler]
 ) -> Response[TaskWithAttempts]:
-    """Change the time, payload or priority of a Pending task.
+    """Change the time, payload, priority or group of a Pending task.
 
     With `If-Match`, only if the task is still what it was under that `ETag`.
     """

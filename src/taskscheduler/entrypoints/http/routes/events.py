@@ -121,7 +121,7 @@ async def watch_tasks(
         list[str] | None,
         QueryParameter(
             name="filter",
-            description=f"kind:<kind> or queue:<queue>; repeated, {REPEATED}",
+            description=f"kind:<kind>, queue:<queue> or group:<group>; repeated, {REPEATED}",
             schema_extra=docs.WATCHED_LIST,
         ),
     ] = None,
@@ -140,7 +140,7 @@ async def watch_tasks(
 
     The present state of each watched id comes first, or `deleted` if there is no such task. Looks
     twice a second, while somebody watches, at the tasks with the given ids, or else at the newest
-    1,000 of the kinds and queues. Of several changes between two looks the last is told.
+    1,000 of the kinds, queues and groups. Of several changes between two looks the last is told.
     """
     watched = watched_of(filters or [], task_ids or [])
     since = since_of(request.headers.get("last-event-id"))
@@ -245,14 +245,19 @@ def watched_of(filters: list[str], task_ids: list[str]) -> Watched:
         wanted = wanted_by(filters)
     if "status" in wanted:
         raise BadRequest(
-            "filter", "a status cannot be watched; expected kind:<kind>, queue:<queue>"
+            "filter",
+            "a status cannot be watched; expected kind:<kind>, queue:<queue>, group:<group>",
         )
+    if "tag" in wanted:
+        raise BadRequest("filter", "a tag cannot be watched; expected kind:<kind>, queue:<queue>")
     if wanted and task_ids:
         raise BadRequest("id", "give either ids or filters")
     if len(task_ids) > IDS_MAX:
         raise BadRequest("id", f"must be at most {IDS_MAX}, not {len(task_ids)}")
     ids = tuple(TaskId(parameters.uuid_of(each)) for each in task_ids)
-    return Watched(ids=ids, kind=wanted.get("kind"), queue=wanted.get("queue"))
+    return Watched(
+        ids=ids, kind=wanted.get("kind"), queue=wanted.get("queue"), group=wanted.get("group")
+    )
 
 
 def since_of(last: str | None) -> datetime | None:

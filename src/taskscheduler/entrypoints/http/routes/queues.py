@@ -12,7 +12,7 @@ from litestar.params import PathParameter, QueryParameter
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.application.client.schedules import LIST_LIMIT_DEFAULT
 from taskscheduler.domain.query import LIMIT_MAX
-from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.values import NAME, NAME_FORM
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
 from taskscheduler.entrypoints.http.middleware.access import reached_by, seen_by_caller
 from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.application.client.schedules import LIST_LIMIT_DEFAULT, PREVIEW_DEFAULT
 from taskscheduler.domain.query import LIMIT_MAX
-from taskscheduler.domain.task import NAME, NAME_FORM
+from taskscheduler.domain.values import NAME, NAME_FORM
 from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import decoded, decoder
 from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
@@ -24,6 +24,7 @@ from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.parameters import TaskRules
 from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.routes.backfill import backfill_call
 from taskscheduler.entrypoints.http.routes.options import options_of
 from taskscheduler.entrypoints.http.routes.schedule_fires import fires_call
 from taskscheduler.entrypoints.messages.schedules import (
@@ -300,6 +301,7 @@ def schedule_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Rou
             trigger_schedule,
             preview_schedule,
             fires_call(name_of),
+            backfill_call(name_of),
         ],
         tags=["schedules"],
     )

@@ -19,6 +19,8 @@ export function newTaskView({ query }) {
     { name: "max_attempts", label: "Attempts at most", sort: "number", hint: "empty: as its handler has it" },
     { name: "timeout_s", label: "Time-out in seconds", sort: "number", hint: "empty: as its handler has it" },
     { name: "unique_key", label: "Unique key", sort: "text", hint: "of its kind: stored once a day" },
+    { name: "group", label: "Group", sort: "text", hint: "whose it is: a tenant, a customer" },
+    { name: "tags", label: "Tags", sort: "names", hint: "up to 10 names, with blanks between" },
     { name: "expires_at", label: "Expires", sort: "time", hint: "no attempt begins at or after it" },
   ]);
   /** What was sent under which name, so that it is stored once if the answer is lost. */

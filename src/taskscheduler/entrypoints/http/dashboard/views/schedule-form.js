@@ -6,7 +6,7 @@ import { dialog } from "../dialogs.js";
 import { Fields } from "../form.js";
 import { say } from "../messages.js";
 
-const KEPT = ["crons"];
+const KEPT = ["crons", "except"];
 
 /**
  * @param {any | null} schedule the one to change; null for a new one
@@ -74,9 +74,11 @@ function fieldsOf(given, isNew) {
   const fields = [
     { name: "kind", label: "Kind", sort: "text", required: true },
     { name: "cron", label: "Cron expression", sort: "text", hint: "such as 0 3 * * *" },
+    { name: "rrule", label: "Or: recurrence rule", sort: "text", hint: "such as FREQ=WEEKLY;BYDAY=MO" },
     { name: "every_s", label: "Or: every … seconds", sort: "number" },
     { name: "time_zone", label: "Time zone", sort: "text", hint: "such as Europe/Berlin; empty: UTC" },
     { name: "queue", label: "Queue", sort: "text", hint: "empty: default" },
+    { name: "group", label: "Group", sort: "text", hint: "whose its tasks are" },
     { name: "priority", label: "Priority", sort: "number", hint: "0, the most urgent, to 9" },
     { name: "starts_at", label: "Starts", sort: "time" },
     { name: "ends_at", label: "Ends", sort: "time" },
@@ -86,7 +88,9 @@ function fieldsOf(given, isNew) {
     },
     {
       name: "overlap", label: "While the last task runs", sort: "choice",
-      choices: [["allow", "store the next all the same"], ["skip", "store nothing"]],
+      choices: [["allow", "store the next all the same"], ["skip", "store nothing"],
+        ["buffer_one", "let one fire wait"], ["buffer_all", "let all fires wait"],
+        ["cancel_running", "cancel it"]],
     },
     {
       name: "gap", label: "Times that clocks leave out", sort: "choice",
@@ -99,8 +103,12 @@ function fieldsOf(given, isNew) {
     },
     { name: "jitter_s", label: "Later by up to … seconds", sort: "number" },
     { name: "max_fires", label: "Ends with so many tasks", sort: "number" },
+    { name: "catch_up_window_s", label: "Let go of what is later than … seconds", sort: "number" },
+    { name: "catch_up_max", label: "Catch up with so many at most", sort: "number" },
+    { name: "pause_after_failures", label: "Pause after so many failures", sort: "number" },
     { name: "max_attempts", label: "Attempts at most", sort: "number" },
     { name: "timeout_s", label: "Time-out in seconds", sort: "number" },
+    { name: "tags", label: "Tags", sort: "names", hint: "up to 10 names, with blanks between" },
     { name: "payload", label: "Payload", sort: "json", hint: "any JSON; empty: null" },
   ];
   const name = /** @type {import("../form.js").Field} */ (

@@ -83,8 +83,8 @@ function columns(refresh) {
     { head: "When", cell: whenOf },
     {
       head: "State",
-      cell: ({ paused, paused_at: at, next_fire_at: next }) => {
-        if (paused) return [pill("Paused", "warn"), " ", time(at)];
+      cell: ({ paused, paused_at: at, pause_reason: why, next_fire_at: next }) => {
+        if (paused) return [pill("Paused", "warn"), " ", time(at), why ? [": ", why] : []].flat();
         return next === null ? pill("Ended", "idle") : pill("On", "good");
       },
     },
@@ -99,8 +99,8 @@ function columns(refresh) {
 }
 
 /** @param {any} schedule */
-function whenOf({ cron, crons, every_s: seconds, time_zone: zone }) {
-  const times = [cron, ...(crons ?? [])].filter((each) => each);
+function whenOf({ cron, crons, rrule, every_s: seconds, time_zone: zone }) {
+  const times = [cron, ...(crons ?? []), rrule].filter((each) => each);
   return times.length === 0
     ? `every ${span(seconds)}`
     : [el("code", {}, times.join(" | ")), " ", el("span", { class: "hint" }, zone)];

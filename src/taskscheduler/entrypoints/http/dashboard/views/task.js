@@ -77,6 +77,7 @@ function factsOf(task) {
     ["Id", el("span", { class: "id" }, task.id)],
     ["Kind", tasksLink({ kind: task.kind }, task.kind)],
     ["Queue", tasksLink({ queue: task.queue }, task.queue)],
+    ["Group", task.group === null ? null : tasksLink({ group: task.group }, task.group)],
     ["Priority", task.priority],
     ["To be run at", time(task.execute_at, { exact: true })],
     ["Next attempt at", task.status === "Pending" && task.process_at !== task.execute_at
@@ -89,6 +90,8 @@ function factsOf(task) {
     ["Time-out", task.timeout_s === null ? "–" : span(task.timeout_s)],
     ["Unique key", task.unique_key ?? "–"],
     ["Expires", time(task.expires_at, { exact: true })],
+    ["Tags", task.tags.length ? task.tags.map((/** @type {string} */ tag) =>
+      [tasksLink({ tag }, tag), " "]) : null],
   ];
   return el("dl", {}, facts
     .filter(([, value]) => value !== null)

@@ -10,7 +10,7 @@ import { changeMatching, changeSelected, VERBS } from "./bulk.js";
 
 const EVERY_MS = 5_000;
 const PAGE = "50";
-const FILTERS = /** @type {const} */ (["status", "kind", "queue"]);
+const FILTERS = /** @type {const} */ (["status", "kind", "queue", "group", "tag"]);
 
 /** @type {import("../main.js").Make} */
 export function tasksView({ query }, refresh) {
@@ -110,6 +110,7 @@ export function tasksView({ query }, refresh) {
           { head: "Task", cell: ({ id }) => taskLink(id) },
           { head: "Kind", cell: ({ kind }) => kind },
           { head: "Queue", cell: ({ queue }) => queue },
+          { head: "Group", cell: ({ group }) => group ?? "" },
           { head: "Status", cell: ({ status }) => statusPill(status) },
           { head: "Priority", cell: ({ priority }) => priority, number: true },
           { head: "Attempts", cell: attemptsOf, number: true },
@@ -157,9 +158,9 @@ function filterForm(given) {
     if (fragment !== location.hash) go(fragment);
   }
 
-  /** @param {"kind" | "queue"} name */
+  /** @param {"kind" | "queue" | "group" | "tag"} name */
   const field = (name) => el("input", {
-    type: "text", name, value: given[name], list: `${name}s`, autocomplete: "off",
+    type: "text", name, value: given[name], list: ["tag", "group"].includes(name) ? null : `${name}s`, autocomplete: "off",
     spellcheck: "false", "data-key": `filter ${name}`, onchange: look, onfocus: suggest,
   });
   const status = el("select", { name: "status", "data-key": "filter status", onchange: look },
@@ -169,6 +170,8 @@ function filterForm(given) {
     el("label", {}, "Status", status),
     el("label", {}, "Kind", field("kind")),
     el("label", {}, "Queue", field("queue")),
+    el("label", {}, "Group", field("group")),
+    el("label", {}, "Tag", field("tag")),
     el("button", { type: "submit" }, "Filter"),
     FILTERS.some((name) => given[name]) ? el("a", { href: to(["tasks"]) }, "Clear") : null,
     kinds, queues);
