@@ -20,10 +20,11 @@ WORKERS = "adapters/postgres/migrations/0005_workers.sql"
 BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/insert_new.py"
 ONCE = "adapters/postgres/insert_idempotent.py"
+KEYS = "adapters/postgres/key_conflicts.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
 FIRES = "adapters/postgres/fires.py"
-FIRE = "adapters/postgres/migrations/0008_schedules.sql"
+FIRE = "adapters/postgres/migrations/0026_schedules.sql"
 TIMETABLE = "application/calendar/recurrence.py"
 PLANNING = "application/calendar/fire_plan.py"
 WALLCLOCK = "application/calendar/wall_clock.py"
@@ -327,7 +328,7 @@ IN_PUT: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_ONCE: list[tuple[Any, ...]] = [
+IN_KEYS: list[tuple[Any, ...]] = [
     (
         "a living unique key is taken",
         (
@@ -346,6 +347,9 @@ IN_ONCE: list[tuple[Any, ...]] = [
         "SET id = excluded.id, expires_at = excluded.expires_at\nWHERE false",
         "let_go_when_its_time_is_up",
     ),
+]
+
+IN_ONCE: list[tuple[Any, ...]] = [
     (
         "a living request is made again",
         "WHERE held.expires_at <= {schema}.clock()\nRETURNING true",
@@ -550,7 +554,12 @@ IN_FIRE = [
         "of_many_who_fire",
     ),
     ("fire whatever the rule is by now", " AND s.ruled_at = g.ruled_at", "", "changed_meanwhile"),
-    ("overlaps are never skipped", "s.overlap = 'skip' AND", "false AND", "overlap_is_skipped"),
+    (
+        "overlaps are never skipped",
+        "s.overlap IN ('allow', 'cancel_running') THEN",
+        "true THEN",
+        "overlap_is_skipped",
+    ),
     (
         "a key that lives is taken over",
         "WHERE k.expires_at <= {schema}.clock()",
@@ -560,7 +569,7 @@ IN_FIRE = [
 ]
 
 ON_TIME = [
-    (TIMETABLE, "timetable", "the first fire too late", "- TICK)):", ")):"),
+    (TIMETABLE, "timetable", "the first fire too late", "self._first - TICK", "self._first"),
     (TIMETABLE, "timetable", "after the end", "at > self._last", "at > self._last + SECOND * 7200"),
     (WALLCLOCK, "oracle", "both passes of a fold", "fold is Fold.FIRST or", ""),
     (WALLCLOCK, "oracle", "a gap is passed over", "first = second = change", "continue"),
@@ -568,8 +577,8 @@ ON_TIME = [
         PLANNING,
         "firing",
         "catch up with nothing, ever",
-        "now - fired_at <= GRACE",
-        "now - fired_at < GRACE",
+        "now - last <= GRACE",
+        "now - last < GRACE",
     ),
 ]
 
@@ -594,6 +603,7 @@ MUTANTS: list[Mutant] = [
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(sql(ONCE, *each, within="\nPUT: Final") for each in IN_PUT),
     *(sql(ONCE, *each) for each in IN_ONCE),
+    *(sql(KEYS, *each) for each in IN_KEYS),
     *(sql(FRESH, *each, within="\nPUT_ONE: Final") for each in IN_FRESH_ONE),
     *(sql(FRESH, *each, within="\nPUT_SOME: Final") for each in IN_FRESH_SOME),
     *(sql(PACKING, *each) for each in IN_PACKING),

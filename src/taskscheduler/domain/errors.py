@@ -269,6 +269,10 @@ class TaskCancelled(TaskEnded):
         super().__init__(task_id, error, "was cancelled")
 
 
+class EngineLost(TaskSchedulerError):
+    """The process or the cluster in which a handler ran has died, or cannot be reached."""
+
+
 class WorkerLost(TaskSchedulerError):
     """The store no longer knows this worker: it was taken for dead and its tasks given away."""
 
