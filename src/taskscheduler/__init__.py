@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.application.worker.worker import Worker
+    from taskscheduler.domain.batch import Batch
     from taskscheduler.domain.errors import (
+        BatchNotFound,
+        BatchSealed,
         IllegalTransition,
         InvalidConfiguration,
         InvalidHandler,
@@ -55,6 +58,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "AttemptError",
+    "Batch",
+    "BatchNotFound",
+    "BatchSealed",
     "Cancel",
     "CatchUp",
     "Context",
@@ -106,7 +112,10 @@ _NAMES_BY_HOME: Final = {
     "application.worker.context": ("Context",),
     "application.worker.handlers": ("Handlers",),
     "application.worker.worker": ("Worker",),
+    "domain.batch": ("Batch",),
     "domain.errors": (
+        "BatchNotFound",
+        "BatchSealed",
         "IllegalTransition",
         "InvalidConfiguration",
         "InvalidHandler",

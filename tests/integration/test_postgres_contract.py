@@ -11,6 +11,7 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    BatchesContract,
     FollowersContract,
     KindCatalogueContract,
     NotesContract,
@@ -50,6 +51,10 @@ class TestTasks(TaskRepositoryContract, TransactionContract):
 
 class TestFollowers(FollowersContract):
     """``PostgresFollowers``."""
+
+
+class TestBatches(BatchesContract):
+    """``PostgresBatches``."""
 
 
 class TestBoard(TaskReaderContract):

@@ -13,6 +13,7 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    BatchesContract,
     FollowersContract,
     KindCatalogueContract,
     NotesContract,
@@ -43,6 +44,10 @@ class TestTasks(TaskRepositoryContract):
 
 class TestFollowers(FollowersContract):
     """``MemoryFollowers``."""
+
+
+class TestBatches(BatchesContract):
+    """``MemoryBatches``."""
 
 
 class TestBoard(TaskReaderContract):

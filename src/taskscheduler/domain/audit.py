@@ -29,6 +29,8 @@ class Action(StrEnum):
     RESUMED = "resumed"
     KEY_ADDED = "key added"
     KEY_REVOKED = "key revoked"
+    BATCH_ADDED = "batch added"
+    BATCH_SEALED = "batch sealed"
     SCHEDULE_ADDED = "schedule added"
     SCHEDULE_CHANGED = "schedule changed"
     SCHEDULE_PAUSED = "schedule paused"
@@ -42,7 +44,7 @@ class AuditEntry:
     """One thing that was done, and stays written.
 
     ``actor`` is the caller's name. ``task_id`` is there where it was done to a task, ``target``
-    where it was done to a key, a queue or a schedule: the key's id, the others' name. ``at`` is the
+    where it was done to a key, a batch, a queue or a schedule: the id or the name. ``at`` is the
     store's time.
     """
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from taskscheduler.adapters.memory.batches import require_open
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import (
@@ -75,6 +76,7 @@ class MemoryTaskRepository:
         asked = {new.id: new for new in reversed(tasks)}
         known_as = {new.id: task_id for new, task_id in zip(tasks, ids, strict=True)}
         self._followers.require_known(tasks, known_as)
+        require_open(self._state, (asked[task_id] for task_id in fresh))
         for task in fresh.values():
             self._state.save(task)
             self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
@@ -83,6 +85,9 @@ class MemoryTaskRepository:
         for name, task_id in unique.items():
             self._state.unique[name] = (task_id, self._state.now() + self._state.unique_for)
         for task_id in fresh:
+            if (batch := asked[task_id].batch) is not None:
+                self._state.batches[batch].members[task_id] = None
+                self._state.batch_of[task_id] = batch
             if (after := asked[task_id].after) is not None:
                 self._followers.follow(task_id, after.known_as(known_as))
         return ids

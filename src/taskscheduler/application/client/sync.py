@@ -28,6 +28,7 @@ from typing import (
     overload,
 )
 
+from taskscheduler.application.client.batches import Batches
 from taskscheduler.application.client.errands import Errands, Home, InCallersThread, home
 from taskscheduler.application.client.scheduler import OWN, Scheduler
 from taskscheduler.application.client.schedules import Schedules
@@ -114,6 +115,24 @@ class SyncSchedules:
     backfill = Verb(Schedules.backfill)
 
 
+class SyncBatches:
+    """``Batches``, blocking."""
+
+    def __init__(self, scheduler: BlockingScheduler) -> None:
+        """Those of ``scheduler``."""
+        self._scheduler = scheduler
+
+    def run(self, work: Callable[[Batches, Errands], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return what ``work`` comes to on the event loop."""
+        return self._scheduler.run(lambda scheduler, errands: work(scheduler.batches, errands))
+
+    make = Verb(Batches.make)
+    get = Verb(Batches.get)
+    list = Verb(Batches.list)
+    seal = Verb(Batches.seal)
+    tasks = Verb(Batches.tasks)
+
+
 class _Opened(NamedTuple):
     """A scheduler, and on which event loop it was opened, or is being opened."""
 
@@ -187,6 +206,11 @@ class BlockingScheduler:
             if self._opened is opened:
                 self._opened = None
             raise
+
+    @property
+    def batches(self) -> SyncBatches:
+        """Tasks that are counted together."""
+        return SyncBatches(self)
 
     @property
     def schedules(self) -> SyncSchedules:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from taskscheduler.application.client.scheduler import Scheduler
+    from taskscheduler.domain.notes import TaskNotes
     from taskscheduler.domain.task import Task
 
 app = typer.Typer(help="Add, list, show and change tasks.")
@@ -70,6 +71,9 @@ def add(
         list[UUID] | None,
         typer.Option(metavar="ID", help="A task that must end first; may be given again."),
     ] = None,
+    batch: Annotated[
+        UUID | None, typer.Option(metavar="ID", help="The batch that it is counted with.")
+    ] = None,
     when: Annotated[
         When | None, typer.Option(help="What counts of --after; succeeded, if left out.")
     ] = None,
@@ -109,6 +113,7 @@ def add(
             expires_at=expires,
             tags=tags or (),
             after=after or None,
+            batch=batch,
             when=when,
             otherwise=otherwise,
         )
@@ -143,9 +148,7 @@ def show(
             tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
-        if notes.after is not None:
-            names = " ".join(str(each) for each in notes.after.task_ids)
-            tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
+        _tell_company(notes)
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:
@@ -282,6 +285,15 @@ def delete(
             say({"deleted": task_id}, as_json=json, text=f"deleted {task_id}")
 
     with_scheduler(database_url, schema, work)
+
+
+def _tell_company(notes: TaskNotes) -> None:
+    """Say with which others a task has to do."""
+    if notes.batch is not None:
+        tell(f"  batch: {notes.batch}")
+    if notes.after is not None:
+        names = " ".join(str(each) for each in notes.after.task_ids)
+        tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
 
 
 def _for_each(

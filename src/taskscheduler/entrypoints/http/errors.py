@@ -11,6 +11,8 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from taskscheduler.domain.errors import (
+    BatchNotFound,
+    BatchSealed,
     Forbidden,
     IdempotencyConflict,
     IllegalTransition,
@@ -55,6 +57,8 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     TooMuchWaiting: HTTPStatus.TOO_MANY_REQUESTS,
     TaskNotFound: HTTPStatus.NOT_FOUND,
     TaskExists: HTTPStatus.CONFLICT,
+    BatchNotFound: HTTPStatus.NOT_FOUND,
+    BatchSealed: HTTPStatus.CONFLICT,
     TaskChanged: HTTPStatus.PRECONDITION_FAILED,
     IdempotencyConflict: HTTPStatus.CONFLICT,
     ScheduleNotFound: HTTPStatus.NOT_FOUND,
