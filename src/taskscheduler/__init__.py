@@ -17,18 +17,22 @@ if TYPE_CHECKING:
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.application.worker.worker import Worker
     from taskscheduler.domain.batch import Batch
+    from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.errors import (
         BatchNotFound,
         BatchSealed,
         IllegalTransition,
         InvalidConfiguration,
         InvalidHandler,
+        InvalidLimit,
         InvalidProgress,
         InvalidResult,
         InvalidSchedule,
         InvalidStep,
         InvalidTask,
         LeaseLost,
+        LimitChanged,
+        LimitNotFound,
         NotAConnection,
         NotInTransaction,
         ScheduleExists,
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
         UnknownKind,
     )
     from taskscheduler.domain.lease import Attempt, AttemptError
+    from taskscheduler.domain.limit import Limit
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.retry import RetryPolicy
     from taskscheduler.domain.rule import Fold, Gap
@@ -71,16 +76,21 @@ __all__ = [
     "IllegalTransition",
     "InvalidConfiguration",
     "InvalidHandler",
+    "InvalidLimit",
     "InvalidProgress",
     "InvalidResult",
     "InvalidSchedule",
     "InvalidStep",
     "InvalidTask",
     "LeaseLost",
+    "Limit",
+    "LimitChanged",
+    "LimitNotFound",
     "NewSchedule",
     "NewTask",
     "NotAConnection",
     "NotInTransaction",
+    "OnConflict",
     "Overlap",
     "Retry",
     "RetryPolicy",
@@ -113,18 +123,22 @@ _NAMES_BY_HOME: Final = {
     "application.worker.handlers": ("Handlers",),
     "application.worker.worker": ("Worker",),
     "domain.batch": ("Batch",),
+    "domain.conflict": ("OnConflict",),
     "domain.errors": (
         "BatchNotFound",
         "BatchSealed",
         "IllegalTransition",
         "InvalidConfiguration",
         "InvalidHandler",
+        "InvalidLimit",
         "InvalidProgress",
         "InvalidResult",
         "InvalidSchedule",
         "InvalidStep",
         "InvalidTask",
         "LeaseLost",
+        "LimitChanged",
+        "LimitNotFound",
         "ScheduleExists",
         "ScheduleNotFound",
         "NotAConnection",
@@ -140,6 +154,7 @@ _NAMES_BY_HOME: Final = {
         "UnknownKind",
     ),
     "domain.lease": ("Attempt", "AttemptError"),
+    "domain.limit": ("Limit",),
     "domain.query": ("TaskQuery",),
     "domain.retry": ("RetryPolicy",),
     "domain.rule": ("Fold", "Gap"),

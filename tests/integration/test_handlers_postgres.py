@@ -187,7 +187,7 @@ async def test_suspects_are_found_by_an_index_of_their_own(postgres_url: str, sc
                 connection.execute("SET client_min_messages = log")
                 for query in (
                     "SELECT * FROM {schema}.suspects_1(%s, %s, 100)",
-                    "SELECT * FROM {schema}.claim_suspects_1(%s, %s, 9, %s, 0, 2::smallint)",
+                    "SELECT * FROM {schema}.claim_suspects_2(%s, %s, 9, %s, 0, 2::smallint)",
                 ):
                     notices.clear()
                     given = (["default"], ["mail"], await join(store))

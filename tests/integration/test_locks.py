@@ -270,6 +270,8 @@ async def put_in_every_way(store: Store) -> Sequence[dict[str, Any]]:
             for asked in (plain, keyed, keyed):
                 await store.tasks.put([task.but(**change) for task in asked])
     await store.tasks.put([new(store) for _ in range(60)])
+    for _ in range(2):
+        await store.tasks.put([new(store, unique_key="again", on_conflict="replace")])
     await store.tasks.put([new(store)], idempotency=Idempotency(uuid4().hex, b"f"))
     return changes
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 20
 MANY = 400_000
 CLAIM: LiteralString = """
-SELECT o_id FROM {schema}.claim_5(
+SELECT o_id FROM {schema}.claim_6(
     ARRAY(SELECT id FROM {schema}.lane),
     ARRAY(SELECT '-infinity'::timestamptz FROM {schema}.lane),
     ARRAY(SELECT '00000000-0000-0000-0000-000000000000'::uuid FROM {schema}.lane), 10,

@@ -136,11 +136,11 @@ STATISTICS = [
 ]
 
 CLAIM: LiteralString = """
-SELECT o_id, o_token FROM {schema}.claim_5(
+SELECT o_id, o_token FROM {schema}.claim_6(
     %(lanes)s::integer[], %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(limit)s, %(worker)s,
     0, 2::smallint)"""
 LOOK: LiteralString = """
-SELECT o_lane, o_process_at FROM {schema}.look_2(
+SELECT o_lane, o_process_at FROM {schema}.look_3(
     %(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[], %(floors)s::timestamptz[],
     %(floor_ids)s::uuid[], %(few)s, %(steps)s, 2::smallint)"""
 COMPLETE: LiteralString = "SELECT {schema}.complete_1(%(ids)s::uuid[], %(tokens)s::bigint[])"

@@ -14,6 +14,7 @@ from taskscheduler.testing.contracts import (
     BatchesContract,
     FollowersContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -71,6 +72,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``PostgresKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``PostgresLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

@@ -45,7 +45,7 @@ VALUES (%s, %s, gen_random_uuid(), now() + interval '1 day')"""
 HOLD: Final[LiteralString] = "SELECT FROM {}.schedule FOR UPDATE"
 WAITING: Final = """
 SELECT pid FROM pg_stat_activity
-WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %s || '%%fire_2%%'"""
+WHERE wait_event_type = 'Lock' AND query LIKE '%%' || %s || '%%fire_5%%'"""
 LATE: Final[LiteralString] = """
 SELECT extract(epoch FROM now() - min(next_fire_at))::float FROM {}.schedule"""
 STOPS: Final = 5
@@ -170,7 +170,7 @@ async def test_a_schedule_that_somebody_has_locked_keeps_nobody_waiting(
 
 BAD: Final[dict[str, LiteralString]] = {
     "a newer policy": "catch_up = 'window'",
-    "a newer overlap": "overlap = 'buffer_one'",
+    "a newer overlap": "overlap = 'terminate'",
     "no expression any more": "cron = '1 2 3'",
     "a zone that is none": "time_zone = 'Mars/Olympus'",
     "a priority that is none": "priority = 77",

@@ -35,7 +35,7 @@ SETTINGS: Final = {
 PATIENCE_S: Final = 20.0
 
 CLAIM: Final = """
-SELECT o_id FROM {schema}.claim_5(
+SELECT o_id FROM {schema}.claim_6(
     ARRAY(SELECT id FROM {schema}.lane), ARRAY['-infinity'::timestamptz], ARRAY[%s::uuid], 5, %s,
     0, 2::smallint)"""
 LOWEST: Final = UUID(int=0)

@@ -1,219 +1,269 @@
-"""Batches, by the library, a worker and HTTP."""
+"""Handlers that take many tasks in one call."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-import httpx
+import msgspec
 import pytest
 
 from taskscheduler import (
-    BatchNotFound,
-    BatchSealed,
+    Cancel,
+    Context,
+    Discard,
     Handlers,
+    InvalidHandler,
     InvalidTask,
-    SyncScheduler,
-    TaskFailed,
+    RetryPolicy,
+    Scheduler,
+    Snooze,
     TaskStatus,
     Worker,
 )
-from taskscheduler.domain.verdicts import Discard
-from taskscheduler.entrypoints.http.app import create_app
-from taskscheduler.testing import ManualClock, in_memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from taskscheduler import Context, Scheduler
-
 pytestmark = pytest.mark.anyio
 
-NOBODYS: Final = UUID("018e917e-0000-7000-8000-000000000000")
+LONG = timedelta(seconds=30)
+ONCE = RetryPolicy(max_attempts=1)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+class Page(msgspec.Struct):
+    number: int
 
 
 @pytest.fixture
 async def scheduler() -> AsyncGenerator[Scheduler]:
-    async with in_memory(ManualClock()) as scheduler:
+    async with Scheduler.in_memory() as scheduler:
         yield scheduler
 
 
-@pytest.fixture
-async def client(scheduler: Scheduler) -> AsyncGenerator[httpx.AsyncClient]:
-    app: Any = create_app(scheduler, kinds={"Foo": 1})
-    async with (
-        app.lifespan(),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
-    ):
-        yield client
+async def run(scheduler: Scheduler, handlers: Handlers, **options: Any) -> None:
+    options = {"concurrency": 50, **options}
+    async with asyncio.timeout(20):
+        await Worker(scheduler, handlers, **options).run(until_drained=True)
 
 
-async def test_the_follower_reads_what_the_others_returned(scheduler: Scheduler):
+async def statuses(scheduler: Scheduler) -> list[TaskStatus]:
+    return [task.status for task in await scheduler.list()][::-1]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_many_tasks_share_a_call(scheduler: Scheduler, *, plain: bool) -> None:
+    handlers = Handlers()
+    calls: list[list[int]] = []
+    ids: list[Any] = []
+
+    def index(contexts: list[Context], pages: list[Page]) -> None:
+        assert [each.kind for each in contexts] == ["index"] * len(pages)
+        calls.append([page.number for page in pages])
+        ids.extend(each.id for each in contexts)
+
+    async def awaited(contexts: list[Context], pages: list[Page]) -> None:
+        index(contexts, pages)
+
+    handlers.register_batch("index", size=7, linger=LONG)(index if plain else awaited)
+    stored = await scheduler.schedule_many([("index", Page(n)) for n in range(21)])
+    await run(scheduler, handlers)
+    assert [len(each) for each in calls] == [7, 7, 7]
+    assert sorted(number for each in calls for number in each) == list(range(21))
+    assert set(ids) == set(stored)
+    assert set(await statuses(scheduler)) == {TaskStatus.COMPLETED}
+
+
+async def test_few_are_called_after_the_linger(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+    calls: list[int] = []
+
+    @handlers.register_batch("index", size=500, linger=timedelta(milliseconds=20))
+    async def index(contexts: list[Context]) -> None:
+        calls.append(len(contexts))
+
+    await scheduler.schedule_many([("index", None)] * 3)
+    await run(scheduler, handlers)
+    assert calls == [3]
+
+
+async def test_no_more_gather_than_the_worker_runs_at_once(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+    calls: list[int] = []
+
+    @handlers.register_batch("index", size=500, linger=LONG)
+    async def index(contexts: list[Context]) -> None:
+        calls.append(len(contexts))
+
+    await scheduler.schedule_many([("index", None)] * 20)
+    await run(scheduler, handlers, concurrency=10)
+    assert calls == [10, 10]
+
+
+async def test_each_has_a_verdict_of_its_own(scheduler: Scheduler) -> None:
     handlers = Handlers()
 
-    @handlers.register("part")
-    async def part(context: Context, number: int) -> int:
-        if number == 7:
-            raise Discard("no")
-        return number
+    @handlers.register_batch("index", size=6, linger=LONG, retry=ONCE)
+    async def index(contexts: list[Context], payloads: list[Any]) -> list[Any]:
+        verdicts = {
+            0: None,
+            1: Cancel("no"),
+            2: Discard("never"),
+            3: ValueError("wrong"),
+            4: {"rows": 7},
+            5: Snooze(timedelta(days=1)),
+        }
+        return [verdicts[each] for each in payloads]
 
-    @handlers.register("sum")
-    async def add_up(context: Context) -> dict[str, int]:
-        numbers = failed = 0
-        async for each in context.results():
-            if isinstance(each, TaskFailed):
-                failed += 1
-            else:
-                numbers += each
-        return {"sum": numbers, "failed": failed}
-
-    batch = await scheduler.batches.make("all", then=("sum", None), when="ended")
-    assert batch.then is not None
-    await scheduler.schedule_many(
-        [scheduler.prepare("part", number, batch=batch.id) for number in range(2_500)]
-    )
-    await Worker(scheduler, handlers).drain()
-    assert (await scheduler.get(batch.then)).status is TaskStatus.PENDING
-    assert (await scheduler.batches.seal(batch.id)).ended_at is not None
-    await Worker(scheduler, handlers).drain()
-    found = await scheduler.result(batch.then, timeout=0)
-    assert found == {"sum": sum(range(2_500)) - 7, "failed": 1}
-    assert len(await scheduler.batches.tasks(batch.id, limit=10)) == 10
+    ids = await scheduler.schedule_many([("index", n) for n in range(6)])
+    await run(scheduler, handlers)
+    assert await statuses(scheduler) == [
+        TaskStatus.COMPLETED,
+        TaskStatus.CANCELLED,
+        TaskStatus.FAILED,
+        TaskStatus.FAILED,
+        TaskStatus.COMPLETED,
+        TaskStatus.PENDING,
+    ]
+    assert await scheduler.result(ids[4]) == {"rows": 7}
+    error = (await scheduler.attempts(ids[3]))[0].error
+    assert error is not None
+    assert (error.type, error.message) == ("ValueError", "wrong")
 
 
-async def test_an_empty_batch_has_no_results(scheduler: Scheduler):
+@pytest.mark.parametrize("returned", [[None], [None] * 3, "ok", {"a": 1}, 7])
+async def test_what_is_no_list_of_verdicts_fails_all(scheduler: Scheduler, returned: Any) -> None:
     handlers = Handlers()
 
-    @handlers.register("sum")
-    async def add_up(context: Context) -> int:
-        return len(await context.results())
+    @handlers.register_batch("index", size=2, linger=LONG, retry=ONCE)
+    async def index(contexts: list[Context]) -> Any:
+        return returned
 
-    batch = await scheduler.batches.make(then=scheduler.prepare("sum"))
-    assert batch.then is not None
-    await scheduler.batches.seal(batch.id)
-    await Worker(scheduler, handlers).drain()
-    assert await scheduler.result(batch.then, timeout=0) == 0
-
-
-async def test_what_cannot_be_made(scheduler: Scheduler):
-    for options in (
-        {"name": ""},
-        {"name": "x" * 257},
-        {"name": "a\nb"},
-        {"when": "ended"},
-        {"then": ("Foo", None), "otherwise": "no"},
-        {"then": scheduler.prepare("Foo", after=[NOBODYS])},
-    ):
-        with pytest.raises(InvalidTask):
-            await scheduler.batches.make(**options)  # pyright: ignore[reportArgumentType]
-    assert await scheduler.batches.list() == []
-    with pytest.raises(BatchNotFound):
-        await scheduler.schedule("Foo", batch=NOBODYS)
-    batch = await scheduler.batches.make()
-    await scheduler.batches.seal(batch.id)
-    with pytest.raises(BatchSealed):
-        await scheduler.schedule("Foo", batch=batch.id)
+    ids = await scheduler.schedule_many([("index", None)] * 2)
+    await run(scheduler, handlers)
+    assert await statuses(scheduler) == [TaskStatus.FAILED] * 2
+    error = (await scheduler.attempts(ids[0]))[0].error
+    assert error is not None
+    assert "must return" in error.message
 
 
-def test_blocking():
-    with SyncScheduler.in_memory() as scheduler:
-        batch = scheduler.batches.make("b", then=("Foo", None))
-        scheduler.schedule("Foo", batch=batch.id)
-        assert scheduler.batches.get(batch.id).total == 1
-        assert [each.id for each in scheduler.batches.list()] == [batch.id]
-        assert scheduler.batches.seal(batch.id).sealed_at is not None
+async def test_what_it_raises_ends_the_attempt_of_each(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+
+    @handlers.register_batch("index", size=40, linger=LONG, retry=ONCE)
+    async def index(contexts: list[Context]) -> None:
+        raise ValueError("all")
+
+    ids = await scheduler.schedule_many([("index", None)] * 40)
+    await run(scheduler, handlers)
+    errors = [(await scheduler.attempts(each))[0].error for each in ids]
+    assert {error and error.message for error in errors} == {"all"}
+    lengths = {len((error and error.traceback) or "") for error in errors}
+    assert len(lengths) == 1, "tracebacks grow with each task of the batch"
 
 
-async def test_by_http(client: httpx.AsyncClient):
-    then = {"kind": "Foo", "payload": {"a": 1}, "when": "ended", "otherwise": "run"}
-    answer = await client.post("/batches", json={"name": "import", "then": then})
-    assert answer.status_code == 201, answer.text
-    batch_id = answer.json()["id"]
-    assert list(answer.json()) == ["id"]
-    assert answer.headers["location"] == f"/batches/{batch_id}"
-    ids = []
-    for _ in range(2):
-        stored = await client.put("/tasks", json={"kind": "Foo", "batch": batch_id})
-        assert stored.status_code == 201
-        ids.append(stored.json()["id"])
-    many = [{"kind": "Foo", "batch": batch_id}, {"kind": "Foo"}]
-    ids += (await client.post("/tasks/batch", json=many)).json()["ids"][:1]
-    batch = (await client.get(f"/batches/{batch_id}")).json()
-    assert {key: batch[key] for key in ("id", "name", "sealed_at", "ended_at", "total")} == {
-        "id": batch_id,
-        "name": "import",
-        "sealed_at": None,
-        "ended_at": None,
-        "total": 3,
-    }
-    counts = ("pending", "completed", "failed", "cancelled")
-    assert [batch[key] for key in counts] == [3, 0, 0, 0]
-    assert batch["then"]["kind"] == "Foo"
-    assert batch["then"]["status"] == "Pending"
-    assert (batch["then"]["when"], batch["then"]["otherwise"]) == ("ended", "run")
-    follower = batch["then"]["id"]
-    why = (await client.get(f"/tasks/{follower}/why")).json()
-    (reason,) = [each for each in why["reasons"] if each["reason"] == "WaitingFor"]
-    assert reason["left"] == 3
-    assert (await client.get(f"/tasks/{ids[0]}")).json()["batch"] == batch_id
-    for task_id in ids:
-        await client.post(f"/tasks/{task_id}/cancel")
-    sealed = await client.post(f"/batches/{batch_id}/seal")
-    assert sealed.status_code == 200
-    assert sealed.json()["cancelled"] == 3
-    assert sealed.json()["sealed_at"] is not None
-    assert (await client.post(f"/batches/{batch_id}/seal")).json() == sealed.json()
-    late = await client.put("/tasks", json={"kind": "Foo", "batch": batch_id})
-    assert late.status_code == 409
-    assert late.headers["content-type"] == "application/problem+json"
-    why = (await client.get(f"/tasks/{follower}/why")).json()
-    assert "WaitingFor" not in {each["reason"] for each in why["reasons"]}
+async def test_a_payload_that_does_not_fit_fails_alone(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+    seen: list[int] = []
+
+    @handlers.register_batch("index", size=2, linger=LONG)
+    async def index(contexts: list[Context], pages: list[Page]) -> None:
+        seen.extend(page.number for page in pages)
+
+    await scheduler.schedule_many([("index", {"number": 1}), ("index", 7), ("index", Page(2))])
+    await run(scheduler, handlers)
+    assert seen == [1, 2]
+    assert (await statuses(scheduler)).count(TaskStatus.FAILED) == 1
 
 
-async def test_batches_are_listed_by_http(client: httpx.AsyncClient):
-    ids = [(await client.post("/batches", json={})).json()["id"] for _ in range(3)]
-    ids.append((await client.post("/batches")).json()["id"])
-    first = await client.get("/batches", params={"limit": 3})
-    assert [each["id"] for each in first.json()] == ids[:0:-1]
-    following = first.links["next"]["url"]
-    assert [each["id"] for each in (await client.get(following)).json()] == ids[:1]
-    assert first.json()[0]["then"] is None
+async def test_a_timeout_is_that_of_each_task(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+    ended: list[bool] = []
+
+    @handlers.register_batch("index", size=3, linger=LONG, retry=ONCE)
+    async def index(contexts: list[Context]) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(all(each.cancelled for each in contexts))
+
+    for _ in range(3):
+        await scheduler.schedule("index", timeout=timedelta(milliseconds=50))
+    await run(scheduler, handlers)
+    assert await statuses(scheduler) == [TaskStatus.FAILED] * 3
+    assert ended == [True]
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "path"),
-    [
-        ({"names": "x"}, 400, "$"),
-        ({"name": ""}, 400, "$.name"),
-        ({"name": 7}, 400, "$.name"),
-        ({"then": {}}, 400, "$.then"),
-        ({"then": {"kind": "Fo"}}, 400, "$.then.kind"),
-        ({"then": {"kind": "Foo", "priority": 10}}, 400, "$.then.priority"),
-        ({"then": {"kind": "Foo", "when": "x"}}, 400, "$.then.when"),
-        ({"then": {"kind": "Foo", "after": [str(NOBODYS)]}}, 400, "$.then.after"),
-        ({"then": {"kind": "Foo", "tags": ["a b"]}}, 400, "$.then.tags"),
-    ],
-)
-async def test_what_http_refuses(
-    client: httpx.AsyncClient, body: dict[str, Any], status: int, path: str
-):
-    answer = await client.post("/batches", json=body)
-    assert answer.status_code == status, answer.text
-    assert answer.json()["errors"][0]["path"].startswith(path)
-    assert (await client.get("/batches")).json() == []
+async def test_one_that_is_cancelled_leaves_the_others(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+    begun = asyncio.Event()
+
+    @handlers.register_batch("index", size=3, linger=LONG)
+    async def index(contexts: list[Context]) -> None:
+        begun.set()
+        while not any(each.cancelled for each in contexts):
+            await asyncio.sleep(0.01)
+        assert [each.id for each in contexts if each.cancelled] == [ids[1]]
+
+    ids = await scheduler.schedule_many([("index", None)] * 3)
+    working = asyncio.create_task(run(scheduler, handlers))
+    await begun.wait()
+    await scheduler.cancel(ids[1])
+    await working
+    assert await statuses(scheduler) == [
+        TaskStatus.COMPLETED,
+        TaskStatus.CANCELLED,
+        TaskStatus.COMPLETED,
+    ]
 
 
-async def test_batches_that_are_not_there(client: httpx.AsyncClient):
-    for answer in (
-        await client.get(f"/batches/{NOBODYS}"),
-        await client.post(f"/batches/{NOBODYS}/seal"),
-        await client.put("/tasks", json={"kind": "Foo", "batch": str(NOBODYS)}),
-    ):
-        assert answer.status_code == 404, answer.text
-    assert (await client.get("/batches/7")).status_code == 400
-    assert (await client.get("/batches", params={"cursor": "7"})).status_code == 400
+async def test_who_leaves_while_they_gather_is_not_called(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+    calls: list[int] = []
+
+    @handlers.register_batch("index", size=2, linger=timedelta(seconds=60), retry=ONCE)
+    async def index(contexts: list[Context]) -> None:
+        calls.append(len(contexts))
+
+    await scheduler.schedule("index", timeout=timedelta(milliseconds=30))
+    await run(scheduler, handlers)
+    assert await statuses(scheduler) == [TaskStatus.FAILED]
+    assert calls == []
+
+
+async def test_the_function_stands_for_its_kind(scheduler: Scheduler) -> None:
+    handlers = Handlers()
+
+    @handlers.register_batch("index", linger=timedelta(0))
+    async def index(contexts: list[Context], pages: Sequence[Page]) -> None: ...
+
+    anything: Any = index
+    await scheduler.schedule(anything, Page(1))
+    with pytest.raises(InvalidTask):
+        await scheduler.schedule(anything, "no page")
+    await run(scheduler, handlers)
+    assert await statuses(scheduler) == [TaskStatus.COMPLETED]
+
+
+def test_what_could_never_be_called_is_refused() -> None:
+    handlers = Handlers()
+
+    def one(contexts: list[Context], payload: Page) -> None: ...
+    def none() -> None: ...
+    def good(contexts: list[Context]) -> None: ...
+
+    options: Any
+    for options in ({"size": 0}, {"size": True}, {"size": 1.5}, {"linger": 1}):
+        with pytest.raises(InvalidHandler):
+            handlers.register_batch("index", **options)
+    with pytest.raises(InvalidHandler):
+        handlers.register_batch("index", linger=timedelta(seconds=-1))
+    with pytest.raises(InvalidHandler, match="list"):
+        handlers.register_batch("index")(one)
+    with pytest.raises(InvalidHandler, match="contexts"):
+        handlers.register_batch("index")(none)
+    handlers.register_batch("index")(good)
+    with pytest.raises(InvalidHandler, match="already"):
+        handlers.register_batch("index")(good)

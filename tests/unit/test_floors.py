@@ -127,7 +127,7 @@ def test_it_is_noted_now_and_then_where_the_floors_are() -> None:
 def seen_lanes(clock: ManualClock, number: int, *, priority: int = 5) -> Seen:
     seen = Seen(clock)
     rows = [
-        (lane, "default", f"kind{lane}", priority, START, UUID(int=lane), START, "")
+        (lane, "default", f"kind{lane}", priority, START, UUID(int=lane), START, "", 1, None)
         for lane in range(number)
     ]
     seen.learn(rows, full=True)
@@ -138,8 +138,8 @@ def test_lanes_are_claimed_from_once_their_first_task_is_due() -> None:
     clock = ManualClock()
     seen = Seen(clock)
     rows = [
-        (1, "default", "mail", 5, START + SECOND, UUID(int=1), START, ""),
-        (2, "default", "mail", 9, START, UUID(int=2), START, ""),
+        (1, "default", "mail", 5, START + SECOND, UUID(int=1), START, "", 1, None),
+        (2, "default", "mail", 9, START, UUID(int=2), START, "", 1, None),
     ]
     seen.learn(rows, full=True)
     assert (seen.waits, seen.is_due) == (timedelta(0), True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import ActiveKey, ApiKey, Caller, NewKey
+    from taskscheduler.domain.quota import Quota
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +52,9 @@ class CountingRing:
 
     async def list(self) -> Sequence[ApiKey]:
         return await self._store.keys.list()
+
+    async def limit(self, key_id: str, quota: Quota | None, *, by: Caller | None = None) -> ApiKey:
+        return await self._store.keys.limit(key_id, quota, by=by)
 
     async def active(self) -> Sequence[ActiveKey]:
         self.asked_at.append(self._clock.monotonic())

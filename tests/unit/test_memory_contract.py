@@ -16,6 +16,7 @@ from taskscheduler.testing.contracts import (
     BatchesContract,
     FollowersContract,
     KindCatalogueContract,
+    LimitRepositoryContract,
     NotesContract,
     QueueRegistryContract,
     ScheduleRepositoryContract,
@@ -64,6 +65,10 @@ class TestNotes(NotesContract):
 
 class TestKinds(KindCatalogueContract):
     """``MemoryKindCatalogue``."""
+
+
+class TestLimits(LimitRepositoryContract):
+    """``MemoryLimits``, and claims."""
 
 
 class TestQueues(QueueRegistryContract):

@@ -67,6 +67,9 @@ def test_a_call_is_described_and_shown(call: str):
     good = [status for status in operation["responses"] if status.startswith("2")]
     several = {
         "PUT /schedules/{name}": ["200", "201"],
+        "PUT /tasks": ["201", "200"],
+        "POST /tasks": ["201", "200"],
+        "PUT /limits/{name}": ["200", "201"],
         "GET /tasks/{task_id}/result": ["200", "202"],
     }
     assert good == several.get(call.partition(": ")[2], good[:1])

@@ -13,7 +13,8 @@ from taskscheduler import Scheduler
 from taskscheduler.application.client.api_keys import STALE_AFTER_S, KeyAuthenticator, issue
 from taskscheduler.application.client.schedules import RACES_MAX
 from taskscheduler.domain.access import Scope
-from taskscheduler.domain.errors import ScheduleChanged
+from taskscheduler.domain.errors import ScheduleChanged, ScheduleUnread
+from taskscheduler.domain.limit import Limit
 from taskscheduler.domain.schedule import NewSchedule
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.http.middleware.access import Access, RateLimit
@@ -34,6 +35,7 @@ NOBODYS: Final = "018e917e-0000-7000-8000-000000000000"
 EDIT: Final = {"priority": 1}
 METHODS: Final = {"get", "put", "post", "patch", "delete"}
 SCHEDULE: Final = {"kind": "Foo", "cron": "@daily"}
+LIMIT: Final = {"concurrency": 2}
 SPAN: Final = {"from": "2024-03-28T00:00:00Z", "to": "2024-03-29T00:00:00Z"}
 NEEDS_NO_MORE: Final = {
     "GET /tasks",
@@ -153,8 +155,10 @@ def at(call: str, value: str) -> str:
     return path
 
 
-def sent(call: str) -> dict[str, Any]:
+def sent(call: str) -> dict[str, Any]:  # noqa: PLR0911 - a way each
     """Return the body that ``call`` needs to come as far as its task."""
+    if call in {"PUT /limits/{name}", "PATCH /limits/{name}"}:
+        return {"json": LIMIT}
     if call.startswith("PATCH"):
         return {"json": EDIT}
     if call == "POST /schedules":
@@ -201,9 +205,9 @@ async def conflicting(service: Service, call: str) -> Ask | None:  # noqa: PLR09
         case ["PUT" | "POST", "/tasks" | "/tasks/batch" as path]:
             other: Any = {"id": await service.task(), "kind": "Foo", "payload": "other"}
             return path, {"json": [other] if verb == "batch" else other}
-        case ["DELETE", _]:
+        case ["DELETE", "/tasks/{task_id}"]:
             return at(call, str((await lease_one(service.store)).task_id)), {}
-        case ["PATCH", _] | [
+        case ["PATCH", "/tasks/{task_id}"] | [
             _,
             "/tasks/{task_id}/cancel" | "/tasks/{task_id}/run" | "/tasks/{task_id}/signals/{name}",
         ]:
@@ -231,9 +235,17 @@ async def provoked(service: Service, call: str) -> AsyncGenerator[httpx.Response
     if "{task_id}" in call:
         headers = {"If-Match": '"another"'}
         yield await service.ask(call, at(call, await service.task()), headers=headers, **good)
+    if "/limits/{name}" in call:
+        await service.scheduler.limits.put(Limit(name="mail", concurrency=1))
+        headers = {"If-Match": '"another"'}
+        yield await service.ask(call, at(call, "mail"), headers=headers, **good)
     look = racing if "/schedules" in call else conflicting
     if (conflict := await look(service, call)) is not None:
         yield await service.ask(call, conflict[0], **conflict[1])
+    if "/schedules/{name}" in call:
+        # Written by a newer version. Who reaches all schedules may delete it all the same.
+        service.schedules.refuse("get", ScheduleUnread("nightly", "overlap: buffer_two"))
+        yield await service.ask(call, at(call, "nightly"), "tenant", **good)
     for _ in range(int(CALLS_S)):
         service.limit.take(service.tokens["busy"][4:20])
     yield await service.ask(call, nowhere + "?nonsense=1", "busy", **good)

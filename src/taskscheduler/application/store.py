@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.ports.clock import Clock
     from taskscheduler.domain.ports.followers import Followers
     from taskscheduler.domain.ports.kinds import KindCatalogue
+    from taskscheduler.domain.ports.limits import LimitRepository
     from taskscheduler.domain.ports.maintenance import Archive, SchemaUpkeep
     from taskscheduler.domain.ports.queues import BacklogStats, QueueRegistry
     from taskscheduler.domain.ports.reader import TaskReader
@@ -42,6 +43,7 @@ class Store:
     heartbeat_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue
     queues: QueueRegistry
+    limits: LimitRepository
     schedules: ScheduleRepository
     keys: ApiKeyRepository
     audit: AuditTrail

@@ -28,9 +28,13 @@ class Action(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     KEY_ADDED = "key added"
+    KEY_CHANGED = "key changed"
     KEY_REVOKED = "key revoked"
     BATCH_ADDED = "batch added"
     BATCH_SEALED = "batch sealed"
+    LIMIT_ADDED = "limit added"
+    LIMIT_CHANGED = "limit changed"
+    LIMIT_DELETED = "limit deleted"
     SCHEDULE_ADDED = "schedule added"
     SCHEDULE_CHANGED = "schedule changed"
     SCHEDULE_PAUSED = "schedule paused"
@@ -44,8 +48,8 @@ class AuditEntry:
     """One thing that was done, and stays written.
 
     ``actor`` is the caller's name. ``task_id`` is there where it was done to a task, ``target``
-    where it was done to a key, a batch, a queue or a schedule: the id or the name. ``at`` is the
-    store's time.
+    where it was done to a key, a batch, a queue, a limit or a schedule: the id or the name. ``at``
+    is the store's time.
     """
 
     id: int

@@ -51,6 +51,28 @@ class InvalidSchedule(InvalidTask):
     """What was asked for cannot be a schedule."""
 
 
+class InvalidLimit(InvalidTask):
+    """What was asked for cannot be a limit."""
+
+
+class LimitNotFound(TaskSchedulerError):
+    """No limit has this name."""
+
+    def __init__(self, name: str) -> None:
+        """Name what was looked for."""
+        self.name = name
+        super().__init__(f"no limit has the name {name!r}")
+
+
+class LimitChanged(TaskSchedulerError):
+    """The limit is not what the caller believes that it is."""
+
+    def __init__(self, name: str) -> None:
+        """Name the limit."""
+        self.name = name
+        super().__init__(f"the limit {name!r} has changed since it was looked at")
+
+
 class ScheduleUnread(TaskSchedulerError):
     """A schedule is there, and this program does not understand it: a newer one has written it."""
 

@@ -42,6 +42,10 @@ class Due(NamedTuple):
     has_problem: bool = False
     jitter: timedelta | None = None
     left: int | None = None
+    catch_up_window: timedelta | None = None
+    catch_up_max: int | None = None
+    pause_after_failures: int | None = None
+    last_task_id: TaskId | None = None
     tagged: bool = False
 
     @classmethod
@@ -62,6 +66,10 @@ class Due(NamedTuple):
             has_problem=schedule.problem is not None,
             jitter=definition.jitter,
             left=left_of(definition.max_fires, schedule.fire_count),
+            catch_up_window=definition.catch_up_window,
+            catch_up_max=definition.catch_up_max,
+            pause_after_failures=definition.pause_after_failures,
+            last_task_id=schedule.last_task_id,
             tagged=bool(definition.tags),
         )
 
@@ -69,7 +77,8 @@ class Due(NamedTuple):
 class Fire(NamedTuple):
     """What a schedule that is due comes to: a task for each of ``tasks``, and how it goes on.
 
-    A task is given with the time of its fire. ``untaken`` are fires that come to none.
+    A task is given with the time of its fire. ``untaken`` are fires that come to none. ``reason``
+    is what the ledger says of those that are stored.
     It holds while the schedule's rule and its next time are those of ``due``.
     """
 
@@ -79,6 +88,7 @@ class Fire(NamedTuple):
     next_fire_at: datetime | None
     zone_data: str | None = None
     untaken: Sequence[Untaken] = ()
+    reason: str | None = None
 
     def due_times(self) -> list[datetime]:
         """Return when each of its tasks is due."""
@@ -98,12 +108,14 @@ class Fired(NamedTuple):
     """What a fire came to.
 
     ``task_ids`` are those of its tasks, or of the tasks that hold their keys; ``fresh`` of them are
-    new. ``overlapped`` tells that nothing was stored, because the last task has not ended.
+    new. ``overlapped`` tells that the last task has not ended, or that fires wait for it to end, so
+    that nothing was stored; ``buffered`` is how many of its fires wait from now on.
     """
 
     task_ids: Sequence[TaskId]
     fresh: int
     overlapped: bool
+    buffered: int = 0
 
 
 class Taken(NamedTuple):
@@ -131,9 +143,10 @@ class Outlook(NamedTuple):
 
     ``now`` is the time on the store's clock, ``wait`` how long until the first one is due that
     nobody has taken, None if none ever will be. ``looked_at`` is when somebody last said that
-    schedules are watched.
+    schedules are watched. ``buffered`` tells whether fires wait for the task of another to end.
     """
 
     now: datetime
     wait: timedelta | None
     looked_at: datetime
+    buffered: bool = False

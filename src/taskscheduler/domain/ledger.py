@@ -33,6 +33,8 @@ class Outcome(StrEnum):
     """Somebody asked for a task at that moment."""
 
 
+ALREADY_THERE: Final = "its task was there already"
+HAS_WAITED: Final = "it has waited for the task of the fire before"
 HAVING_A_TASK: Final = frozenset({Outcome.STORED, Outcome.BACKFILLED})
 """Fires that came to this are not backfilled."""
 

@@ -6,11 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Required, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Required, TypedDict, Unpack
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
+from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap, check_policies
 from taskscheduler.domain.rule import Fold, Gap, Rule
 from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.task import NewTask
@@ -25,7 +25,7 @@ from taskscheduler.domain.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from taskscheduler.domain.fire import Fire
 
@@ -41,24 +41,6 @@ GRACE: Final = timedelta(minutes=1)
 """How long nobody may have looked at schedules before it counts as an outage; and with
 ``CatchUp.NONE`` a fire that passed in one, and is later than this, is let go."""
 NOBODY: Final = TaskId(UUID(int=0))
-
-
-class CatchUp(StrEnum):
-    """What becomes of fires that passed while no worker was alive.
-
-    What living workers are late with is not missed: each of it is stored.
-    """
-
-    LATEST = "latest"
-    ALL = "all"
-    NONE = "none"
-
-
-class Overlap(StrEnum):
-    """Whether a fire stores its task while the one before has not ended."""
-
-    ALLOW = "allow"
-    SKIP = "skip"
 
 
 class ScheduleFields(TypedDict, total=False):
@@ -83,6 +65,9 @@ class ScheduleFields(TypedDict, total=False):
     fold: Fold | None
     jitter: timedelta | None
     max_fires: int | None
+    catch_up_window: timedelta | None
+    catch_up_max: int | None
+    pause_after_failures: int | None
     group: str | None
     tags: tuple[str, ...]
 
@@ -110,6 +95,9 @@ class _Definition:
     fold: Fold | None = None
     jitter: timedelta | None = None
     max_fires: int | None = None
+    catch_up_window: timedelta | None = None
+    catch_up_max: int | None = None
+    pause_after_failures: int | None = None
     group: str | None = None
     tags: tuple[str, ...] = ()
 
@@ -122,9 +110,13 @@ class _Definition:
         self._check_crons()
         self._check_times()
         self._check_bounds()
-        if self.catch_up is CatchUp.ALL and self.overlap is Overlap.SKIP:
-            reason = "cannot be all where overlap is skip: of many at once one would be stored"
-            raise InvalidSchedule("catch_up", reason)
+        check_policies(
+            self.catch_up,
+            self.overlap,
+            self.catch_up_window,
+            self.catch_up_max,
+            self.pause_after_failures,
+        )
         self.task(NOBODY)
 
     def _check_crons(self) -> None:
@@ -203,7 +195,10 @@ class NewSchedule(_Definition):
     ``time_zone``, an IANA name, and by each of ``crons``, once where they meet; or ``every`` so
     often, counted from ``starts_at``, or else from when the schedule was made. ``gap`` and ``fold``
     say what becomes of times that the clocks leave out or show twice. It ends after ``max_fires``
-    tasks. Each task is due up to ``jitter`` later than its fire, by the same span at each look.
+    tasks. A fire that is later than ``catch_up_window`` is let go, and of those that are due at
+    once all but the latest ``catch_up_max``, with which ``catch_up`` is ``all`` unless it is given.
+    It pauses after ``pause_after_failures`` tasks in a row that failed. Each task is due up to
+    ``jitter`` later than its fire, by the same span at each look.
     ``starts_at`` and ``ends_at`` are aware, and the times between
     which it fires, both included. ``payload`` is anything that has a JSON form; who has that form
     already gives it as ``payload_json`` instead, and it is kept to the letter. The rest is as in
@@ -221,6 +216,7 @@ class NewSchedule(_Definition):
             raise InvalidSchedule("payload", "must not be bytes: give JSON text as payload_json")
         if payload is not NOTHING:
             fields.pop("payload_json", None)  # that of the one that this is a copy of
+        fields.update(implied(fields))  # pyright: ignore[reportArgumentType, reportCallIssue]
         super().__init__(**fields)
         object.__setattr__(self, "_given", payload)
 
@@ -250,7 +246,8 @@ class Schedule:
     stored. ``revision`` grows with every change, a fire included. ``zone_data`` is the version of
     the time zones by which ``next_fire_at`` was reckoned, None where it depends on none.
     ``problem`` says why a worker could not fire it when it was due last. ``fire_count`` is how many
-    tasks it has stored by itself.
+    tasks it has stored by itself, fires that wait included. ``pause_reason`` is why it was paused,
+    where nobody did it by hand.
     """
 
     definition: NewSchedule
@@ -265,6 +262,7 @@ class Schedule:
     zone_data: str | None = None
     problem: str | None = None
     fire_count: int = 0
+    pause_reason: str | None = None
 
     @classmethod
     def make(
@@ -319,10 +317,15 @@ class Schedule:
             return replace(changed, ruled_at=now)
         return replace(changed, ruled_at=now, next_fire_at=next_fire_at, zone_data=zone_data)
 
-    def pause(self, *, now: datetime) -> Schedule:
+    def pause(self, *, now: datetime, reason: str | None = None) -> Schedule:
         """Let it not fire until it is resumed."""
         return replace(
-            self, revision=self.revision + 1, changed_at=now, paused_at=now, next_fire_at=None
+            self,
+            revision=self.revision + 1,
+            changed_at=now,
+            paused_at=now,
+            next_fire_at=None,
+            pause_reason=reason,
         )
 
     def resume(
@@ -337,6 +340,7 @@ class Schedule:
             paused_at=None,
             next_fire_at=next_fire_at,
             zone_data=zone_data,
+            pause_reason=None,
         )
 
     @property
@@ -345,9 +349,9 @@ class Schedule:
         most = self.definition.max_fires
         return most is not None and self.fire_count >= most
 
-    def fire(self, fire: Fire, task_ids: Sequence[TaskId]) -> Schedule:
-        """Go on after ``fire``, for which the last of ``task_ids`` was stored."""
-        count = self.fire_count + len(task_ids)
+    def fire(self, fire: Fire, task_ids: Sequence[TaskId], buffered: int = 0) -> Schedule:
+        """Go on after ``fire``: the last of ``task_ids`` was stored, ``buffered`` fires wait."""
+        count = self.fire_count + len(task_ids) + buffered
         most = self.definition.max_fires
         return replace(
             self,
@@ -359,6 +363,17 @@ class Schedule:
             zone_data=fire.zone_data,
             problem=None,
         )
+
+    def release(self, task_id: TaskId) -> Schedule:
+        """Go on after a fire that waited, for which ``task_id`` was stored."""
+        return replace(self, revision=self.revision + 1, last_task_id=task_id)
+
+
+def implied(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was not given and follows from what was: a bound to ``all`` means ``all``."""
+    if "catch_up" in fields or fields.get("catch_up_max") is None:
+        return {}
+    return {} if fields.get("overlap") in SINGLE else {"catch_up": CatchUp.ALL}
 
 
 def due_at(name: str, fire_at: datetime, jitter: timedelta | None) -> datetime:

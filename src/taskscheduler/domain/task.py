@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from uuid import UUID
 
 from taskscheduler.domain.after import WAITING_AT
+from taskscheduler.domain.conflict import require_conflict
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import Event, TaskStatus, after
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.after import After
     from taskscheduler.domain.batch import BatchId
+    from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.trace import TraceContext
 
 
@@ -60,6 +62,8 @@ class _Asked(NamedTuple):
     trace: TraceContext | None
     group: str | None
     tags: tuple[str, ...]
+    on_conflict: OnConflict | None
+    max_delay: timedelta | None
     after: After | None
     batch: BatchId | None
 
@@ -71,8 +75,9 @@ class NewTask(_Asked):
     instead, and it is kept to the letter. ``execute_at`` is aware, or None for now. ``priority``
     runs from 0, the most urgent, to 9. ``max_attempts`` and ``timeout`` are None where the
     handler's own hold. A ``unique_key`` names the task among those of its kind: while the key
-    lives, asking again answers with the first task's id. An attempt does not begin at or after
-    ``expires_at``. ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
+    lives, asking again answers with the first task's id; ``on_conflict`` says what becomes of that,
+    and ``max_delay`` belongs to it. An attempt does not begin at or after ``expires_at``.
+    ``group`` is whose task it is, a tenant's or a customer's: groups take turns.
     ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
     that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
     a part of the task. It waits until those have ended that it comes ``after``, if it names any.
@@ -102,6 +107,8 @@ class NewTask(_Asked):
         trace: TraceContext | None = None,
         group: str | None = None,
         tags: Iterable[str] = (),
+        on_conflict: OnConflict | str | None = None,
+        max_delay: timedelta | None = None,
         after: After | None = None,
         batch: BatchId | None = None,
     ) -> Self:
@@ -132,6 +139,7 @@ class NewTask(_Asked):
             require_key(unique_key, by)
         require_group(group)
         kept_tags = require_tags(tags) if tags else ()
+        on_conflict = require_conflict(on_conflict, max_delay, unique_key, after)
         return tuple.__new__(
             cls,
             (
@@ -149,6 +157,8 @@ class NewTask(_Asked):
                 trace,
                 group,
                 kept_tags,
+                on_conflict,
+                max_delay,
                 after,
                 cast("BatchId | None", uuid_if_any("batch", batch)),
             ),

@@ -31,6 +31,12 @@ class Reason(StrEnum):
     """No worker that was heard of lately runs its kind from its queue."""
     SUSPECT = "Suspect"
     """It had begun when several workers went down, and waits for one that has nothing in hand."""
+    LIMIT_REACHED = "LimitReached"
+    """It is due, and as many run as a limit lets run."""
+    RATE_LIMITED = "RateLimited"
+    """It is due, and a limit lets the next one begin later."""
+    BEHIND_OTHERS = "BehindOthers"
+    """It is due, and waits for the turn of its group, beside those of others."""
     READY = "Ready"
     """It is due, and waits its turn."""
     RUNNING = "Running"
@@ -46,13 +52,26 @@ class QueuePosition(NamedTuple):
     before: Count
 
 
+class GroupTurn(NamedTuple):
+    """How a due task waits for the turn of its group.
+
+    ``ahead`` of it come so many of its own group, queue and priority; ``has_rivals`` tells whether
+    due tasks of other groups of that queue and priority wait as well.
+    """
+
+    ahead: int
+    has_rivals: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """One reason, in words, and what belongs to it.
 
     ``until`` is when it ends by itself; ``since`` when it began. ``worker_id`` goes with RUNNING,
-    ``before`` with READY; how many are ``left``, and the first of their ``task_ids``, with
-    WAITING_FOR.
+    ``before`` with READY. ``left`` tells how many there still are, with WAITING_FOR. ``limit``
+    names what LIMIT_REACHED and RATE_LIMITED are about, and ``running`` is how many run under it.
+    ``task_ids`` are the first of those that are waited for, or that run. ``group`` and ``ahead``,
+    how many of that group come before it, go with BEHIND_OTHERS.
     """
 
     reason: Reason
@@ -63,6 +82,10 @@ class Cause:
     before: Count | None = None
     left: int | None = None
     task_ids: tuple[TaskId, ...] = ()
+    limit: str | None = None
+    running: int | None = None
+    group: str | None = None
+    ahead: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

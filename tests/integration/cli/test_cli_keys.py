@@ -54,3 +54,22 @@ def test_the_newest_comes_first(programs: Programs):
 @pytest.mark.parametrize("key_id", ["0" * 16, "shop", "' OR true --"])
 def test_a_key_that_is_not_there_cannot_be_revoked(programs: Programs, key_id: str):
     assert "no key has the id" in programs.refused("keys", "revoke", key_id, code=1)
+
+
+def test_quotas_are_changed_and_lifted(programs: Programs):
+    added = json.loads(programs.good("keys", "add", "q", "--waiting-max", "5", "--json"))
+    key_id = added.pop("id")
+    del added["token"]
+
+    def update(*options: str) -> dict[str, object]:
+        return json.loads(programs.good("keys", "update", key_id, *options, "--json"))
+
+    expected = {**added, "id": key_id, "queues_max": 3}
+    assert update("--queues-max", "3") == expected
+    assert update("--waiting-max", "0")["waiting_max"] == 0
+    lifted = update("--no-quota", "--schedules-max", "1")
+    assert lifted == {**expected, "queues_max": None, "waiting_max": None, "schedules_max": 1}
+    assert update("--no-quota")["schedules_max"] is None
+    assert "key changed" in programs.good("audit", "--limit", "1")
+    assert "no key has the id" in programs.refused("keys", "update", "x", "--no-quota", code=1)
+    assert "--no-quota" in programs.refused("keys", "update", key_id, code=2)

@@ -138,6 +138,19 @@ def test_tags_are_shown_and_find_their_tasks(operator: Operator):
     assert operator.asks(f"show {tagged}")["status"] == "Cancelled"
 
 
+def test_an_earlier_task_of_the_key_is_replaced(operator: Operator):
+    add = f"add Baz --at {FAR} --unique-key k --on-conflict"
+    first = operator.asks(f"{add} replace --payload 1")
+    assert list(first) == ["id"]
+    again = operator.asks(f"{add} replace --payload 2")
+    assert again == {"id": first["id"], "created": False}
+    assert operator.asks(f"{add} debounce --max-delay 60 --payload 3") == again
+    task = operator.asks(f"show {first['id']}")
+    assert task["payload"] == 3
+    assert task["process_at"] < FAR
+    assert "unique_key" in operator.refused("add Baz --on-conflict keep", code=2)
+
+
 def test_a_failure_is_shown_with_its_traceback(operator: Operator):
     task_id = operator.good("add Raise --max-attempts 1 --accept-unknown-kinds").strip()
     operator.programs.good("worker", "--app", "jobs:handlers", "--drain")
@@ -260,6 +273,8 @@ def test_a_kind_that_nobody_has_is_stored_where_that_is_wanted(operator: Operato
     twin = {"TASKSCHEDULER_ACCEPT_UNKNOWN_KINDS": "1"}
     assert UUID(operator.programs.good("tasks", "add", "Nobody", **twin).strip())
     assert [task["kind"] for task in operator.asks("list")] == ["Nobody"] * 2
+    assert [task["kind"] for task in operator.asks("list --kind Nobody")] == ["Nobody"] * 2
+    assert operator.asks("cancel --filter kind:Nobody")["changed"] == 2
 
 
 def test_a_kind_that_a_worker_has_registered_is_known(operator: Operator):

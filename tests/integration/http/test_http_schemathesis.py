@@ -83,7 +83,13 @@ def map_body(_: HookContext, body: Any) -> Any:
     """Write 7.0 as 7 where an integer belongs: JSON Schema calls both integers, the service one."""
     tasks = cast("list[Any]", body if isinstance(body, list) else [body])
     for task in tasks:
-        for name in ("priority", "max_attempts", "max_fires"):
+        for name in (
+            "priority",
+            "max_attempts",
+            "max_fires",
+            "catch_up_max",
+            "pause_after_failures",
+        ):
             if isinstance(task, dict):
                 fields = cast("dict[str, Any]", task)
                 if isinstance(value := fields.get(name), float) and value.is_integer():

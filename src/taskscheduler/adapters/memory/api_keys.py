@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from taskscheduler.domain.access import ActiveKey, ApiKey
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import KeyNotFound
+from taskscheduler.domain.quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,18 @@ class MemoryApiKeys:
             self._state.keys[key.id] = kept
             self._state.tell(by, Action.KEY_ADDED, target=key.id)
         return self._state.keys[key.id]
+
+    async def limit(self, key_id: str, quota: Quota | None, *, by: Caller | None = None) -> ApiKey:
+        """See ``ApiKeyRepository.limit``."""
+        key = self._state.keys.get(key_id)
+        if key is None:
+            raise KeyNotFound(key_id)
+        if quota == Quota():
+            quota = None
+        if key.quota != quota:
+            key = self._state.keys[key_id] = replace(key, quota=quota)
+            self._state.tell(by, Action.KEY_CHANGED, target=key_id)
+        return key
 
     async def revoke(self, key_id: str, *, by: Caller | None = None) -> ApiKey:
         """See ``ApiKeyRepository.revoke``."""

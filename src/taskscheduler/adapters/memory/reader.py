@@ -11,7 +11,7 @@ from taskscheduler.domain.ids import newest_of, spans
 from taskscheduler.domain.lease import Attempt
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.why import QueuePosition
+from taskscheduler.domain.why import GroupTurn, QueuePosition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -97,3 +97,21 @@ class MemoryTaskReader:
             for each in self._state.tasks.values()
         )
         return QueuePosition(is_due=True, before=Count(min(number, count_max), number < count_max))
+
+    async def group_turn(self, task_id: TaskId, count_max: int) -> GroupTurn | None:
+        """See ``TaskReader.group_turn``."""
+        task, now = self._state.tasks.get(task_id), self._state.now()
+        if task is None or task.status is not TaskStatus.PENDING or task.process_at > now:
+            return None
+        beside = [
+            each
+            for each in self._state.tasks.values()
+            if (each.queue, each.priority) == (task.queue, task.priority)
+            and each.status is TaskStatus.PENDING
+            and each.process_at <= now
+        ]
+        place = (task.process_at, task.id)
+        ahead = sum(
+            each.group == task.group and (each.process_at, each.id) < place for each in beside
+        )
+        return GroupTurn(min(ahead, count_max), any(each.group != task.group for each in beside))

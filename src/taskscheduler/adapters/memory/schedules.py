@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import ScheduleChanged, ScheduleExists, ScheduleNotFound
 from taskscheduler.domain.fire import TAKE, Due, Fired, Outlook, Taken, Waiting
-from taskscheduler.domain.ledger import HAVING_A_TASK, Outcome
-from taskscheduler.domain.schedule import GRACE, Overlap
+from taskscheduler.domain.ledger import ALREADY_THERE, HAS_WAITED, HAVING_A_TASK, Outcome
+from taskscheduler.domain.policies import Overlap
+from taskscheduler.domain.schedule import GRACE
+from taskscheduler.domain.status import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -77,6 +79,7 @@ class MemoryScheduleRepository:
         """See ``ScheduleRepository.delete``."""
         await self.get(name)
         del self._state.schedules[name]
+        self._state.buffered.pop(name, None)
         self._taken.pop(name, None)
         self._state.tell(by, Action.SCHEDULE_DELETED, target=name)
 
@@ -84,7 +87,8 @@ class MemoryScheduleRepository:
         """See ``ScheduleRepository.outlook``."""
         now = self._state.now()
         first = min((at for at, _ in self._free(zone_data, aside)), default=None)
-        return Outlook(now, None if first is None else first - now, self._looked_at)
+        wait = None if first is None else first - now
+        return Outlook(now, wait, self._looked_at, any(self._state.buffered.values()))
 
     async def watch(self) -> None:
         """See ``ScheduleRepository.watch``."""
@@ -118,29 +122,106 @@ class MemoryScheduleRepository:
             if kept is None:
                 answers.append(None)
                 continue
-            last = None if kept.last_task_id is None else self._state.tasks.get(kept.last_task_id)
-            skips = kept.definition.overlap is Overlap.SKIP
-            overlaps = skips and last is not None and not last.status.is_final
-            tasks = [] if overlaps else [kept.definition.task(*task) for task in fire.tasks]
+            buffered = self._state.buffered.setdefault(kept.name, [])
+            overlaps = self._overlaps(kept) or bool(buffered)
+            room = kept.definition.overlap.buffered_max
+            goes = fire.tasks[: 0 if overlaps else 1 if room else None]
+            waits = fire.tasks[len(goes) :][: max(room - len(buffered), 0)]
+            tasks = [kept.definition.task(*task) for task in goes]
             ids = await self._tasks.put(tasks)
-            self._note(kept, fire, None if overlaps else ids)
-            self._state.schedules[kept.name] = kept.fire(fire, ids)
+            buffered += [at for _, at in waits]
+            self._note(kept, fire, ids, len(waits), overlaps=overlaps)
+            self._state.schedules[kept.name] = kept.fire(fire, ids, len(waits))
             self._taken.pop(kept.name, None)
             fresh = sum(1 for task, task_id in zip(tasks, ids, strict=True) if task.id == task_id)
-            answers.append(Fired(ids, fresh, overlaps))
+            answers.append(Fired(ids, fresh, overlaps, len(waits)))
         return answers
 
-    def _note(self, kept: Schedule, fire: Fire, ids: Sequence[TaskId] | None) -> None:
-        """Write into the ledger what became of ``fire``; no ids: its schedule's task lasts."""
+    def _overlaps(self, kept: Schedule) -> bool:
+        """Tell whether a fire of ``kept`` is not stored because the last task has not ended."""
+        if kept.definition.overlap in {Overlap.ALLOW, Overlap.CANCEL_RUNNING}:
+            return False
+        return not self._has_ended(kept)
+
+    def _has_ended(self, kept: Schedule) -> bool:
+        last = None if kept.last_task_id is None else self._state.tasks.get(kept.last_task_id)
+        return last is None or last.status.is_final
+
+    def _note(
+        self, kept: Schedule, fire: Fire, ids: Sequence[TaskId], waits: int, *, overlaps: bool
+    ) -> None:
+        """Write into the ledger what became of ``fire``: stored, then waiting, then skipped."""
+        overlapped = f"the task of the last fire had not ended: {kept.last_task_id}"
+        buffered = overlapped if overlaps else "the fire before was stored at the same moment"
+        room = kept.definition.overlap.buffered_max
+        skipped = f"as many fires as may wait did: {room}" if room else overlapped
         for place, (task_id, at) in enumerate(fire.tasks):
-            if ids is None:
-                reason = f"the task of the last fire had not ended: {kept.last_task_id}"
-                self._state.note(kept, at, Outcome.SKIPPED, reason)
-            else:
-                reason = None if ids[place] == task_id else "its task was there already"
+            if place < len(ids):
+                reason = fire.reason if ids[place] == task_id else ALREADY_THERE
                 self._state.note(kept, at, Outcome.STORED, reason, ids[place])
+            elif place < len(ids) + waits:
+                self._state.note(kept, at, Outcome.BUFFERED, buffered)
+            else:
+                self._state.note(kept, at, Outcome.SKIPPED, skipped)
         for untaken in fire.untaken:
             self._state.note(kept, *untaken)
+
+    async def release(self, task_ids: Sequence[TaskId]) -> Sequence[str]:
+        """See ``ScheduleRepository.release``."""
+        names = [
+            name
+            for name, waiting in sorted(self._state.buffered.items())
+            if waiting
+            and (kept := self._state.schedules[name]).paused_at is None
+            and self._has_ended(kept)
+        ]
+        queues: list[str] = []
+        for task_id, name in zip(task_ids, names, strict=False):
+            kept = self._state.schedules[name]
+            at = self._state.buffered[name].pop(0)
+            (held,) = await self._tasks.put([kept.definition.task(task_id, at)])
+            reason = HAS_WAITED if held == task_id else ALREADY_THERE
+            self._state.note(kept, at, Outcome.STORED, reason, held)
+            self._state.schedules[name] = kept.release(held)
+            queues.append(kept.definition.queue)
+        return queues
+
+    async def pause_failing(self, dues: Sequence[Due]) -> Sequence[str]:
+        """See ``ScheduleRepository.pause_failing``."""
+        names: list[str] = []
+        for due in dues:
+            kept = self._same(due)
+            if kept is None or not self._fails(kept, due.pause_after_failures or 0):
+                continue
+            most = due.pause_after_failures
+            reason = f"the last {'task' if most == 1 else f'{most} tasks'} failed"
+            told = f"the schedule was paused: {reason}"
+            self._state.note(kept, due.next_fire_at, Outcome.SKIPPED, told)
+            paused = kept.pause(now=self._state.now(), reason=reason)
+            self._state.schedules[kept.name] = paused
+            self._taken.pop(kept.name, None)
+            names.append(kept.name)
+        return names
+
+    def _fails(self, kept: Schedule, most: int) -> bool:
+        entries = sorted(
+            (
+                entry
+                for name, _, entry in self._state.ledger
+                if name == kept.name
+                and entry.outcome is Outcome.STORED
+                and entry.recorded_at >= kept.ruled_at
+            ),
+            key=lambda entry: (entry.at, entry.number),
+            reverse=True,
+        )
+        tasks = [self._state.tasks.get(entry.task_id) for entry in entries if entry.task_id]
+        ended = [
+            task.status
+            for task in tasks
+            if task is not None and task.status in {TaskStatus.COMPLETED, TaskStatus.FAILED}
+        ][:most]
+        return ended == [TaskStatus.FAILED] * most
 
     async def fires(
         self, name: str, *, queue_prefix: str | None = None, before: Place | None = None, limit: int

@@ -15,6 +15,7 @@ from taskscheduler.domain.lease import SUSPECT_AFTER, Attempt, AttemptError
 from taskscheduler.domain.ledger import LedgerEntry
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import TaskStatus
+from taskscheduler.domain.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.audit import Action
     from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.ledger import Outcome
+    from taskscheduler.domain.limit import StoredLimit
     from taskscheduler.domain.notes import Awaited, Progress
     from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.status import Event
@@ -81,8 +83,12 @@ class State:
     kinds: dict[str, int] = field(default_factory=dict)
     paused: dict[str, datetime] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    buffered: dict[str, list[datetime]] = field(default_factory=dict)
     ledger: list[tuple[str, str, LedgerEntry]] = field(default_factory=list)
     keys: dict[str, ApiKey] = field(default_factory=dict)
+    limits: dict[str, StoredLimit] = field(default_factory=dict)
+    free_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    turns: defaultdict[int, Turns[Lane]] = field(default_factory=lambda: defaultdict(Turns[Lane]))
     audit: list[AuditEntry] = field(default_factory=list)
     audit_ids: Iterator[int] = field(default_factory=lambda: count(1))
     ledger_ids: Iterator[int] = field(default_factory=lambda: count(1))

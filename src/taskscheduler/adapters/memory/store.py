@@ -12,6 +12,7 @@ from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
 from taskscheduler.adapters.memory.batches import MemoryBatches
 from taskscheduler.adapters.memory.followers import MemoryFollowers
+from taskscheduler.adapters.memory.limits import MemoryLimits
 from taskscheduler.adapters.memory.notes import MemoryNotes
 from taskscheduler.adapters.memory.queues import MemoryQueueRegistry
 from taskscheduler.adapters.memory.reader import MemoryTaskReader
@@ -73,6 +74,7 @@ def memory_store(
         heartbeat_registry=heartbeat_registry,
         kinds=MemoryKindCatalogue(state),
         queues=MemoryQueueRegistry(state),
+        limits=MemoryLimits(state),
         schedules=MemoryScheduleRepository(state, tasks),
         keys=MemoryApiKeys(state),
         audit=MemoryAuditTrail(state),

@@ -7,20 +7,26 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from taskscheduler.adapters.memory.batches import require_open
+from taskscheduler.adapters.memory.insert import insert
+from taskscheduler.adapters.memory.limits import (
+    are_held_back,
+    begin_under_limits,
+    due_in_turns,
+    opens_for,
+    waits_for,
+)
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.bulk import BulkVerb
+from taskscheduler.domain.conflict import StoredIds, earlier_of
 from taskscheduler.domain.errors import (
     IdempotencyConflict,
     IllegalTransition,
     LeaseLost,
     TaskChanged,
-    TaskExists,
 )
 from taskscheduler.domain.lease import Lease, Settlement, Suspects
 from taskscheduler.domain.notes import Awaited
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency, NewTask, Task
 from taskscheduler.domain.worker import Cancellation
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import TaskEdit
+    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
@@ -59,68 +65,17 @@ class MemoryTaskRepository:
         """See ``TaskRepository.put``."""
         del transaction
         if idempotency is None:
-            return self._store(tasks)
+            return insert(self._state, self._followers, tasks)
         now = self._state.now()
         fingerprint, ids, expires_at = self._state.requests.get(idempotency.key, (b"", (), now))
         if expires_at <= now:
-            ids = self._store(tasks)
+            ids = insert(self._state, self._followers, tasks)
+            ids = StoredIds(ids, earlier_of(tasks, ids))
             expires_at = now + self._state.unique_for
             self._state.requests[idempotency.key] = (idempotency.fingerprint, ids, expires_at)
         elif fingerprint != idempotency.fingerprint:
             raise IdempotencyConflict(idempotency.key)
         return ids
-
-    def _store(self, tasks: Sequence[NewTask]) -> Sequence[TaskId]:
-        tasks = list(tasks)  # to look at one may be what makes all
-        ids, fresh, unique = self._judged(tasks)
-        asked = {new.id: new for new in reversed(tasks)}
-        known_as = {new.id: task_id for new, task_id in zip(tasks, ids, strict=True)}
-        self._followers.require_known(tasks, known_as)
-        require_open(self._state, (asked[task_id] for task_id in fresh))
-        for task in fresh.values():
-            self._state.save(task)
-            self._state.tell(asked[task.id].by, Action.CREATED, task_id=task.id)
-            if (trace := asked[task.id].trace) is not None:
-                self._state.traces[task.id] = trace
-        for name, task_id in unique.items():
-            self._state.unique[name] = (task_id, self._state.now() + self._state.unique_for)
-        for task_id in fresh:
-            if (batch := asked[task_id].batch) is not None:
-                self._state.batches[batch].members[task_id] = None
-                self._state.batch_of[task_id] = batch
-            if (after := asked[task_id].after) is not None:
-                self._followers.follow(task_id, after.known_as(known_as))
-        return ids
-
-    def _judged(
-        self, tasks: Sequence[NewTask]
-    ) -> tuple[Sequence[TaskId], Mapping[TaskId, Task], Mapping[tuple[str, str], TaskId]]:
-        """Return the ids that are answered with, the tasks that are new, and their keys."""
-        now = self._state.now()
-        ids: list[TaskId] = []
-        fresh: dict[TaskId, Task] = {}
-        unique: dict[tuple[str, str], TaskId] = {}
-        for new in tasks:
-            stored = self._state.tasks.get(new.id) or fresh.get(new.id)
-            if stored is not None:
-                if not new.describes(stored):
-                    raise TaskExists(new.id)
-                if new.id not in fresh:
-                    self._followers.require_same(new)
-                ids.append(new.id)
-                continue
-            if new.unique_key is not None:
-                name = (new.kind, new.unique_key)
-                holder, expires_at = self._state.unique.get(name, (None, now))
-                if holder is None or expires_at <= now:
-                    holder = unique.get(name)
-                if holder is not None:
-                    ids.append(holder)
-                    continue
-                unique[name] = new.id
-            fresh[new.id] = Task.store(new, now=now)
-            ids.append(new.id)
-        return ids, fresh, unique
 
     async def get(self, task_id: TaskId) -> Task:
         """See ``TaskRepository.get``."""
@@ -130,7 +85,10 @@ class MemoryTaskRepository:
         self, worker_id: WorkerId, subscription: Subscription, limit: int
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim``."""
-        return self._lease(worker_id, islice(self._state.due(subscription), limit))
+        state = self._state
+        is_plain = not state.limits and not any(lane.group for lane in state.lanes)
+        due = state.due(subscription) if is_plain else due_in_turns(state, subscription)
+        return self._lease(worker_id, islice(due, limit))
 
     async def suspects(self, subscription: Subscription) -> Suspects | None:
         """See ``TaskRepository.suspects``."""
@@ -143,8 +101,11 @@ class MemoryTaskRepository:
     ) -> Sequence[Lease]:
         """See ``TaskRepository.claim_suspects``."""
         due = self._state.suspects(subscription)
-        alike = [task for task in due if task.excused == excused]
-        return self._lease(worker_id, alike[:limit])
+        # Looked at one by one: each that begins may use up a limit.
+        alike = (
+            task for task in due if task.excused == excused and opens_for(self._state, task) is None
+        )
+        return self._lease(worker_id, islice(alike, limit))
 
     async def begin(self, lease: Lease) -> bool:
         """See ``TaskRepository.begin``."""
@@ -163,6 +124,7 @@ class MemoryTaskRepository:
             self._state.tokens += 1
             task = due.claim(worker_id=worker_id, token=self._state.tokens, now=now)
             self._state.save(task)
+            begin_under_limits(self._state, task)
             leases.append(
                 Lease(
                     task.id,
@@ -192,10 +154,11 @@ class MemoryTaskRepository:
     ) -> timedelta | None:
         """See ``TaskRepository.next_due``."""
         del roughly  # it costs next to nothing
-        heads = self._state.heads(subscription)
-        if not heads:
-            return None
-        return min(task.process_at for _, task in heads) - self._state.now()
+        return waits_for(self._state, subscription)
+
+    def are_held_back(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_held_back``."""
+        return are_held_back(self._state, subscription)
 
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""

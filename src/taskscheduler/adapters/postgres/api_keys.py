@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,16 @@ ON CONFLICT (id) DO NOTHING RETURNING """
     + COLUMNS
 )
 ONE: Final = "SELECT " + COLUMNS + " FROM {schema}.api_key WHERE id = %(id)s"  # noqa: S608
+LIMIT: Final = (
+    """
+UPDATE {schema}.api_key SET queues_max = %(queues_max)s, waiting_max = %(waiting_max)s,
+    waiting_bytes_max = %(waiting_bytes_max)s, schedules_max = %(schedules_max)s
+WHERE id = %(id)s AND (queues_max, waiting_max, waiting_bytes_max, schedules_max) IS DISTINCT FROM
+    (%(queues_max)s::bigint, %(waiting_max)s::bigint, %(waiting_bytes_max)s::bigint,
+     %(schedules_max)s::bigint)
+RETURNING """
+    + COLUMNS
+)
 REVOKE: Final = (
     """
 UPDATE {schema}.api_key SET revoked_at = {schema}.clock()
@@ -57,6 +68,7 @@ class PostgresApiKeys:
         self._trail = Trail(database)
         self._one = database.sql(ONE)
         self._add = database.sql(ADD)
+        self._limit = database.sql(LIMIT)
         self._revoke = database.sql(REVOKE)
         self._list = database.sql(LIST)
         self._living = database.sql(LIVING)
@@ -72,12 +84,14 @@ class PostgresApiKeys:
             "queue_prefix": key.queue_prefix,
             "expires_at": moment,
             "lives_for": None if moment is not None else key.expires,
-            "queues_max": key.quota and key.quota.queues,
-            "waiting_max": key.quota and key.quota.waiting,
-            "waiting_bytes_max": key.quota and key.quota.waiting_bytes,
-            "schedules_max": key.quota and key.quota.schedules,
+            **_limits(key.quota),
         }
         return await self._change(self._add, values, by, Action.KEY_ADDED)
+
+    async def limit(self, key_id: str, quota: Quota | None, *, by: Caller | None = None) -> ApiKey:
+        """See ``ApiKeyRepository.limit``."""
+        values = {"id": key_id, **_limits(quota)}
+        return await self._change(self._limit, values, by, Action.KEY_CHANGED)
 
     async def revoke(self, key_id: str, *, by: Caller | None = None) -> ApiKey:
         """See ``ApiKeyRepository.revoke``."""
@@ -115,6 +129,11 @@ class PostgresApiKeys:
             return await (await connection.execute(statement)).fetchall()
 
         return await self._database.run(work)
+
+
+def _limits(quota: Quota | None) -> dict[str, int | None]:
+    """Return the columns of ``quota``."""
+    return {f"{name}_max": limit for name, limit in asdict(quota or Quota()).items()}
 
 
 def key_of(row: tuple[Any, ...]) -> ApiKey:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.fast_connection import Statement
-from taskscheduler.adapters.postgres.floors import CLAIMED_MAX, Place
+from taskscheduler.adapters.postgres.floors import CLAIMED_MAX, LOOK_EVERY_S, Place
 from taskscheduler.adapters.postgres.known_lanes import Seen
 from taskscheduler.adapters.postgres.lanes import Lane
 from taskscheduler.adapters.postgres.mapping import bigints, texts
@@ -33,6 +35,10 @@ STEPS_MAX: Final = 1_024
 """So many lanes in which tasks wait are stepped through, before all are looked into: ``look_3``."""
 
 
+ROUNDS_MAX: Final = 4
+"""So often a claim shares out what groups have left of their turns."""
+TURNS_EVERY_S: Final = 0.1
+"""How long a group that has just come may stay unseen while the work of others keeps coming."""
 SUSPECTS_COUNTED: Final = 1_000
 
 
@@ -45,6 +51,7 @@ class Claims:
         self._clock = clock
         self._seen: dict[Subscription, Seen] = {}
         self._claim = Statement.of(database.sql(s.CLAIM))
+        self._claim_in_turns = Statement.of(database.sql(s.CLAIM_IN_TURNS))
         self._look = Statement.of(database.sql(s.LOOK))
         self._suspects = Statement.of(database.sql(s.SUSPECTS))
         self._claim_suspects = Statement.of(database.sql(s.CLAIM_SUSPECTS))
@@ -63,12 +70,16 @@ class Claims:
             "excused_max": excused_max(subscription),
         }
         async with self._database.connection() as connection:
-            if seen.must_look:
+            if seen.must_look or seen.is_held_back:
                 seen.must_look = False
                 await self._look_around(connection, subscription, seen)
+                if seen.is_held_back:
+                    seen.is_fresh = True
+                    return []
             leases = await self._take(connection, seen, asked, limit)
             # Who found something hands it on first, and looks for what came late the next time.
-            seen.must_look |= bool(leases) and seen.looking.is_overdue()
+            every_s = TURNS_EVERY_S if seen.has_groups else LOOK_EVERY_S
+            seen.must_look |= bool(leases) and seen.looking.is_overdue(every_s)
             if not leases and seen.looking.is_due():
                 await self._look_around(connection, subscription, seen)
                 if seen.is_due:
@@ -87,6 +98,15 @@ class Claims:
             await self._look_around(connection, subscription, seen, full=not roughly)
             return seen.waits
 
+    def are_held_back(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_held_back``."""
+        return self._seen_of(subscription).is_held_back
+
+    def leases_ended(self) -> None:
+        """Look again at what limits keep back."""
+        for seen in self._seen.values():
+            seen.reopen()
+
     def look_soon(self) -> None:
         """Look before the next claim: there may be lanes that nobody has seen yet."""
         for seen in self._seen.values():
@@ -103,6 +123,8 @@ class Claims:
     ) -> list[Lease]:
         """Claim from the lanes in which tasks are known to wait, some lanes at a time."""
         order = seen.order()
+        if seen.has_groups:
+            return await self._take_in_turns(connection, seen, asked, limit)
         leases: list[Lease] = []
         begin, end = 0, FEW_LANES
         while begin < len(order) and len(leases) < limit:
@@ -112,10 +134,37 @@ class Claims:
             rows = await connection.send(
                 self._claim, {**asked, "limit": str(left), **from_floors(floors)}
             )
+            rows = without_closed(rows, seen)
             if len(rows) < left:
                 seen.emptied(lanes)
             leases += leases_of(rows, lanes, seen)
             begin, end = end, end + NEXT_LANES
+        return leases
+
+    async def _take_in_turns(
+        self, connection: PooledConnection, seen: Seen, asked: Mapping[str, str], limit: int
+    ) -> list[Lease]:
+        """Claim so that groups have their turns; what one leaves is shared by the others."""
+        leases: list[Lease] = []
+        for urgent in seen.urgent(seen.order()):
+            lanes: list[int] = list(urgent)
+            for _ in range(ROUNDS_MAX):
+                left = limit - len(leases)
+                if left <= 0 or not lanes:
+                    break
+                rooms = dict(islice(seen.share(lanes, left).items(), NEXT_LANES))
+                floors = [(number, seen.lanes[number].floor.at) for number in rooms]
+                given = {**asked, **from_floors(floors), "rooms": bigints(rooms.values())}
+                rows = await connection.send(self._claim_in_turns, {**given, "limit": str(left)})
+                rows = without_closed(rows, seen)
+                named = {number: seen.lanes[number].lane for number in rooms}
+                leases += leases_of(rows, named, seen)
+                taken = Counter(row[2] for row in rows)
+                seen.took({number: taken[number] for number in rooms})
+                used_up = [number for number, room in rooms.items() if taken[number] < room]
+                if len(rows) < left:
+                    seen.emptied(used_up)
+                    lanes = [number for number in lanes if number not in used_up]
         return leases
 
     async def _look_around(
@@ -189,6 +238,17 @@ def from_floors(floors: Iterable[tuple[int, Place]]) -> dict[str, str]:
         "floors": texts(place.process_at.isoformat() for _, place in given),
         "floor_ids": texts(str(UUID(int=place.number)) for _, place in given),
     }
+
+
+def without_closed(rows: Sequence[tuple[Any, ...]], seen: Seen) -> list[tuple[Any, ...]]:
+    """Leave out the rows that tell of lanes which limits keep closed, and take note of those."""
+    found: list[tuple[Any, ...]] = []
+    for row in rows:
+        if row[0] is None:
+            seen.close(row[2], row[5])
+        else:
+            found.append(row)
+    return found
 
 
 def leases_of(

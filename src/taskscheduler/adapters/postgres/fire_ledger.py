@@ -1,4 +1,4 @@
-"""The ledger of schedules in PostgreSQL. What is fired is written by ``fire_2`` itself."""
+"""The ledger of schedules in PostgreSQL. What is fired is written by ``fire_5`` itself."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ lock: see ``migrations/0008_schedules.sql``.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,8 +26,9 @@ from taskscheduler.domain.fire import (
     Waiting,
     left_of,
 )
+from taskscheduler.domain.policies import BUFFERING, CatchUp, Overlap
 from taskscheduler.domain.rule import Rule
-from taskscheduler.domain.schedule import GRACE, CatchUp, Overlap
+from taskscheduler.domain.schedule import GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -63,7 +65,8 @@ SELECT {schema}.clock(), (
     WHERE next_fire_at IS NOT NULL AND """  # noqa: S608 - constants only
     + FREE
     + """ ORDER BY next_fire_at, name LIMIT 1
-), (SELECT looked_at FROM {schema}.schedule_watch)"""
+), (SELECT looked_at FROM {schema}.schedule_watch),
+EXISTS (SELECT FROM {schema}.schedule_buffered)"""
 )
 WATCH: Final = """
 INSERT INTO {schema}.schedule_watch AS w (since, looked_at)
@@ -78,7 +81,7 @@ name, queue, cron, CASE WHEN fits THEN every END, time_zone,
 CASE WHEN fits THEN starts_at END, CASE WHEN fits THEN ends_at END, catch_up, overlap,
 CASE WHEN fits THEN created_at END, CASE WHEN fits THEN ruled_at END,
 CASE WHEN fits THEN next_fire_at END, zone_data, problem IS NOT NULL,
-options::text, max_fires, fire_count"""
+options::text, max_fires, fire_count, last_task_id"""
 TAKE_SOME: Final = (
     """
 WITH longest AS MATERIALIZED (
@@ -117,21 +120,24 @@ SELECT """  # noqa: S608 - constants only
     + " ORDER BY name"
 )
 FIRE: Final = """
-SELECT * FROM {schema}.fire_2(
+SELECT * FROM {schema}.fire_5(
     %(names)s::text[], %(next)s::timestamptz[], %(ruled)s::timestamptz[],
     %(fired)s::timestamptz[], %(following)s::timestamptz[], %(zone_data)s::text[],
-    %(of)s::bigint[], %(ids)s::uuid[], %(at)s::timestamptz[],
+    %(why)s::text[], %(of)s::bigint[], %(nth)s::bigint[], %(ids)s::uuid[], %(at)s::timestamptz[],
     %(due)s::timestamptz[], %(keys)s::text[], %(told)s::bigint[], %(told_at)s::timestamptz[],
-    %(outcomes)s::text[], %(reasons)s::text[], %(unique_for)s::interval)"""
+    %(outcomes)s::text[], %(reasons)s::text[], %(unique_for)s::interval, %(buffered)s::json)"""
 # What the function has stored, those that come after it in the same statement find.
 FIRE_TAGGED: Final = (
     "WITH fired AS MATERIALIZED ("
     + FIRE
     + """)
-SELECT fired.o_place, o_ids, o_fresh, o_overlaps,
+SELECT fired.o_place, o_ids, o_fresh, o_overlaps, o_buffered,
        {schema}.tag_fired_1((%(names)s::text[])[o_place], o_ids, %(ids)s::uuid[])
 FROM fired"""
 )
+PAUSE_FAILING: Final = """
+SELECT * FROM {schema}.pause_failing_1(
+    %(names)s::text[], %(next)s::timestamptz[], %(ruled)s::timestamptz[], %(most)s::bigint[])"""
 PUT_ASIDE: Final = """
 UPDATE {schema}.schedule s SET taken_until = NULL, problem = g.problem
 FROM unnest(%(names)s::text[], %(problems)s::text[]) AS g (name, problem)
@@ -149,6 +155,7 @@ WHERE name = (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 RETURNING true"""
+BUFFERED: Final = json.dumps({each.value: each.buffered_max for each in BUFFERING})
 LONG_AGO: Final = timedelta(days=1)
 
 
@@ -165,14 +172,16 @@ class PostgresFires:
         self._take = Statement.of(sql(TAKE_SOME))
         self._waiting = Statement.of(sql(WAITING))
         self._fire = Statement.of(sql(FIRE))
+        self._pause_failing = Statement.of(sql(PAUSE_FAILING))
         self._fire_tagged = Statement.of(sql(FIRE_TAGGED))
         self._put_aside = Statement.of(sql(PUT_ASIDE))
         self._reckon = Statement.of(sql(RECKON))
 
     async def outlook(self, *, zone_data: str, aside: Collection[str] = ()) -> Outlook:
         """See ``ScheduleRepository.outlook``."""
-        ((now, wait, looked_at),) = await self._send(self._outlook, _left_out(zone_data, aside))
-        return Outlook(now.astimezone(UTC), wait, utc(looked_at) or now - LONG_AGO)
+        (row,) = await self._send(self._outlook, _left_out(zone_data, aside))
+        now, wait, looked_at, buffered = row
+        return Outlook(now.astimezone(UTC), wait, utc(looked_at) or now - LONG_AGO, buffered)
 
     async def watch(self) -> None:
         """See ``ScheduleRepository.watch``."""
@@ -202,7 +211,9 @@ class PostgresFires:
             "fired": texts(text_of(fire.fired_at) for fire in fires),
             "following": texts(text_of(fire.next_fire_at) for fire in fires),
             "zone_data": texts(fire.zone_data for fire in fires),
+            "why": texts(fire.reason for fire in fires),
             "of": bigints(place for place, _, _ in tasks),
+            "nth": bigints(nth for fire in fires for nth, _ in enumerate(fire.tasks, 1)),
             "ids": uuids(task_id for _, task_id, _ in tasks),
             "at": texts(text_of(at) for _, _, at in tasks),
             "due": texts(text_of(at) for fire in fires for at in fire.due_times()),
@@ -212,13 +223,24 @@ class PostgresFires:
             "reasons": texts(each.reason for _, each in told),
             "keys": texts(key for fire in fires for key in fire.unique_keys()),
             "unique_for": text_of(self._unique_for),
+            "buffered": BUFFERED,
         }
         answers: list[Fired | None] = [None] * len(fires)
         tagged = any(fire.due.tagged for fire in fires)
         statement = self._fire_tagged if tagged else self._fire
-        for place, ids, fresh, overlaps, *_ in await self._send(statement, values):
-            answers[place - 1] = Fired(ids, fresh, overlaps)
+        for place, ids, fresh, overlaps, buffered, *_ in await self._send(statement, values):
+            answers[place - 1] = Fired(ids, fresh, overlaps, buffered)
         return answers
+
+    async def pause_failing(self, dues: Sequence[Due]) -> Sequence[str]:
+        """See ``ScheduleRepository.pause_failing``."""
+        values = {
+            "names": texts(due.name for due in dues),
+            "next": texts(text_of(due.next_fire_at) for due in dues),
+            "ruled": texts(text_of(due.ruled_at) for due in dues),
+            "most": bigints(due.pause_after_failures or 0 for due in dues),
+        }
+        return [name for (name,) in await self._send(self._pause_failing, values)]
 
     async def put_aside(self, problems: Mapping[str, str]) -> None:
         """See ``ScheduleRepository.put_aside``."""
@@ -304,5 +326,9 @@ def due_of(row: tuple[Any, ...]) -> Due:
         has_problem=row[13],
         jitter=options.jitter,
         left=left_of(row[15], row[16]),
+        catch_up_window=options.catch_up_window,
+        catch_up_max=options.catch_up_max,
+        pause_after_failures=options.pause_after_failures,
+        last_task_id=row[17],
         tagged=bool(options.tags),
     )

@@ -105,10 +105,10 @@ class Looking:
         """Tell whether it may be one from the beginning."""
         return self._clock.monotonic() >= self._next_full_at
 
-    def is_overdue(self) -> bool:
+    def is_overdue(self, every_s: float = LOOK_EVERY_S) -> bool:
         """Tell whether none was taken for so long that work in hand must wait for one."""
         now = self._clock.monotonic()
-        return now >= self._next_at and now >= self._looked_at + LOOK_EVERY_S
+        return now >= self._next_at and now >= self._looked_at + every_s
 
     def is_note_due(self) -> bool:
         """Tell whether it is time to note where the floors are; asked again, not at once."""

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres import statements as s
 from taskscheduler.adapters.postgres.batches import BatchInserts
+from taskscheduler.adapters.postgres.key_conflicts import UniqueKeys
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.mapping import if_any, read
 from taskscheduler.adapters.postgres.tags import TAG, write_tags
+from taskscheduler.domain.conflict import StoredIds, earlier_of
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists
 
 if TYPE_CHECKING:
@@ -141,33 +143,22 @@ SELECT id, greatest(execute_at, now), CASE WHEN
 FROM given WHERE (id IN (SELECT id FROM body)) IS TRUE
 RETURNING id"""
 
-STORED: Final = "SELECT id FROM {schema}.task WHERE id = ANY(%(ids)s::uuid[])"
-
-# A key whose time is up is taken over; one that lives keeps its holder.
-TAKE_KEYS: Final = """
-INSERT INTO {schema}.unique_key AS held (kind, key, id, expires_at)
-SELECT kind, key, id, {schema}.clock() + %(unique_for)s
-FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(ids)s::uuid[]) AS g (kind, key, id)
-ON CONFLICT (kind, key) DO UPDATE SET id = excluded.id, expires_at = excluded.expires_at
-WHERE held.expires_at <= {schema}.clock()"""
-
 # Of two at once the second waits here for the first, and then finds its answer.
 TAKE_REQUEST: Final = """
 INSERT INTO {schema}.idempotency_key AS held (key, fingerprint, ids, expires_at)
 VALUES (%(key)s, %(fingerprint)s, %(ids)s, {schema}.clock() + %(unique_for)s)
 ON CONFLICT (key) DO UPDATE
-SET fingerprint = excluded.fingerprint, ids = excluded.ids, expires_at = excluded.expires_at
+SET fingerprint = excluded.fingerprint, ids = excluded.ids, earlier = NULL,
+    expires_at = excluded.expires_at
 WHERE held.expires_at <= {schema}.clock()
 RETURNING true"""
 
-ANSWERED: Final = "SELECT fingerprint, ids FROM {schema}.idempotency_key WHERE key = %(key)s"
+ANSWERED: Final = """
+SELECT fingerprint, ids, earlier FROM {schema}.idempotency_key WHERE key = %(key)s"""
 
-ANSWER_REQUEST: Final = "UPDATE {schema}.idempotency_key SET ids = %(ids)s WHERE key = %(key)s"
-
-HOLDERS: Final = """
-SELECT held.kind, held.key, held.id
-FROM unnest(%(kinds)s::text[], %(keys)s::text[]) AS g (kind, key)
-JOIN {schema}.unique_key held USING (kind, key)"""
+ANSWER_REQUEST: Final = """
+UPDATE {schema}.idempotency_key SET ids = %(ids)s, earlier = %(earlier)s::integer[]
+WHERE key = %(key)s"""
 
 
 class Inserts:
@@ -184,14 +175,12 @@ class Inserts:
         self._put = {False: sql(PUT), True: sql(PUT_HELD)}
         self._put_told = {False: sql(PUT_TOLD), True: sql(PUT_TOLD_HELD)}
         self._get = sql(s.GET)
-        self._stored = sql(STORED)
         self._await_standby = sql(s.AWAIT_STANDBY)
-        self._take_keys = sql(TAKE_KEYS)
-        self._holders = sql(HOLDERS)
         self._take_request = sql(TAKE_REQUEST)
         self._answered = sql(ANSWERED)
         self._answer_request = sql(ANSWER_REQUEST)
         self._tag = sql(TAG)
+        self._keys = UniqueKeys(database, unique_for)
 
     async def insert_once(
         self,
@@ -219,12 +208,13 @@ class Inserts:
         if taken is not None:
             ids = await self.insert(connection, tasks, lanes, held=held)
             if list(ids) != values["ids"]:  # a unique key had a holder
-                await connection.execute(self._answer_request, {**values, "ids": list(ids)})
+                values |= {"ids": list(ids), "earlier": sorted(earlier_of(tasks, ids))}
+                await connection.execute(self._answer_request, values)
             return ids
         answered = await (await connection.execute(self._answered, values)).fetchone()
         if answered is None or answered[0] != idempotency.fingerprint:
             raise IdempotencyConflict(idempotency.key)
-        return answered[1]
+        return StoredIds(answered[1], answered[2] or ())
 
     async def insert(
         self,
@@ -235,7 +225,7 @@ class Inserts:
         held: bool,
     ) -> Sequence[TaskId]:
         """Insert ``tasks``; return their ids, or those of whoever holds their keys."""
-        holders = await self._hold_keys(connection, tasks)
+        holders, waiting = await self._keys.take(connection, tasks, lanes)
         fresh: dict[TaskId, NewTask] = {}
         for task in tasks:
             if holders.get(task.id, task.id) == task.id:
@@ -275,39 +265,9 @@ class Inserts:
             rows = [task for task in rows if task.id in stored]
         await self._followers.follow(connection, rows, holders)
         await self._batches.add(connection, rows)
+        if waiting:
+            await self._keys.replace(connection, waiting, lanes)
         return [holders.get(task.id, task.id) for task in tasks]
-
-    async def _hold_keys(
-        self, connection: Executing, tasks: Sequence[NewTask]
-    ) -> Mapping[TaskId, TaskId]:
-        """Take the unique keys of ``tasks``; return who holds each task's key."""
-        keyed = [task for task in tasks if task.unique_key is not None]
-        if keyed:
-            # One that is stored already asks for nothing: its key may be another's by now.
-            ids = [task.id for task in keyed]
-            cursor = await connection.execute(self._stored, {"ids": ids}, prepare=False)
-            stored = {row[0] for row in await cursor.fetchall()}
-            keyed = [task for task in keyed if task.id not in stored]
-        if not keyed:
-            return {}
-        first: dict[tuple[str, str | None], NewTask] = {}
-        for task in keyed:
-            first.setdefault((task.kind, task.unique_key), task)
-        # In one order everywhere, so that two transactions cannot wait for each other.
-        names = sorted((kind, str(key)) for kind, key in first)
-        values: dict[str, Any] = {
-            "kinds": [kind for kind, _ in names],
-            "keys": [key for _, key in names],
-        }
-        ids = [first[name].id for name in names]
-        taking = {**values, "ids": ids, "unique_for": self._unique_for}
-        holder: dict[tuple[str, str], TaskId] = {}
-        # Between the two statements a holder may be deleted, and its key with it.
-        while len(holder) < len(names):
-            await connection.execute(self._take_keys, taking)
-            rows = await (await connection.execute(self._holders, values)).fetchall()
-            holder = {(kind, key): task_id for kind, key, task_id in rows}
-        return {task.id: holder[task.kind, str(task.unique_key)] for task in keyed}
 
     async def _require_same(
         self,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from datetime import timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.floors import Floor, Looking, Place
 from taskscheduler.adapters.postgres.lanes import Lane
+from taskscheduler.domain.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from taskscheduler.domain.ports.clock import Clock
@@ -23,7 +26,7 @@ SLACK: Final = timedelta(milliseconds=5)
 class SeenLane:
     """A lane in which tasks waited, when it was last looked into or not long before."""
 
-    __slots__ = ("floor", "head", "lane")
+    __slots__ = ("floor", "head", "lane", "weight")
 
     def __init__(self, lane: Lane) -> None:
         """Know nothing of it but its name."""
@@ -31,6 +34,8 @@ class SeenLane:
         self.floor = Floor()
         self.head: datetime | None = None
         """The time of the first task that waits there, as far as is known."""
+        self.weight = 1
+        """How much its group gets beside others."""
 
 
 class Seen:
@@ -46,6 +51,11 @@ class Seen:
         """How long until the first task is due, as the last look saw it; None: there is none."""
         self.is_fresh = False
         """Whether ``waits`` is what the last claim saw, which found nothing."""
+        self.has_groups = False
+        """Whether groups are to take turns."""
+        self._opens_at: dict[int, datetime] = {}
+        """When to look again at lanes that limits keep closed."""
+        self._turns: defaultdict[int, Turns[int]] = defaultdict(Turns[int])
         self._clock = clock
         self._warm: dict[int, None] = {}
         self._are_few = False
@@ -58,7 +68,8 @@ class Seen:
         In the lanes that it does not name nothing waits. After a ``full`` one they are forgotten.
         """
         self._begin_anew()
-        for number, queue, kind, priority, process_at, task_id, now, group in rows:
+        for number, queue, kind, priority, process_at, task_id, now, *more in rows:
+            group, weight, opens_at = more
             seen = self.lanes.get(number)
             if seen is None:
                 seen = self.lanes[number] = SeenLane(Lane(queue, kind, priority, group))
@@ -66,10 +77,14 @@ class Seen:
                 self._are_few = True
                 continue
             seen.head = process_at
+            seen.weight = weight
+            if opens_at is not None:
+                self._opens_at[number] = opens_at
             seen.floor.meet(Place(process_at, task_id.int), now)
-            waits = process_at - now
+            waits = (opens_at or process_at) - now
             if self.waits is None or waits < self.waits:
                 self.waits = waits
+        self.has_groups = any(seen.lane.group for seen in self.lanes.values())
         if rows:
             self._now = rows[0][6]
             self._looked_at = self._clock.monotonic()
@@ -85,6 +100,7 @@ class Seen:
             if note:
                 seen.floor.note()
             seen.head = None
+        self._opens_at.clear()
         self.waits = None
         self._are_few = False
 
@@ -99,12 +115,64 @@ class Seen:
         places = [
             (seen.lane.priority, seen.floor.at, number)
             for number, seen in self.lanes.items()
-            if self._are_few
-            or number in self._warm
-            or (seen.head is not None and now is not None and seen.head <= now)
+            if (self._are_few or number in self._warm or is_past(seen.head, now))
+            and (number not in self._opens_at or is_past(self._opens_at[number], now))
         ]
         places.sort()
         return [number for _, _, number in places]
+
+    def urgent(self, order: Sequence[int]) -> Iterable[Sequence[int]]:
+        """Yield the lanes of ``order`` that are equally urgent, the most urgent first."""
+
+        def priority_of(number: int) -> int:
+            return self.lanes[number].lane.priority
+
+        return (list(lanes) for _, lanes in groupby(order, priority_of))
+
+    def share(self, lanes: Sequence[int], room: int) -> dict[int, int]:
+        """Return how many tasks to claim from each of ``lanes``, which are equally urgent.
+
+        Where nothing is known to wait comes first: it is no more than a look, and what has just
+        come there has waited for its turn.
+        """
+        now = self._reckoned_now()
+        weights = self._weights([n for n in lanes if is_past(self.lanes[n].head, now)])
+        turns = self._turns_of(lanes)
+        turns.go_on(weights)
+        shares = turns.share(weights, room)
+        return {number: 1 for number in lanes if number not in weights} | shares
+
+    def took(self, lanes: Mapping[int, int]) -> None:
+        """Take it that so many were claimed of each of ``lanes``, which are equally urgent."""
+        weights = self._weights(list(lanes))
+        for number, taken in lanes.items():
+            self._turns_of(list(lanes)).took(number, taken, weights[number])
+
+    def _turns_of(self, lanes: Sequence[int]) -> Turns[int]:
+        return self._turns[self.lanes[lanes[0]].lane.priority]
+
+    def _weights(self, lanes: Sequence[int]) -> dict[int, float]:
+        """Return what each lane gets beside others: of a group with several, they share."""
+        seen = {number: self.lanes[number] for number in lanes}
+        of_group = Counter(each.lane.whose for each in seen.values())
+        return {n: each.weight / of_group[each.lane.whose] for n, each in seen.items()}
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether tasks are due, as far as is known, and limits let none of them begin."""
+        if not self._opens_at:
+            return False
+        now = self._reckoned_now()
+        due = [number for number, seen in self.lanes.items() if is_past(seen.head, now)]
+        return bool(due) and all(number in self._opens_at for number in due)
+
+    def close(self, number: int, opens_at: datetime) -> None:
+        """Take it that limits keep a lane closed until then, as far as is known."""
+        self._opens_at[number] = opens_at
+
+    def reopen(self) -> None:
+        """Take it that limits may let something begin: leases have ended."""
+        self._opens_at.clear()
 
     def claimed(self, number: int, places: Sequence[Place]) -> None:
         """Take it that these tasks of a lane were claimed, and nothing is left before them."""
@@ -116,9 +184,9 @@ class Seen:
                 del self._warm[next(iter(self._warm))]
 
     def emptied(self, numbers: Collection[int]) -> None:
-        """Take it that nothing that is due is left in these lanes."""
+        """Take it that nothing that is due is left in these lanes, unless they are closed."""
         for number in numbers:
-            if (seen := self.lanes.get(number)) is not None:
+            if (seen := self.lanes.get(number)) is not None and number not in self._opens_at:
                 seen.head = None
 
     def nearby(self) -> Iterable[tuple[int, Place]]:
@@ -130,3 +198,8 @@ class Seen:
             return None
         passed_s = self._clock.monotonic() - self._looked_at
         return self._now + timedelta(seconds=passed_s) + SLACK
+
+
+def is_past(moment: datetime | None, now: datetime | None) -> bool:
+    """Tell whether a time is known, and has come."""
+    return moment is not None and now is not None and moment <= now

@@ -51,6 +51,11 @@ class Lane(NamedTuple):
     priority: int
     group: str = ""
 
+    @property
+    def whose(self) -> tuple[str, str]:
+        """The queue and the group."""
+        return self.queue, self.group
+
 
 def lanes_of(tasks: Iterable[NewTask]) -> list[Lane]:
     """Return the lane of each of ``tasks``."""

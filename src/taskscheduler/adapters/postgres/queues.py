@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
-
 from taskscheduler.adapters.postgres.audit import Trail
+from taskscheduler.adapters.postgres.claims_under_way import ClaimsUnderWay
 from taskscheduler.adapters.postgres.mapping import utc
 from taskscheduler.application.client.shared_answer import Shared
 from taskscheduler.domain.audit import Action
@@ -34,13 +33,6 @@ WHERE n.nspname = %(schema)s AND c.relname = 'live'"""
 PAUSE: Final = """
 INSERT INTO {schema}.paused_queue (name, paused_at) VALUES (%(queue)s, {schema}.clock())
 ON CONFLICT DO NOTHING"""
-# Whose claims are under way: they hold their worker's row in share. The leases of one that has not
-# beaten for a whole lease are over, and it knows: such a one is not waited for, it may be stopped.
-CLAIMING: Final = """
-SELECT w.id FROM {schema}.worker w
-WHERE w.buried_at IS NULL AND w.seen_at + w.lease >= {schema}.clock()
-  AND w.id <> ALL (ARRAY(SELECT f.id FROM {schema}.worker f FOR UPDATE SKIP LOCKED))"""
-AWAIT_CLAIMS: Final = "SELECT {schema}.await_claims_1(%(worker_id)s::bigint)"
 RESUME: Final = "DELETE FROM {schema}.paused_queue WHERE name = %(queue)s"
 
 
@@ -55,8 +47,7 @@ class PostgresQueueRegistry:
         self._shared = Shared(self._seen)
         self._running = database.sql(RUNNING)
         self._pause = database.sql(PAUSE)
-        self._claiming = database.sql(CLAIMING)
-        self._await_claims = database.sql(AWAIT_CLAIMS)
+        self._claims = ClaimsUnderWay(database)
         self._resume = database.sql(RESUME)
 
     async def list(self, *, after: str = "", limit: int) -> Sequence[Queue]:
@@ -73,14 +64,9 @@ class PostgresQueueRegistry:
 
         async def work(connection: Connection) -> None:
             # Claims that began before this commit are waited for; those that begin after it see
-            # the pause. One at a time, so that nobody is held up by whom we wait for.
+            # the pause.
             await self._switch(connection, self._pause, name, by, Action.PAUSED)
-            claiming = await self._who_claims(connection)
-            while claiming:
-                ended = {each for each in claiming if await self._await_one(connection, each)}
-                # Those that hold out are alive, or are not waited for any longer.
-                left = claiming - ended
-                claiming = left and left & await self._who_claims(connection)
+            await self._claims.wait(connection)
 
         await self._database.run(work)
 
@@ -100,17 +86,6 @@ class PostgresQueueRegistry:
             return dict(rows), await self._is_whole(connection)
 
         return await self._database.run(work)
-
-    async def _who_claims(self, connection: Connection) -> set[int]:
-        return {row[0] for row in await (await connection.execute(self._claiming)).fetchall()}
-
-    async def _await_one(self, connection: Connection, worker_id: int) -> bool:
-        """Wait a little for the claims of a worker; return whether they have ended."""
-        try:
-            await connection.execute(self._await_claims, {"worker_id": worker_id})
-        except psycopg.errors.LockNotAvailable:
-            return False
-        return True
 
     async def _switch(
         self, connection: Connection, statement: bytes, name: str, by: Caller | None, action: Action

@@ -14,7 +14,7 @@ from taskscheduler.domain.ids import HIGHEST, LOWEST, newest_of, spans
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import FINAL, Event, TaskStatus
-from taskscheduler.domain.why import QueuePosition
+from taskscheduler.domain.why import GroupTurn, QueuePosition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -152,6 +152,29 @@ SELECT mine.process_at <= {schema}.clock(), (
 FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
 WHERE mine.id = %(id)s AND mine.worker_id IS NULL"""
 
+GROUP_TURN: Final = """
+SELECT (
+    SELECT count(*) FROM (
+        SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
+            SELECT FROM {schema}.live l
+            WHERE l.lane = n.id AND l.worker_id IS NULL
+              AND (l.process_at, l.id) < (mine.process_at, mine.id)
+            ORDER BY l.process_at, l.id LIMIT %(limit)s
+        ) AS head
+        WHERE n.queue = own.queue AND n.priority = own.priority AND n."group" = own."group"
+        LIMIT %(limit)s
+    ) AS ahead
+), EXISTS (
+    SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
+        SELECT FROM {schema}.live l
+        WHERE l.lane = n.id AND l.worker_id IS NULL AND l.process_at <= {schema}.clock()
+        ORDER BY l.process_at, l.id LIMIT 1
+    ) AS head
+    WHERE n.queue = own.queue AND n.priority = own.priority AND n."group" <> own."group"
+)
+FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
+WHERE mine.id = %(id)s AND mine.worker_id IS NULL AND mine.process_at <= {schema}.clock()"""
+
 
 class Room:
     """What a page still has room for, while window after window is read for it."""
@@ -185,6 +208,7 @@ class PostgresTaskReader:
         self._attempts = database.sql(s.ATTEMPTS)
         self._states_of = database.sql(STATES_OF)
         self._standing = database.sql(STANDING)
+        self._group_turn = database.sql(GROUP_TURN)
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
         """See ``TaskReader.list``."""
@@ -282,6 +306,18 @@ class PostgresTaskReader:
             cursor = await connection.execute(self._standing, values, prepare=False)
             row = await cursor.fetchone()
             return None if row is None else QueuePosition(row[0], Count(row[1], row[1] < count_max))
+
+        return await self._database.run(work)
+
+    async def group_turn(self, task_id: TaskId, count_max: int) -> GroupTurn | None:
+        """See ``TaskReader.group_turn``."""
+        values = {"id": task_id, "limit": count_max}
+
+        async def work(connection: Connection) -> GroupTurn | None:
+            row = await (
+                await connection.execute(self._group_turn, values, prepare=False)
+            ).fetchone()
+            return None if row is None else GroupTurn(*row)
 
         return await self._database.run(work)
 

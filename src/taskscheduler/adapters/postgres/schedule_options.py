@@ -21,6 +21,9 @@ class Options(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     gap: Gap | None = None
     fold: Fold | None = None
     jitter: timedelta | None = None
+    catch_up_window: timedelta | None = None
+    catch_up_max: int | None = None
+    pause_after_failures: int | None = None
     group: str | None = None
     tags: tuple[str, ...] = ()
 

@@ -11,19 +11,17 @@ import psycopg
 
 from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.backfill import Backfills
+from taskscheduler.adapters.postgres.buffer import Buffer
 from taskscheduler.adapters.postgres.fire_ledger import Ledger
 from taskscheduler.adapters.postgres.fires import FITTING, PostgresFires
-from taskscheduler.adapters.postgres.mapping import utc
-from taskscheduler.adapters.postgres.schedule_options import options_of, text_of_options
+from taskscheduler.adapters.postgres.schedule_rows import COLUMNS, GET, schedule_of, values_of
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
-    InvalidTask,
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
     ScheduleUnread,
 )
-from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,27 +31,21 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.ledger import LedgerEntry, NewEntry, Place
     from taskscheduler.domain.ports.tasks import TaskRepository
+    from taskscheduler.domain.schedule import Schedule
     from taskscheduler.domain.values import TaskId
 
-COLUMNS: Final = """
-    name, revision, kind, cron, CASE WHEN fits THEN every END, time_zone, payload::text, queue,
-    priority, max_attempts, CASE WHEN fits THEN timeout END, CASE WHEN fits THEN starts_at END,
-    CASE WHEN fits THEN ends_at END, catch_up, overlap, CASE WHEN fits THEN created_at END,
-    CASE WHEN fits THEN changed_at END, CASE WHEN fits THEN ruled_at END,
-    CASE WHEN fits THEN paused_at END, CASE WHEN fits THEN next_fire_at END,
-    CASE WHEN fits THEN last_fire_at END, last_task_id, zone_data, problem,
-    options::text, max_fires, fire_count"""
 NOW: Final = "SELECT {schema}.clock()"
 ADD: Final = """
 INSERT INTO {schema}.schedule
     (name, revision, kind, cron, every, time_zone, payload, queue, priority, max_attempts, timeout,
      starts_at, ends_at, catch_up, overlap, created_at, changed_at, ruled_at, paused_at,
-     next_fire_at, last_fire_at, last_task_id, zone_data, problem, options, max_fires, fire_count)
+     next_fire_at, last_fire_at, last_task_id, zone_data, problem, options, max_fires, fire_count,
+     pause_reason)
 VALUES (%(name)s, %(revision)s, %(kind)s, %(cron)s, %(every)s, %(time_zone)s, %(payload)s,
         %(queue)s, %(priority)s, %(max_attempts)s, %(timeout)s, %(starts_at)s, %(ends_at)s,
         %(catch_up)s, %(overlap)s, %(created_at)s, %(changed_at)s, %(ruled_at)s, %(paused_at)s,
         %(next_fire_at)s, %(last_fire_at)s, %(last_task_id)s, %(zone_data)s, %(problem)s,
-        %(options)s, %(max_fires)s, %(fire_count)s)"""
+        %(options)s, %(max_fires)s, %(fire_count)s, %(pause_reason)s)"""
 REPLACE: Final = """
 UPDATE {schema}.schedule
 SET revision = %(revision)s, kind = %(kind)s, cron = %(cron)s, every = %(every)s,
@@ -64,15 +56,8 @@ SET revision = %(revision)s, kind = %(kind)s, cron = %(cron)s, every = %(every)s
     next_fire_at = %(next_fire_at)s, last_fire_at = %(last_fire_at)s,
     last_task_id = %(last_task_id)s, zone_data = %(zone_data)s, problem = %(problem)s,
     options = %(options)s, max_fires = %(max_fires)s, fire_count = %(fire_count)s,
-    taken_until = NULL
+    pause_reason = %(pause_reason)s, taken_until = NULL
 WHERE name = %(name)s AND revision = %(expected)s"""
-GET: Final = (
-    "SELECT "  # noqa: S608 - constants only
-    + COLUMNS
-    + " FROM {schema}.schedule, "
-    + FITTING
-    + " WHERE name = %(name)s"
-)
 LIST: Final = (
     "SELECT "  # noqa: S608 - constants only
     + COLUMNS
@@ -95,6 +80,7 @@ class PostgresScheduleRepository(PostgresFires):
         """
         super().__init__(database, unique_for)
         self._backfills = Backfills(database, tasks)
+        self._buffer = Buffer(database, tasks)
         self._trail = Trail(database)
         self._ledger = Ledger(database)
         sql = database.sql
@@ -184,6 +170,10 @@ class PostgresScheduleRepository(PostgresFires):
         """See ``ScheduleRepository.note``."""
         await self._ledger.note(schedule, entry)
 
+    async def release(self, task_ids: Sequence[TaskId]) -> Sequence[str]:
+        """See ``ScheduleRepository.release``."""
+        return await self._buffer.release(task_ids)
+
     async def backfill(
         self,
         schedule: Schedule,
@@ -206,78 +196,3 @@ class PostgresScheduleRepository(PostgresFires):
     ) -> None:
         if by is not None:
             await self._trail.record(connection, by, action, target=name)
-
-
-def values_of(schedule: Schedule) -> dict[str, Any]:
-    """Return the parameters that write ``schedule``."""
-    definition = schedule.definition
-    return {
-        "name": definition.name,
-        "revision": schedule.revision,
-        "kind": definition.kind,
-        "cron": definition.cron,
-        "every": definition.every,
-        "time_zone": definition.time_zone,
-        "payload": definition.payload_json.decode(),
-        "queue": definition.queue,
-        "priority": definition.priority,
-        "max_attempts": definition.max_attempts,
-        "timeout": definition.timeout,
-        "starts_at": definition.starts_at,
-        "ends_at": definition.ends_at,
-        "catch_up": definition.catch_up.value,
-        "overlap": definition.overlap.value,
-        "created_at": schedule.created_at,
-        "changed_at": schedule.changed_at,
-        "ruled_at": schedule.ruled_at,
-        "paused_at": schedule.paused_at,
-        "next_fire_at": schedule.next_fire_at,
-        "last_fire_at": schedule.last_fire_at,
-        "last_task_id": schedule.last_task_id,
-        "zone_data": schedule.zone_data,
-        "problem": schedule.problem,
-        "options": text_of_options(definition),
-        "max_fires": definition.max_fires,
-        "fire_count": schedule.fire_count,
-    }
-
-
-def schedule_of(row: tuple[Any, ...]) -> Schedule:
-    """Return the schedule of a row of ``COLUMNS``. Raises ScheduleUnread."""
-    try:
-        definition = NewSchedule(
-            name=row[0],
-            kind=row[2],
-            cron=row[3],
-            every=row[4],
-            time_zone=row[5],
-            payload_json=row[6].encode(),
-            queue=row[7],
-            priority=row[8],
-            max_attempts=row[9],
-            timeout=row[10],
-            starts_at=utc(row[11]),
-            ends_at=utc(row[12]),
-            catch_up=CatchUp(row[13]),
-            overlap=Overlap(row[14]),
-            **options_of(row[24]).fields(),
-            max_fires=row[25],
-        )
-        if row[15] is None:
-            raise ScheduleUnread(row[0], "it has a time that is out of range")
-    except (ValueError, InvalidTask) as error:
-        raise ScheduleUnread(row[0], str(error)) from None
-    return Schedule(
-        definition=definition,
-        revision=row[1],
-        created_at=row[15].astimezone(UTC),
-        changed_at=row[16].astimezone(UTC),
-        ruled_at=row[17].astimezone(UTC),
-        paused_at=utc(row[18]),
-        next_fire_at=utc(row[19]),
-        last_fire_at=utc(row[20]),
-        last_task_id=row[21],
-        zone_data=row[22],
-        problem=row[23],
-        fire_count=row[26],
-    )

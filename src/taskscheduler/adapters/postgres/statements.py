@@ -44,16 +44,21 @@ GET: Final = (
 )
 
 CLAIM: Final = """
-SELECT * FROM {schema}.claim_5(%(lanes)s::integer[], %(floors)s::timestamptz[],
+SELECT * FROM {schema}.claim_6(%(lanes)s::integer[], %(floors)s::timestamptz[],
                                %(floor_ids)s::uuid[], %(limit)s::bigint, %(worker_id)s::bigint,
                                %(epoch)s::integer, %(excused_max)s::smallint)"""
 
 LOOK: Final = """
 SELECT o_lane, o_queue, o_kind, o_priority, o_process_at, o_id, {schema}.clock(),
-       o_group
+       o_group, o_weight, o_opens_at
 FROM {schema}.look_3(%(queues)s::text[], %(kinds)s::text[], %(lanes)s::integer[],
                      %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(few)s::integer,
                      %(steps)s::integer, %(excused_max)s::smallint)"""
+
+CLAIM_IN_TURNS: Final = """
+SELECT * FROM {schema}.claim_limited_1(
+    %(lanes)s::integer[], %(floors)s::timestamptz[], %(floor_ids)s::uuid[], %(rooms)s::bigint[],
+    %(limit)s::bigint, %(worker_id)s::bigint, %(epoch)s::integer, %(excused_max)s::smallint)"""
 
 SUSPECTS: Final = """
 SELECT * FROM {schema}.suspects_1(%(queues)s::text[], %(kinds)s::text[], %(limit)s::bigint)"""

@@ -14,6 +14,7 @@ from taskscheduler.adapters.postgres.batches import PostgresBatches
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.followers import PostgresFollowers
 from taskscheduler.adapters.postgres.lanes import Lanes
+from taskscheduler.adapters.postgres.limits import PostgresLimits
 from taskscheduler.adapters.postgres.migrate import require_current
 from taskscheduler.adapters.postgres.notes import PostgresNotes
 from taskscheduler.adapters.postgres.queues import PostgresQueueRegistry
@@ -94,6 +95,7 @@ def postgres_store(
         heartbeat_registry=heartbeat_registry,
         kinds=PostgresKindCatalogue(database),
         queues=PostgresQueueRegistry(database),
+        limits=PostgresLimits(database),
         schedules=PostgresScheduleRepository(database, unique_for, tasks),
         keys=PostgresApiKeys(database),
         audit=PostgresAuditTrail(database),

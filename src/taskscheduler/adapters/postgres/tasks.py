@@ -237,6 +237,10 @@ class PostgresTaskRepository:
         """See ``TaskRepository.next_due``."""
         return await self._claims.next_due(subscription, roughly=roughly)
 
+    def are_held_back(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_held_back``."""
+        return self._claims.are_held_back(subscription)
+
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
         completed = [each for each in settlements if each.event is Event.COMPLETE]
@@ -280,6 +284,7 @@ class PostgresTaskRepository:
                 }
                 cursor = await connection.execute(self._settle, values)
                 ended |= {row[0] for row in await cursor.fetchall()}
+        self._claims.leases_ended()
         if SOMEBODY_FOLLOWS in ended:
             self._followers.soon()
         return {each.task_id for each in settlements if each.task_id not in ended}

@@ -7,14 +7,15 @@ from itertools import islice, takewhile
 from operator import ge
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from taskscheduler.application.calendar.recurrence import Timetable
+from taskscheduler.application.calendar.recurrence import TICK, Timetable
 from taskscheduler.application.calendar.zones import version_for
 from taskscheduler.domain.ledger import Outcome, Untaken
-from taskscheduler.domain.schedule import GRACE, CatchUp, Overlap
+from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap
+from taskscheduler.domain.schedule import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime, timedelta
 
     from taskscheduler.domain.fire import Due
     from taskscheduler.domain.rule import Rule
@@ -55,9 +56,10 @@ def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:
     """Return what ``due`` comes to at ``now``.
 
     What passed before ``watched_since`` passed in an outage, and ``catch_up`` says what becomes of
-    it; so does what passed of a schedule that could not be fired. Everything else is stored. The
-    time that was written down is due whatever the rule says; the others follow from the rule, since
-    it holds.
+    it; so does what passed of a schedule that could not be fired. What is later than
+    ``catch_up_window`` is let go, and what is more than ``catch_up_max``. Everything else is
+    stored. The time that was written down is due whatever the rule says; the others follow from the
+    rule, since it holds.
 
     Raises:
         InvalidSchedule: what it fires by is not understood here.
@@ -65,24 +67,24 @@ def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:
     timetable = timetable_of(due)
     first = due.next_fire_at
     after = max(first, due.ruled_at)
-    outage_end = min(now if due.has_problem else watched_since, now)
+    cuts = (
+        _cut_of_an_outage(due, timetable, after, now, now if due.has_problem else watched_since),
+        *_cuts_of_bounds(due, timetable, after, now),
+    )
+    cut = max((each for each in cuts if each is not None), default=None)
     fires: list[datetime] = []
     untaken: list[Untaken] = []
     missed = 0
     fired_at = first
-    if due.catch_up is CatchUp.ALL or first > outage_end:
+    if cut is None or first >= cut.at:
         fires.append(first)
     else:
-        last = timetable.latest(after, outage_end) if after < outage_end else None
-        fired_at = first if last is None else last
-        if due.catch_up is CatchUp.LATEST or now - fired_at <= GRACE:
-            fires.append(fired_at)
+        fired_at = timetable.latest(after, cut.at - TICK) or first
         passed = _passed(timetable, first, after, fired_at)
-        reason = f"no worker was alive, and catch_up is {due.catch_up.value}"
-        untaken += [Untaken(at, Outcome.MISSED, reason) for at in passed if at not in fires]
-        missed = len(passed) - len(fires)
+        untaken += [Untaken(at, Outcome.MISSED, cut.reason) for at in passed]
+        missed = len(passed)
         if passed[-1] < fired_at:
-            more = f"{reason}; all that follow until {fired_at:%FT%TZ} were missed too"
+            more = f"{cut.reason}; all that follow until {fired_at:%FT%TZ} were missed too"
             untaken[-1] = untaken[-1]._replace(reason=more)
         after = max(after, fired_at)
     next_fire_at: datetime | None = None
@@ -93,14 +95,82 @@ def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:
         fires.append(at)
         fired_at = at
     overlapped = 0
-    if due.overlap is Overlap.SKIP and len(fires) > 1:
+    if due.overlap in SINGLE and len(fires) > 1:
         overlapped = len(fires) - 1
-        reason = f"the fire of {fires[0]:%FT%TZ} was stored at the same moment"
-        untaken += [Untaken(at, Outcome.SKIPPED, reason) for at in fires[1:]]
-        fires = fires[:1]
+        # The first one runs on; one that cancels others is the last one.
+        kept = fires[-1] if due.overlap is Overlap.CANCEL_RUNNING else fires[0]
+        reason = f"the fire of {kept:%FT%TZ} was stored at the same moment"
+        untaken += [Untaken(at, Outcome.SKIPPED, reason) for at in fires if at != kept]
+        fires = [kept]
     if due.left is not None:
         fires = fires[: due.left]
     return Plan(fires, fired_at, next_fire_at, missed, overlapped, untaken)
+
+
+class Cut(NamedTuple):
+    """All fires before ``at`` are let go, because of ``reason``."""
+
+    at: datetime
+    reason: str
+
+
+def _cut_of_an_outage(
+    due: Due, timetable: Timetable, after: datetime, now: datetime, watched_since: datetime
+) -> Cut | None:
+    """Return what ``catch_up`` lets go of what passed before ``watched_since``."""
+    outage_end = min(watched_since, now)
+    if due.catch_up is CatchUp.ALL or due.next_fire_at > outage_end:
+        return None
+    last = timetable.latest(after, outage_end) if after < outage_end else None
+    last = last or due.next_fire_at
+    keeps_last = due.catch_up is CatchUp.LATEST or now - last <= GRACE
+    reason = f"no worker was alive, and catch_up is {due.catch_up.value}"
+    return Cut(last if keeps_last else last + TICK, reason)
+
+
+def _cuts_of_bounds(
+    due: Due, timetable: Timetable, after: datetime, now: datetime
+) -> Iterator[Cut]:
+    """Yield what ``catch_up_window`` and ``catch_up_max`` let go."""
+    if due.catch_up_window is not None:
+        reason = f"it was later than catch_up_window_s allows: {_seconds(due.catch_up_window)} s"
+        yield Cut(now - due.catch_up_window, reason)
+    if due.catch_up_max is not None:
+        at = _begin_of_latest(due.catch_up_max, timetable, due.next_fire_at, after, now)
+        if at is not None:
+            reason = f"more were due at once than catch_up_max allows: {due.catch_up_max}"
+            yield Cut(at, reason)
+
+
+def _begin_of_latest(
+    most: int, timetable: Timetable, first: datetime, after: datetime, now: datetime
+) -> datetime | None:
+    """Return when the latest ``most`` fires up to ``now`` begin; None if there are no more."""
+
+    def count(since: datetime) -> int:
+        found = islice(timetable.fires(since), most + 1)
+        return sum(1 for _ in takewhile(partial(ge, now), found))
+
+    if 1 + count(after) <= most:
+        return None
+    before, behind = after, now
+    if count(before) <= most:  # all but the first
+        return first + TICK
+    # By halves, as in ``Timetable.latest``.
+    while behind - before > TICK:
+        middle = before + (behind - before) / 2
+        match count(middle):
+            case found if found > most:
+                before = middle
+            case found if found < most:
+                behind = middle
+            case _:
+                return middle + TICK
+    return behind
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():g}"
 
 
 def _passed(

@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from taskscheduler.domain.bulk import BulkCursor, BulkStep, BulkVerb, statuses_of
+from taskscheduler.domain.errors import QuotaUsedUp, TooMuchWaiting
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.change import TaskState
     from taskscheduler.domain.query import TaskQuery
 
 
@@ -24,9 +27,11 @@ async def change_page(
     cursor: BulkCursor | None = None,
     at: datetime | None = None,
     by: Caller | None = None,
+    admit: Callable[[Sequence[str]], Awaitable[None]] | None = None,
 ) -> BulkStep:
     """Do ``verb`` to up to ``query.limit`` tasks of ``query``, from ``cursor`` on; retry ``at``.
 
+    ``admit`` is asked first, with the queue of each task of a page.
     Status by status, newest first. A task counts as it is when its page is looked at, and is
     changed only if it is still in that status; so repeating a step is safe.
 
@@ -49,6 +54,8 @@ async def change_page(
         ids = [task.id for task in page]
         looked_at += len(ids)
         if ids:
+            if admit is not None and not await _admitted(admit, page, changed):
+                return BulkStep(looked_at - len(ids), changed, BulkCursor(status), waiting)
             done = await store.tasks.change_all(verb, status, ids, at=at, by=by)
             changed += len(done)
             waiting += sum(done.values())
@@ -60,3 +67,19 @@ async def change_page(
         if len(ids) == room:
             return BulkStep(looked_at, changed, BulkCursor(status, ids[-1]), waiting)
     return BulkStep(looked_at, changed, None, waiting)
+
+
+async def _admitted(
+    admit: Callable[[Sequence[str]], Awaitable[None]], page: Sequence[TaskState], changed: int
+) -> bool:
+    """Tell whether the tasks of ``page`` may wait again; raise where nothing was ``changed`` yet.
+
+    What was changed before is told. The next step is the one that is refused.
+    """
+    try:
+        await admit([task.queue for task in page])
+    except (QuotaUsedUp, TooMuchWaiting):
+        if not changed:
+            raise
+        return False
+    return True

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.after import Wait
+    from taskscheduler.domain.queue import Count
     from taskscheduler.domain.task import Task
     from taskscheduler.domain.values import TaskId
+    from taskscheduler.domain.why import GroupTurn
     from taskscheduler.domain.worker import RegisteredWorker
 
 RACES_MAX: Final = 5
@@ -60,12 +62,55 @@ async def _causes_of_waiting(store: Store, task: Task) -> tuple[Cause, ...]:
         return tuple(causes)
     if task.excused >= SUSPECT_AFTER:
         return (_suspect(task),)
+    if limited := await _limited(store, task):
+        return limited
+    turn = await store.board.group_turn(task.id, COUNT_MAX)
+    if turn is not None and turn.has_rivals:
+        return (_behind_others(task, turn, queue_position.before),)
     number, exact = queue_position.before
     detail = f"it is due; {number if exact else f'at least {number}'} of its queue come before it"
     return (
         Cause(
             reason=Reason.READY, detail=detail, since=task.process_at, before=queue_position.before
         ),
+    )
+
+
+async def _limited(store: Store, task: Task) -> tuple[Cause, ...]:
+    """Return every limit that keeps a due task from beginning."""
+    causes: list[Cause] = []
+    for limit, running, until, holders in await store.limits.reached_by(task):
+        if until is None:
+            some = ", ".join(str(each) for each in holders)
+            cause = Cause(
+                reason=Reason.LIMIT_REACHED,
+                detail=f"under the limit {limit!r} {running} run, as many as it lets run: {some}",
+                limit=limit,
+                running=running,
+                task_ids=tuple(holders),
+            )
+        else:
+            detail = f"the rate of the limit {limit!r} lets the next task begin later"
+            cause = Cause(
+                reason=Reason.RATE_LIMITED,
+                detail=detail,
+                until=until,
+                limit=limit,
+                running=running,
+            )
+        causes.append(cause)
+    return tuple(causes)
+
+
+def _behind_others(task: Task, turn: GroupTurn, before: Count) -> Cause:
+    name = "tasks without a group" if task.group is None else f"the group {task.group!r}"
+    return Cause(
+        reason=Reason.BEHIND_OTHERS,
+        detail=f"it is due; {turn.ahead} of {name} come before it, and groups take turns",
+        since=task.process_at,
+        before=before,
+        group=task.group,
+        ahead=turn.ahead,
     )
 
 

@@ -34,8 +34,8 @@ def encode(payload: object) -> bytes:
     """
     try:
         text = msgspec.json.encode(payload, enc_hook=_encode_other)
-        if isinstance(payload, msgspec.Raw):
-            _any_json.decode(text)  # copied as it is, so nobody has looked at it yet
+        # A ``msgspec.Raw``, wherever it is, is copied as it is: nobody has looked at it yet.
+        _any_json.decode(text)
         # What JSON has no number for becomes null, so it can be there only where a null is.
         changed = (
             payload is not None

@@ -52,7 +52,12 @@ class Quotas:
         self._counted: dict[tuple[str, Quota], _Counted] = {}
 
     async def admit(self, caller: Caller, tasks: Sequence[NewTask]) -> None:
-        """Let ``caller`` store ``tasks``.
+        """Let ``caller`` store ``tasks``. Raises as ``admit_more``."""
+        size = sum(len(task.payload_json) for task in tasks)
+        await self.admit_more(caller, [task.queue for task in tasks], size)
+
+    async def admit_more(self, caller: Caller, queues: Sequence[str], size: int) -> None:
+        """Let ``caller`` have another task wait for each of ``queues``, of ``size`` bytes in all.
 
         Raises:
             TooMuchWaiting: not until some of what waits has begun.
@@ -62,15 +67,15 @@ class Quotas:
         if quota is None:
             return
         counted = await self._fresh(caller, quota, COUNT_EVERY_S)
-        refusal = _refusal(quota, counted, tasks)
+        refusal = _refusal(quota, counted, queues, size)
         if refusal is not None:
             counted = await self._fresh(caller, quota, COUNT_AGAIN_S)
-            refusal = _refusal(quota, counted, tasks)
+            refusal = _refusal(quota, counted, queues, size)
         if refusal is not None:
             raise refusal
-        counted.queues.update(task.queue for task in tasks)
-        counted.waiting += len(tasks)
-        counted.waiting_bytes += sum(len(task.payload_json) for task in tasks)
+        counted.queues.update(queues)
+        counted.waiting += len(queues)
+        counted.waiting_bytes += size
 
     async def admit_schedule(self, caller: Caller) -> None:
         """Let ``caller`` make one more schedule. Raises QuotaUsedUp."""
@@ -102,31 +107,29 @@ class Quotas:
 
 
 def _refusal(
-    quota: Quota, counted: _Counted, tasks: Sequence[NewTask]
+    quota: Quota, counted: _Counted, queues: Sequence[str], size: int
 ) -> TooMuchWaiting | QuotaUsedUp | None:
-    """Return why ``tasks`` may not be stored, or None."""
+    """Return why a task more for each of ``queues``, of ``size`` bytes in all, may not wait."""
     usage = counted.usage
     assert usage is not None  # noqa: S101 - it was just counted
     if quota.queues is not None:
         used = usage.queues | counted.queues
-        named = {task.queue for task in tasks} - used
+        named = set(queues) - used
         if named and len(used) + len(named) > quota.queues:
             return QuotaUsedUp(
                 f"this key may use {quota.queues} queues at a time, and {min(named)} would be one"
                 " more; a queue is free again some time after its last task has gone"
             )
-    waiting = usage.waiting + counted.waiting + len(tasks)
+    waiting = usage.waiting + counted.waiting + len(queues)
     if quota.waiting is not None and waiting > quota.waiting:
         return TooMuchWaiting(
             f"of this key {quota.waiting} tasks may wait, and with these there would be"
             f" {waiting} at least; come again when some have begun"
         )
-    size = (
-        usage.waiting_bytes + counted.waiting_bytes + sum(len(task.payload_json) for task in tasks)
-    )
-    if quota.waiting_bytes is not None and size > quota.waiting_bytes:
+    whole = usage.waiting_bytes + counted.waiting_bytes + size
+    if quota.waiting_bytes is not None and whole > quota.waiting_bytes:
         return TooMuchWaiting(
             f"of this key payloads of {quota.waiting_bytes} bytes may wait, and with these there"
-            f" would be about {size}; come again when some have begun"
+            f" would be about {whole}; come again when some have begun"
         )
     return None

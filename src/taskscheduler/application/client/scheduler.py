@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack, cast, overload
 from uuid import UUID
 
 from taskscheduler.application.client.batches import Batches
 from taskscheduler.application.client.group_commit import GroupCommit
 from taskscheduler.application.client.kind_names import kind_of
+from taskscheduler.application.client.limits import Limits
 from taskscheduler.application.client.operations import Operations
 from taskscheduler.application.client.quotas import Quotas
 from taskscheduler.application.client.result_waiters import Waiters
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.batch import BatchId
+    from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.domain.task import Task
 
@@ -72,6 +74,8 @@ class TaskOptions(TypedDict, total=False):
     expires_at: datetime | None
     group: str | None
     tags: Iterable[str]
+    on_conflict: OnConflict | Literal["keep", "replace", "debounce"] | None
+    max_delay: timedelta | None
     id: UUID | None
     payload_json: bytes
     after: Iterable[UUID] | None
@@ -146,6 +150,11 @@ class Scheduler(TaskControls, Operations):
         return Batches(self.store, self._by)
 
     @property
+    def limits(self) -> Limits:
+        """How many tasks run, and how fast they begin."""
+        return Limits(self.store, self._by)
+
+    @property
     def schedules(self) -> Schedules:
         """What is stored again and again, by itself."""
         return Schedules(self.store, self.put, self._by)
@@ -199,6 +208,8 @@ class Scheduler(TaskControls, Operations):
             expires_at=options.get("expires_at"),
             group=options.get("group"),
             tags=options.get("tags", ()),
+            on_conflict=options.get("on_conflict"),
+            max_delay=options.get("max_delay"),
             after=After.of(options.get("after"), options.get("when"), options.get("otherwise")),
             batch=cast("BatchId | None", options.get("batch")),
         )

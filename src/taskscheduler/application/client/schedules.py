@@ -24,7 +24,7 @@ from taskscheduler.domain.errors import (
 )
 from taskscheduler.domain.fire import left_of
 from taskscheduler.domain.ledger import BackfillStep, NewEntry, Outcome
-from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields
+from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields, implied
 from taskscheduler.domain.values import NAME, in_utc
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ class Schedules:
             changes.setdefault("every", None)
 
         def edited(old: Schedule, now: datetime) -> Schedule:
-            return _redefined(_with_json(replace(old.definition, **changes)))(old, now)
+            meant = implied({"overlap": old.definition.overlap} | changes) | changes
+            return _redefined(_with_json(replace(old.definition, **meant)))(old, now)
 
         return await self._change(name, Action.SCHEDULE_CHANGED, edited)
 

@@ -30,6 +30,7 @@ from typing import (
 
 from taskscheduler.application.client.batches import Batches
 from taskscheduler.application.client.errands import Errands, Home, InCallersThread, home
+from taskscheduler.application.client.limits import Limits
 from taskscheduler.application.client.scheduler import OWN, Scheduler
 from taskscheduler.application.client.schedules import Schedules
 from taskscheduler.domain.errors import StoreUnavailable
@@ -133,6 +134,24 @@ class SyncBatches:
     tasks = Verb(Batches.tasks)
 
 
+class SyncLimits:
+    """``Limits``, blocking."""
+
+    def __init__(self, scheduler: BlockingScheduler) -> None:
+        """Those of ``scheduler``."""
+        self._scheduler = scheduler
+
+    def run(self, work: Callable[[Limits, Errands], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return what ``work`` comes to on the event loop."""
+        return self._scheduler.run(lambda scheduler, errands: work(scheduler.limits, errands))
+
+    put = Verb(Limits.put)
+    get = Verb(Limits.get)
+    list = Verb(Limits.list)
+    edit = Verb(Limits.edit)
+    delete = Verb(Limits.delete)
+
+
 class _Opened(NamedTuple):
     """A scheduler, and on which event loop it was opened, or is being opened."""
 
@@ -211,6 +230,11 @@ class BlockingScheduler:
     def batches(self) -> SyncBatches:
         """Tasks that are counted together."""
         return SyncBatches(self)
+
+    @property
+    def limits(self) -> SyncLimits:
+        """How many tasks run, and how fast they begin."""
+        return SyncLimits(self)
 
     @property
     def schedules(self) -> SyncSchedules:

@@ -6,10 +6,12 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack, cast
 
+from taskscheduler.application.client.bulk import change_page
 from taskscheduler.application.client.explain import explain
 from taskscheduler.application.client.scheduler import OWN, Scheduler, TaskChanges
 from taskscheduler.application.client.schedules import Schedules
-from taskscheduler.application.client.task_batch import waits_of
+from taskscheduler.application.client.task_batch import text_of, waits_of
+from taskscheduler.domain.bulk import BulkVerb, statuses_of
 from taskscheduler.domain.errors import (
     BatchNotFound,
     Forbidden,
@@ -18,7 +20,7 @@ from taskscheduler.domain.errors import (
     TaskNotFound,
 )
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.task import Idempotency, in_utc
 from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.quotas import Quotas
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.bulk import BulkCursor, BulkStep
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.notes import Ending, TaskNotes
     from taskscheduler.domain.schedule import NewSchedule, Schedule
@@ -139,8 +142,13 @@ class TenantScheduler(Scheduler):
         return self._outward(await super().cancel(task_id))
 
     async def retry(self, task_id: UUID, *, at: datetime | None = None) -> Task:
-        """As ``Scheduler.retry``."""
+        """As ``Scheduler.retry``. Raises QuotaUsedUp, TooMuchWaiting too."""
         await self._require_reach(task_id)
+        if self._caller.quota is not None:
+            task = await super().get(task_id)
+            if task.status in statuses_of(BulkVerb.RETRY, None):
+                size = len(task.payload_json)
+                await self._whole.quotas.admit_more(self._caller, [task.queue], size)
         return self._outward(await super().retry(task_id, at=at))
 
     async def signal(self, task_id: UUID, name: str, payload: object = None) -> Task:
@@ -156,13 +164,47 @@ class TenantScheduler(Scheduler):
     async def edit(
         self, task_id: UUID, *, expected: Task | None = None, **changes: Unpack[TaskChanges]
     ) -> Task:
-        """As ``Scheduler.edit``."""
+        """As ``Scheduler.edit``. Raises TooMuchWaiting too, where the payload grows."""
+        if self._caller.quota is not None and changes.keys() & {"payload", "payload_json"}:
+            text = text_of(changes, changes.get("payload"))
+            more = len(text) - len((await super().get(task_id)).payload_json)
+            if more > 0:
+                await self._whole.quotas.admit_more(self._caller, [], more)
         if self._space is not None:
             task = await super().get(task_id)
             # As it is kept, not as it was shown.
             if expected == self._reached(task):
                 expected = task
         return self._outward(await super().edit(task_id, expected=expected, **changes))
+
+    async def change_page(
+        self,
+        verb: BulkVerb,
+        query: TaskQuery,
+        *,
+        force: bool = False,
+        cursor: BulkCursor | None = None,
+        at: datetime | None = None,
+    ) -> BulkStep:
+        """As ``Scheduler.change_page``. Raises QuotaUsedUp, TooMuchWaiting too: for a retry.
+
+        How large their payloads are is seen when what waits is counted next.
+        """
+        limited = self._caller.quota is not None and verb is BulkVerb.RETRY
+
+        async def admit(queues: Sequence[str]) -> None:
+            await self._whole.quotas.admit_more(self._caller, queues, 0)
+
+        return await change_page(
+            self.store,
+            verb,
+            query,
+            force=force,
+            cursor=cursor,
+            at=None if at is None else in_utc("at", at),
+            by=self._by,
+            admit=admit if limited else None,
+        )
 
     async def delete(self, task_id: UUID, *, force: bool = False) -> None:
         """As ``Scheduler.delete``."""

@@ -16,8 +16,15 @@ from taskscheduler.application.calendar.fire_plan import COUNTED_MAX, plan, zone
 from taskscheduler.application.calendar.zones import VERSION
 from taskscheduler.application.maintenance.schedule_review import Review
 from taskscheduler.application.metrics.observer import FIRES
-from taskscheduler.domain.errors import InvalidSchedule, SchemaMismatch, StoreUnavailable
+from taskscheduler.domain.errors import (
+    IllegalTransition,
+    InvalidSchedule,
+    SchemaMismatch,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from taskscheduler.domain.fire import WATCH_EVERY, Fire
+from taskscheduler.domain.policies import Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +39,9 @@ SETS_MAX: Final = 10
 """After so many sets a worker looks around again."""
 FRUITLESS_MAX: Final = 3
 """So often in a row there may be nothing left to take of what was seen to be due."""
+RELEASED_AT_ONCE: Final = 100
+RELEASE_EVERY: Final = timedelta(seconds=0.5)
+"""How often a worker looks whether the task that a fire waits for has ended."""
 AGAIN: Final = timedelta(seconds=0.1)
 ASIDE_FIRST_S: Final = 1.0
 ASIDE_LAST_S: Final = 300.0
@@ -74,8 +84,12 @@ class ScheduleRunner:
                 await schedules.watch()
             if await self._review.turn(outlook.now):
                 continue
+            if outlook.buffered:
+                await self._release()
             if outlook.wait is None or outlook.wait > timedelta(0):
-                return min((each for each in (outlook.wait, back_in) if each), default=None)
+                again = RELEASE_EVERY if outlook.buffered else None
+                waits = (outlook.wait, back_in, again)
+                return min((each for each in waits if each), default=None)
             fruitless = 0 if await self._fire_some() else fruitless + 1
         return AGAIN
 
@@ -121,12 +135,26 @@ class ScheduleRunner:
             self._unanswered.append(taken)
             raise
 
+    async def _release(self) -> None:
+        """Store the tasks of fires that have waited long enough."""
+        new_task_id = self._store.new_task_id
+        queues = await self._store.schedules.release(
+            [new_task_id() for _ in range(RELEASED_AT_ONCE)]
+        )
+        if queues:
+            self._store.wakeups.ring(set(queues))
+            if self._observer is not None:
+                self._observer.fired({"stored": len(queues)})
+
     async def _fire(self, taken: Taken) -> None:
         """Fire what was taken; what cannot be fired is put aside."""
         problems = dict(taken.unread)
         plans: dict[str, Plan] = {}
         fires: list[Fire] = []
+        paused = await self._pause_failing(taken.due)
         for due in taken.due:
+            if due.name in paused:
+                continue
             try:
                 planned = plan(due, taken.now, taken.watched_since)
             except InvalidSchedule as error:
@@ -136,13 +164,39 @@ class ScheduleRunner:
                 problems[due.name] = _told(error)
             else:
                 plans[due.name] = planned
-                fires.append(self._made(due, planned))
+                fires.append(await self._made(due, planned))
         problems |= await self._store_all(fires, plans)
         if problems:
             await self._store.schedules.put_aside(problems)
             self._note(problems)
 
-    def _made(self, due: Due, planned: Plan) -> Fire:
+    async def _pause_failing(self, dues: Sequence[Due]) -> frozenset[str]:
+        """Pause those whose tasks fail; return their names."""
+        asked = [due for due in dues if due.pause_after_failures is not None]
+        if not asked:
+            return frozenset()
+        paused = frozenset(await self._store.schedules.pause_failing(asked))
+        for name in sorted(paused):
+            log.warning("schedule %s is paused: its last tasks failed", name)
+        if paused and self._observer is not None:
+            self._observer.fired({"paused": len(paused)})
+        return paused
+
+    async def _cancelled(self, due: Due) -> str | None:
+        """Cancel the task of the last fire, if it has not ended; return what is told of it.
+
+        Before the next one is stored: whoever goes down in between is followed by one who stores
+        it all the same.
+        """
+        if due.overlap is not Overlap.CANCEL_RUNNING or due.last_task_id is None:
+            return None
+        try:
+            await self._store.tasks.cancel(due.last_task_id)
+        except (TaskNotFound, IllegalTransition):
+            return None
+        return f"the task of the last fire was cancelled: {due.last_task_id}"
+
+    async def _made(self, due: Due, planned: Plan) -> Fire:
         new_task_id = self._store.new_task_id
         tasks = [(new_task_id(), at) for at in planned.fires]
         return Fire(
@@ -152,6 +206,7 @@ class ScheduleRunner:
             planned.next_fire_at,
             zone_data_of(due.rule),
             planned.untaken,
+            await self._cancelled(due) if planned.fires else None,
         )
 
     async def _store_all(self, fires: Sequence[Fire], plans: Mapping[str, Plan]) -> dict[str, str]:
@@ -180,10 +235,12 @@ class ScheduleRunner:
             if fired is None:
                 continue
             planned = plans[name]
-            overlapped = planned.overlapped + (len(fire.tasks) if fired.overlapped else 0)
+            untaken = len(fire.tasks) - len(fired.task_ids) - fired.buffered
+            overlapped = planned.overlapped + untaken
             outcomes["stored"] += fired.fresh
             outcomes["missed"] += planned.missed
             outcomes["overlapped"] += overlapped
+            outcomes["buffered"] += fired.buffered
             if fired.fresh:
                 rung.add(fire.due.queue)
             if planned.missed:
@@ -230,13 +287,12 @@ def _is_full(taken: Taken) -> bool:
 
 def _tell_missed(fire: Fire, planned: Plan) -> None:
     log.warning(
-        "schedule %s: %d%s fires from %s on passed while no worker was alive, and were let go "
-        "(catch_up is %s)",
+        "schedule %s: %d%s fires from %s on were let go: %s",
         fire.due.name,
         planned.missed,
-        " or more" if planned.missed + 1 >= COUNTED_MAX else "",
+        " or more" if planned.missed >= COUNTED_MAX else "",
         fire.due.next_fire_at,
-        fire.due.catch_up.value,
+        planned.untaken[0].reason,
     )
 
 

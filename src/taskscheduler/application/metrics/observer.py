@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.status import Event
 
-FIRES: Final[tuple[str, ...]] = ("stored", "missed", "overlapped", "failed")
+FIRES: Final[tuple[str, ...]] = (
+    "stored",
+    "missed",
+    "overlapped",
+    "buffered",
+    "paused",
+    "failed",
+)
 """What becomes of a fire: its task is stored; it passed in an outage and is let go; the task before
-has not ended; it could not be made here, and is tried again."""
+has not ended; it waits until that has; its schedule was paused because its tasks fail; it could not
+be made here, and is tried again."""
 
 
 class Ran(NamedTuple):

@@ -203,11 +203,14 @@ class Claimer:
                 wait_s = due.total_seconds()
             if wait_s <= 0:
                 return
-            if ends:
+            is_held_back = self._store.tasks.are_held_back(self._subscription)
+            if ends and not is_held_back:
                 if await self._look_for_suspects() is None:
                     self.stopping.set()
                 return
-            heard = await self._wait(listener, wait_s)
+            heard = await self._wait(listener, wait_s, changes=is_held_back)
+            if is_held_back and self._changed.is_set():
+                return
             # After a poll interval it is asked again, and claimed only if something is due.
             if heard or is_timed or self._has_reason_to_go_on():
                 return
@@ -222,11 +225,14 @@ class Claimer:
             or self._registration.worker_id is None
         )
 
-    async def _wait(self, listener: Listener, wait_s: float) -> bool:
-        """Wait for a hint, or to be stopped, or for the last handler; tell whether a hint came."""
+    async def _wait(self, listener: Listener, wait_s: float, *, changes: bool) -> bool:
+        """Wait for a hint, or to be stopped, or for the last handler; tell whether a hint came.
+
+        Where limits keep back what is due, wait for ``changes``, too: any handler that ends.
+        """
         heard = asyncio.create_task(listener.wait(wait_s))
         waiters: list[asyncio.Task[bool]] = [heard, asyncio.create_task(self.stopping.wait())]
-        if self._draining or self.suspects is not None:
+        if changes or self._draining or self.suspects is not None:
             # Then it matters when the last handler ends.
             waiters.append(asyncio.create_task(self._changed.wait()))
         try:

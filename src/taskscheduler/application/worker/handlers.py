@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from taskscheduler.application.client.kind_names import note
 from taskscheduler.application.client.payloads import decoder_of
+from taskscheduler.application.worker.batches import SIZE_MAX, Batch
 from taskscheduler.application.worker.lifespan import Span
 from taskscheduler.domain.errors import InvalidHandler
 from taskscheduler.domain.retry import RetryPolicy
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 RETRY_DEFAULT = RetryPolicy()
+LINGER_DEFAULT: Final = timedelta(milliseconds=50)
+LINGER_MAX: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Handler:
     retry: RetryPolicy
     timeout: timedelta | None
     asks_for_signals: bool = False
+    batch: Batch | None = None
 
 
 class Handlers:
@@ -110,6 +115,51 @@ class Handlers:
 
         return decorate
 
+    def register_batch(
+        self,
+        kind: str,
+        *,
+        size: int = 100,
+        linger: timedelta = LINGER_DEFAULT,
+        retry: RetryPolicy = RETRY_DEFAULT,
+        timeout: timedelta | None = None,
+    ) -> Callable[[Function], Function]:
+        """Register the decorated function for ``kind``: one call for up to ``size`` tasks.
+
+        The function takes a list of contexts and, if it wants one, a list of payloads, annotated
+        as ``list[…]``. It returns None if all went well, or a list with an entry for each task: a
+        verdict, an exception, or the task's result. What it raises ends the attempt of each. It is
+        called when so many are there, or as many as the worker runs at once (``concurrency``), or
+        ``linger`` after the first. The rest is as in ``register``.
+
+        Raises:
+            InvalidHandler: as in ``register``.
+        """
+        _check(kind, retry, timeout)
+        _check_batch(kind, size, linger)
+
+        def decorate(function: Function) -> Function:
+            if kind in self._by_kind:
+                message = f"kind {kind!r} is registered already"
+                raise InvalidHandler(message)
+            decode = _payload_decoder(kind, function, many=True)
+            note(function, kind, decode)
+            takes = decode is not None
+            batch = Batch(function, size=size, linger=linger, takes_payloads=takes)
+            self._by_kind[kind] = Handler(
+                kind=kind,
+                function=batch if takes else batch.alone,
+                decode=decode,
+                is_async=True,
+                retry=retry,
+                timeout=timeout,
+                asks_for_signals=_names_signals(function),
+                batch=batch,
+            )
+            return function
+
+        return decorate
+
     def include(self, other: Handlers) -> None:
         """Take over the handlers of ``other`` whose kinds are not registered here.
 
@@ -165,6 +215,16 @@ def _check(kind: object, retry: object, timeout: object) -> None:
         raise InvalidHandler(message)
 
 
+def _check_batch(kind: str, size: object, linger: object) -> None:
+    """Refuse a batch that could never be called. Raises InvalidHandler."""
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= SIZE_MAX:
+        message = f"handler of {kind!r}: size must be 1 to {SIZE_MAX}"
+        raise InvalidHandler(message)
+    if not isinstance(linger, timedelta) or not timedelta(0) <= linger <= LINGER_MAX:
+        message = f"handler of {kind!r}: linger must be a timedelta of 0 to 60 s"
+        raise InvalidHandler(message)
+
+
 def _body(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function within a ``functools.partial`` or a callable object."""
     while isinstance(function, functools.partial):
@@ -185,8 +245,13 @@ def _names_signals(function: Callable[..., Any]) -> bool:
     return False
 
 
-def _payload_decoder(kind: str, function: Callable[..., Any]) -> Callable[[bytes], Any] | None:
-    """Build the decoder for the function's second parameter, or None if it has none."""
+def _payload_decoder(
+    kind: str, function: Callable[..., Any], *, many: bool = False
+) -> Callable[[bytes], Any] | None:
+    """Build the decoder for the function's second parameter, or None if it has none.
+
+    If that takes ``many``, of each of them.
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -199,7 +264,8 @@ def _payload_decoder(kind: str, function: Callable[..., Any]) -> Callable[[bytes
     ]
     required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
     if not 1 <= len(positional) <= 2 or any(p not in positional for p in required):  # noqa: PLR2004
-        message = f"handler of {kind!r} must take (context) or (context, payload)"
+        s = "s" if many else ""
+        message = f"handler of {kind!r} must take (context{s}) or (context{s}, payload{s})"
         raise InvalidHandler(message)
     if len(positional) == 1:
         return None
@@ -208,11 +274,24 @@ def _payload_decoder(kind: str, function: Callable[..., Any]) -> Callable[[bytes
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
         message = f"handler of {kind!r}: the payload's annotation cannot be resolved: {error}"
         raise InvalidHandler(message) from error
+    if many:
+        annotation = _one_of(kind, annotation)
     try:
         return decoder_of(annotation)
     except TypeError as error:
         message = f"handler of {kind!r}: the payload's type cannot be decoded: {error}"
         raise InvalidHandler(message) from error
+
+
+def _one_of(kind: str, annotation: Any) -> Any:
+    """Return the type of one payload, where a list of them is asked for. Raises InvalidHandler."""
+    if any(annotation is each for each in (Any, list, Sequence)):
+        return Any
+    within = get_args(annotation)
+    if get_origin(annotation) not in {list, Sequence} or len(within) != 1:
+        message = f"handler of {kind!r}: it takes many payloads, so annotate them as list[...]"
+        raise InvalidHandler(message)
+    return within[0]
 
 
 def _annotation(function: Callable[..., Any], parameter: str) -> Any:

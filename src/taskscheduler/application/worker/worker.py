@@ -88,6 +88,9 @@ class Worker(WorkerStatus):
         self._concurrency = concurrency
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
         self._threads = Threads(concurrency)
+        for kind in handlers:
+            if (batch := handlers[kind].batch) is not None:
+                batch.at_most(concurrency)
         self._observer = observer
         self._journal: list[Ran] | None = None if observer is None else []
         self._bulkhead = Bulkhead(self._store.clock, observer)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import ActiveKey, ApiKey, Caller, NewKey
     from taskscheduler.domain.audit import AuditEntry, AuditQuery, Pruned
+    from taskscheduler.domain.quota import Quota
 
 
 class ApiKeyRepository(Protocol):
@@ -19,6 +20,16 @@ class ApiKeyRepository(Protocol):
         """Keep a new key and return it. Repeating is safe: the same id is kept once.
 
         What is done ``by`` somebody is written into the audit trail, here as with tasks.
+        """
+        ...
+
+    async def limit(self, key_id: str, quota: Quota | None, *, by: Caller | None = None) -> ApiKey:
+        """Give a key another ``quota``, or with None no quota, and return it.
+
+        What is there by now stays, however much it is. Repeating is safe.
+
+        Raises:
+            KeyNotFound: there is none.
         """
         ...
 

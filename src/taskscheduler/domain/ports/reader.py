@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.task import Task
     from taskscheduler.domain.values import TaskId
-    from taskscheduler.domain.why import QueuePosition
+    from taskscheduler.domain.why import GroupTurn, QueuePosition
 
 
 class TaskReader(Protocol):
@@ -53,5 +53,12 @@ class TaskReader(Protocol):
         Before it come the due tasks of its queue, of whatever kind, that are more urgent, or as
         urgent and of an earlier time. They are counted up to ``count_max``; of a task that is not
         due nothing is counted.
+        """
+        ...
+
+    async def group_turn(self, task_id: TaskId, count_max: int) -> GroupTurn | None:
+        """Return how a due task waits for the turn of its group; None if it is none.
+
+        Up to ``count_max`` are counted. Tasks without a group are one group.
         """
         ...

@@ -115,7 +115,10 @@ class ScheduleRepository(Protocol):
         twice in one call. What else is changed meanwhile, such as the payload, holds already.
 
         Where the schedule skips overlaps and its last task has not ended, nothing is stored, and
-        it goes on. A task whose unique key is held is not stored, as in ``TaskRepository.put``.
+        it goes on. Where it buffers them the fires wait, as many as may, also behind others that
+        wait: see ``release``; of several fires the first is stored if it need not wait, and the
+        others wait for it. The rest is skipped. What waits counts as a task of the schedule's own.
+        A task whose unique key is held is not stored, as in ``TaskRepository.put``.
 
         It is one transaction, which waits for nobody else's for long: any error is that of all.
         """
@@ -136,6 +139,24 @@ class ScheduleRepository(Protocol):
         """Write into the ledger of ``schedule`` what was done beside its fires.
 
         A repeat after a lost answer writes it twice.
+        """
+        ...
+
+    async def release(self, task_ids: Sequence[TaskId]) -> Sequence[str]:
+        """Store the task of the first waiting fire of each schedule whose last task has ended.
+
+        Up to as many as ``task_ids``, which they are given; return the queue of each. Those of
+        schedules that are paused go on waiting. Each is its own transaction, and goes into the
+        ledger once more. Of any number of callers one does it; repeating is safe.
+        """
+        ...
+
+    async def pause_failing(self, dues: Sequence[Due]) -> Sequence[str]:
+        """Pause those of ``dues`` whose last tasks failed; return their names.
+
+        That is: of the tasks that it has stored by itself since its rule holds, and that have
+        ended, but not by being cancelled, the last ``pause_after_failures`` are Failed. The fire
+        that is due is skipped. It holds while the rule and the next time are those of the due.
         """
         ...
 

@@ -72,13 +72,16 @@ class TaskRepository(Protocol):
         * it is Pending and its ``process_at`` has passed on the store's clock;
         * its kind and its queue are in ``subscription``, and the queue is not paused;
         * it is no suspect, unless ``subscription`` has those, too;
-        * ``worker_id`` is registered.
+        * ``worker_id`` is registered;
+        * every limit that fits it lets it begin (``LimitRepository``): fewer leases are held under
+          it than its concurrency, at every moment, and its rate grants one more.
 
-        More urgent priorities come first; within a kind, queue and priority the earliest
-        ``process_at`` does. A task that becomes visible only after later ones were claimed is
-        found by the next claim that finds nothing else, and within a second by those that do. No
-        task is ever leased to two claims at once. A claim whose answer was lost leaves leases
-        that nobody knows of: ``reconcile`` gives them back.
+        More urgent priorities come first; within a kind, queue, priority and group the earliest
+        ``process_at`` does. The groups of a queue and priority take turns, by weight. A task that
+        becomes visible only after later ones were claimed is found by the next claim that finds
+        nothing else, and within a second by those that do. No task is ever leased to two claims at
+        once. A claim whose answer was lost leaves leases that nobody knows of: ``reconcile`` gives
+        them back.
         """
         ...
 
@@ -119,6 +122,14 @@ class TaskRepository(Protocol):
         Zero or less when one is due already; None when there is none at all. Tasks of paused
         queues are not looked at. With ``roughly``, what the last claim saw will do, if it found
         nothing; and a task may be overlooked, for a while, that came late and is dear to find.
+        Where limits keep back what is due, it is how long until it is worth to look again.
+        """
+        ...
+
+    def are_held_back(self, subscription: Subscription) -> bool:
+        """Tell whether the last look at ``subscription`` saw due tasks, and limits let none begin.
+
+        Any task that ends may let one of them begin.
         """
         ...
 

@@ -23,6 +23,7 @@ from taskscheduler.entrypoints.cli import (
     batches,
     doctor,
     keys,
+    limits,
     queues,
     retention,
     schedules,
@@ -52,6 +53,7 @@ app.add_typer(tasks.app, name="tasks")
 app.add_typer(queues.app, name="queues")
 app.add_typer(batches.app, name="batches")
 queues.add_to(app)
+app.add_typer(limits.app, name="limits")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(retention.app, name="retention")
 app.add_typer(keys.app, name="keys")

@@ -15,6 +15,7 @@ from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
 from taskscheduler.domain.values import AT_ONCE
 from taskscheduler.entrypoints.cli._runtime import at_text, moment_of, say, with_scheduler
+from taskscheduler.entrypoints.cli.known_kinds import require_known_or_used
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -66,6 +67,7 @@ def change_many(
     start = None if resume is None else _cursor_of(resume)
 
     async def work(scheduler: Scheduler) -> None:
+        await require_known_or_used(scheduler, query.kinds or ())
         looked_at = changed = waiting = 0
         cursor = start
         with progress_bar(hidden=as_json) as show:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.access import ApiKey
 
-app = typer.Typer(help="Add, list and revoke the keys of the REST service.")
+app = typer.Typer(help="Add, list, update and revoke the keys of the REST service.")
 
 
 def most(what: str) -> Any:
@@ -105,6 +105,48 @@ def list_(
         else:
             for key in keys:
                 tell(line_of(key))
+
+    with_scheduler(database_url, schema, work)
+
+
+@app.command()
+def update(
+    key_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more keys.")],
+    queues_max: Annotated[int | None, most("queues may hold tasks at a time")] = None,
+    waiting_max: Annotated[int | None, most("tasks may wait")] = None,
+    waiting_bytes_max: Annotated[int | None, most("bytes their payloads may have")] = None,
+    schedules_max: Annotated[int | None, most("schedules may be kept")] = None,
+    no_quota: Annotated[
+        bool, typer.Option("--no-quota", help="Lift every quota that is not given here.")
+    ] = False,
+    database_url: o.DatabaseUrl = None,
+    schema: o.Schema = "taskscheduler",
+    json: o.Json = False,
+) -> None:
+    """Change the quotas of keys. Running services know it within 5 seconds."""
+    given = {
+        name: limit
+        for name, limit in (
+            ("queues", queues_max),
+            ("waiting", waiting_max),
+            ("waiting_bytes", waiting_bytes_max),
+            ("schedules", schedules_max),
+        )
+        if limit is not None
+    }
+    if not given and not no_quota:
+        message = "give at least one quota, such as --waiting-max 1000, or --no-quota"
+        raise InvalidConfiguration(message)
+
+    async def work(scheduler: Scheduler) -> None:
+        kept = {key.id: key.quota or Quota() for key in await scheduler.store.keys.list()}
+        for key_id in key_ids:
+            before = Quota() if no_quota else kept.get(key_id, Quota())
+            quota = replace(before, **given)
+            key = await scheduler.store.keys.limit(
+                key_id, None if quota == Quota() else quota, by=operator()
+            )
+            say(shape(key), as_json=json, text=line_of(key))
 
     with_scheduler(database_url, schema, work)
 

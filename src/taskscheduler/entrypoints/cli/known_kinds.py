@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskscheduler.domain.errors import InvalidConfiguration, UnknownKind
+from taskscheduler.domain.query import TaskQuery
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from taskscheduler.application.client.scheduler import Scheduler
 
 
@@ -34,3 +37,13 @@ async def require_known_unless(accepted: bool, scheduler: Scheduler, kind: str) 
     if not accepted:
         hint = "; --accept-unknown-kinds stores it all the same"
         await require_known(scheduler, kind, hint=hint)
+
+
+async def require_known_or_used(scheduler: Scheduler, kinds: Iterable[str]) -> None:
+    """Check the ``kinds`` of a filter as above; one of which there are tasks is no slip either.
+
+    A producer that goes before its workers may have stored them, and they are to be found.
+    """
+    for kind in kinds:
+        if not await scheduler.store.board.states(TaskQuery(kind=kind, limit=1)):
+            await require_known(scheduler, kind)

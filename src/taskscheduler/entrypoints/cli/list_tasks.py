@@ -13,7 +13,7 @@ from taskscheduler.domain.printable import printable, printable_json
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli._runtime import line_of, with_scheduler
-from taskscheduler.entrypoints.cli.known_kinds import require_known
+from taskscheduler.entrypoints.cli.known_kinds import require_known_or_used
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,8 +59,7 @@ def list_(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.domain.query import PAGE_BYTES_MAX, TaskQuery
 
-        for each in kind or ():
-            await require_known(scheduler, each)
+        await require_known_or_used(scheduler, kind or ())
         query = TaskQuery(
             status=status or None,
             kind=kind or None,

@@ -116,10 +116,11 @@ def put(
         str | None, typer.Option(help="Not after: ISO 8601 with an offset.", show_default=False)
     ] = None,
     catch_up: Annotated[
-        CatchUp, typer.Option(help="Which fires that were missed are caught up with.")
-    ] = CatchUp.LATEST,
+        CatchUp | None,
+        typer.Option(help="Which fires that were missed are caught up with: by default latest."),
+    ] = None,
     overlap: Annotated[
-        Overlap, typer.Option(help="skip: not while the task of the last fire has not ended.")
+        Overlap, typer.Option(help="What becomes of fires while the last task has not ended.")
     ] = Overlap.ALLOW,
     crons: Annotated[
         list[str] | None,
@@ -141,6 +142,19 @@ def put(
         ),
     ] = None,
     max_fires: Annotated[int | None, typer.Option(min=1, help="End with so many tasks.")] = None,
+    catch_up_window: Annotated[
+        float | None,
+        typer.Option(
+            min=1, max=o.YEAR_S, metavar="SECONDS", help="Let go of fires that are later than that."
+        ),
+    ] = None,
+    catch_up_max: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of fires that are due at once store so many, the latest."),
+    ] = None,
+    pause_after_failures: Annotated[
+        int | None, typer.Option(min=1, help="So many tasks in a row that failed pause it.")
+    ] = None,
     tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
@@ -166,15 +180,20 @@ def put(
         timeout=None if timeout is None else o.span("--timeout", timeout),
         starts_at=_moment_of("--starts-at", starts_at),
         ends_at=_moment_of("--ends-at", ends_at),
-        catch_up=catch_up,
         overlap=overlap,
         crons=tuple(crons or ()),
         gap=gap,
         fold=fold,
         jitter=None if jitter is None else o.span("--jitter", jitter),
         max_fires=max_fires,
+        catch_up_window=None
+        if catch_up_window is None
+        else o.span("--catch-up-window", catch_up_window),
+        catch_up_max=catch_up_max,
+        pause_after_failures=pause_after_failures,
         group=group,
         tags=tuple(tags or ()),
+        **({} if catch_up is None else {"catch_up": catch_up}),
     )
 
     async def work(scheduler: Scheduler) -> None:
@@ -347,6 +366,8 @@ def line_of(schedule: Schedule) -> str:
         times = " | ".join(definition.rule.expressions)
     if schedule.is_paused:
         state = f"paused since {at_text(schedule.paused_at)}"
+        if schedule.pause_reason is not None:
+            state += f": {schedule.pause_reason}"
     elif schedule.next_fire_at is None:
         state = "ended"
     else:
@@ -363,6 +384,7 @@ def details_of(schedule: Schedule) -> list[str]:
     attempts = "as its handler" if definition.max_attempts is None else definition.max_attempts
     timeout = "as its handler" if definition.timeout is None else _seconds(definition.timeout)
     jitter = "-" if definition.jitter is None else _seconds(definition.jitter)
+    window = "-" if definition.catch_up_window is None else _seconds(definition.catch_up_window)
     start, end = at_text(definition.starts_at), at_text(definition.ends_at)
     made, changed = at_text(schedule.created_at), at_text(schedule.changed_at)
     return [
@@ -374,6 +396,8 @@ def details_of(schedule: Schedule) -> list[str]:
         f"made {made}  changed {changed}  revision {schedule.revision}",
         f"gap {_policy(definition.gap)}  fold {_policy(definition.fold)}  jitter {jitter}",
         f"tasks so far {schedule.fire_count}  at most {definition.max_fires or '-'}",
+        f"catch-up within {window}  at most {definition.catch_up_max or '-'}",
+        f"pause after failures {definition.pause_after_failures or '-'}",
         f"group {definition.group or '-'}",
         f"tags {' '.join(definition.tags) or '-'}",
     ]

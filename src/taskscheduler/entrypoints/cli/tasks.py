@@ -9,6 +9,7 @@ import typer
 
 from taskscheduler.domain.after import Otherwise, When
 from taskscheduler.domain.bulk import BulkVerb
+from taskscheduler.domain.conflict import OnConflict
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.entrypoints.cli import bulk, list_tasks, update, wait
 from taskscheduler.entrypoints.cli import options as o
@@ -82,6 +83,20 @@ def add(
         typer.Option(help="What to do where one of --after does not succeed; cancel, if left out."),
     ] = None,
     tags: o.Tags = None,
+    on_conflict: Annotated[
+        OnConflict | None,
+        typer.Option(help="What becomes of an earlier task that holds --unique-key."),
+    ] = None,
+    max_delay: Annotated[
+        float | None,
+        typer.Option(
+            min=0.000_001,
+            max=o.YEAR_S,
+            metavar="SECONDS",
+            help="debounce: due so long after the first was stored, at the latest.",
+            show_default=False,
+        ),
+    ] = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
     schema: o.Schema = "taskscheduler",
@@ -95,11 +110,12 @@ def add(
     expires = None if expires_at is None else moment_of(expires_at, "--expires-at")
     later = None if delay is None else o.span("--delay", delay)
     limit = None if timeout is None else o.span("--timeout", timeout)
+    put_off = None if max_delay is None else o.span("--max-delay", max_delay)
     body = json_of(payload)
 
     async def work(scheduler: Scheduler) -> None:
         await require_known_unless(accept_unknown_kinds, scheduler, kind)
-        task_id = await scheduler.schedule(
+        task = scheduler.prepare(
             kind,
             body,
             execute_at=at,
@@ -112,12 +128,18 @@ def add(
             group=group,
             expires_at=expires,
             tags=tags or (),
+            on_conflict=on_conflict,
+            max_delay=put_off,
             after=after or None,
             batch=batch,
             when=when,
             otherwise=otherwise,
         )
-        say({"id": task_id}, as_json=json, text=str(task_id))
+        task_id = await scheduler.put(task)
+        told: dict[str, object] = {"id": task_id}
+        if on_conflict is not None and task_id != task.id:
+            told["created"] = False
+        say(told, as_json=json, text=str(task_id))
 
     with_scheduler(database_url, schema, work)
 

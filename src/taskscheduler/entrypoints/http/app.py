@@ -33,6 +33,7 @@ from taskscheduler.entrypoints.http.routes.audit import list_audit
 from taskscheduler.entrypoints.http.routes.batches import batch_router
 from taskscheduler.entrypoints.http.routes.dashboard import page_router
 from taskscheduler.entrypoints.http.routes.events import event_router
+from taskscheduler.entrypoints.http.routes.limits import limit_router
 from taskscheduler.entrypoints.http.routes.queues import operating_router
 from taskscheduler.entrypoints.http.routes.schedules import schedule_router
 from taskscheduler.entrypoints.http.routes.tasks import TaskRules, task_router
@@ -98,6 +99,7 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
             batch_router(scheduler, rules),
             schedule_router(scheduler, rules),
             operating_router(scheduler),
+            limit_router(scheduler),
             event_router(scheduler),
             list_audit,
             page_router(),

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from taskscheduler.application.calendar.zones import zone_of
+from taskscheduler.domain.policies import (
+    CATCH_UP_MAX,
+    FAILURES_MAX,
+    WINDOW_MAX,
+    WINDOW_MIN,
+    CatchUp,
+    Overlap,
+)
 from taskscheduler.domain.rule import Fold, Gap
 from taskscheduler.domain.schedule import (
     CRON_CHARACTERS_MAX,
@@ -20,9 +28,7 @@ from taskscheduler.domain.schedule import (
     JITTER_MAX,
     JITTER_MIN,
     TIME_ZONE_CHARACTERS_MAX,
-    CatchUp,
     NewSchedule,
-    Overlap,
     Schedule,
 )
 from taskscheduler.domain.values import (
@@ -79,6 +85,9 @@ Crons = Annotated[
     list[Cron],
     Meta(max_length=CRONS_MAX, description="more expressions; it fires by each, beside cron"),
 ]
+CatchUpPolicy = Annotated[
+    CatchUp, Meta(description="what becomes of fires that passed in an outage; by default latest")
+]
 GapPolicy = Annotated[
     Gap | None,
     Meta(
@@ -100,6 +109,27 @@ Jitter = Annotated[
         le=JITTER_MAX.total_seconds(),
         description="each task is due up to so many seconds after its fire, always as many",
     ),
+]
+Window = Annotated[
+    float,
+    Meta(
+        ge=WINDOW_MIN.total_seconds(),
+        le=WINDOW_MAX.total_seconds(),
+        description="a fire that is later than so many seconds is let go",
+    ),
+]
+CatchUpMax = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=CATCH_UP_MAX,
+        description="of fires that are due at once so many are stored, the latest; then catch_up "
+        "is all, unless it is given",
+    ),
+]
+Failures = Annotated[
+    int,
+    Meta(ge=1, le=FAILURES_MAX, description="so many tasks in a row that failed pause it"),
 ]
 FiresMax = Annotated[int, Meta(ge=1, le=FIRES_MAX, description="it ends with so many tasks")]
 Priority = Annotated[int, Meta(ge=0, le=PRIORITY_LOWEST, description="0 is the most urgent")]
@@ -123,13 +153,16 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     timeout_s: Timeout | None = None
     starts_at: Bound | None = None
     ends_at: Bound | None = None
-    catch_up: CatchUp = CatchUp.LATEST
+    catch_up: CatchUpPolicy | UnsetType = UNSET
     overlap: Overlap = Overlap.ALLOW
     crons: Crons = []
     gap: GapPolicy = None
     fold: FoldPolicy = None
     jitter_s: Jitter | None = None
     max_fires: FiresMax | None = None
+    catch_up_window_s: Window | None = None
+    catch_up_max: CatchUpMax | None = None
+    pause_after_failures: Failures | None = None
     group: Group | None = None
     tags: Tags = []
 
@@ -171,6 +204,9 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     fold: FoldPolicy | UnsetType = UNSET
     jitter_s: Jitter | UnsetType | None = UNSET
     max_fires: FiresMax | UnsetType | None = UNSET
+    catch_up_window_s: Window | UnsetType | None = UNSET
+    catch_up_max: CatchUpMax | UnsetType | None = UNSET
+    pause_after_failures: Failures | UnsetType | None = UNSET
     group: Group | UnsetType | None = UNSET
     tags: Tags | UnsetType = UNSET
 
@@ -196,12 +232,16 @@ class ScheduleMessage(Struct, kw_only=True):
     fold: Fold | None
     jitter_s: float | None
     max_fires: int | None
+    catch_up_window_s: float | None
+    catch_up_max: int | None
+    pause_after_failures: int | None
     tags: list[str]
     fire_count: int
     max_attempts: int | None
     timeout_s: float | None
     paused: bool
     paused_at: datetime | None
+    pause_reason: str | None
     next_fire_at: datetime | None
     last_fire_at: datetime | None
     last_task_id: UUID | None
@@ -231,12 +271,16 @@ class ScheduleMessage(Struct, kw_only=True):
             fold=definition.fold,
             jitter_s=_seconds(definition.jitter),
             max_fires=definition.max_fires,
+            catch_up_window_s=_seconds(definition.catch_up_window),
+            catch_up_max=definition.catch_up_max,
+            pause_after_failures=definition.pause_after_failures,
             tags=list(definition.tags),
             fire_count=schedule.fire_count,
             max_attempts=definition.max_attempts,
             timeout_s=_seconds(definition.timeout),
             paused=schedule.is_paused,
             paused_at=schedule.paused_at,
+            pause_reason=schedule.pause_reason,
             next_fire_at=schedule.next_fire_at,
             last_fire_at=schedule.last_fire_at,
             last_task_id=schedule.last_task_id,
@@ -285,6 +329,14 @@ class PreviewMessage(Struct):
         )
 
 
+SPANS: Final = (
+    ("every_s", "every"),
+    ("timeout_s", "timeout"),
+    ("jitter_s", "jitter"),
+    ("catch_up_window_s", "catch_up_window"),
+)
+
+
 def fields_of(message: Struct) -> dict[str, Any]:
     """Return what ``message`` gives of the fields of ``NewSchedule``, but for the name."""
     given = {
@@ -297,7 +349,7 @@ def fields_of(message: Struct) -> dict[str, Any]:
         given["payload_json"] = payload_of(given.pop("payload"))
     if "crons" in given:
         given["crons"] = tuple(given["crons"])
-    for wire, name in (("every_s", "every"), ("timeout_s", "timeout"), ("jitter_s", "jitter")):
+    for wire, name in SPANS:
         if wire in given:
             seconds: float | None = given.pop(wire)
             given[name] = None if seconds is None else timedelta(seconds=seconds)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from taskscheduler.domain.after import Otherwise, When
+from taskscheduler.domain.conflict import MAX_DELAY_MAX, OnConflict
 from taskscheduler.domain.errors import PayloadTooLarge
 from taskscheduler.domain.ids import ID_FORM
 from taskscheduler.domain.lease import Attempt
@@ -116,6 +117,23 @@ Tags = Annotated[
 ]
 
 
+ConflictPolicy = Annotated[
+    OnConflict,
+    Meta(
+        description="what becomes of an earlier task that holds the unique_key: it is kept; or, "
+        "while it is Pending, replaced by this one; or replaced and put off, up to max_delay_s"
+    ),
+]
+MaxDelay = Annotated[
+    float,
+    Meta(
+        ge=0.000_001,
+        le=MAX_DELAY_MAX.total_seconds(),
+        description="debounce: it is due so long after the first was stored, at the latest",
+    ),
+]
+
+
 class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     """A task to be stored."""
 
@@ -134,6 +152,8 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     expires_at: Deadline | None = None
     group: Group | None = None
     tags: Tags = []
+    on_conflict: ConflictPolicy | None = None
+    max_delay_s: MaxDelay | None = None
     id: Annotated[UUID, Meta(description=f"{ID_FORM}, so that a repeat is harmless")] | None = None
     after: AfterIds | None = None
     when: AfterWhen | None = None
@@ -144,6 +164,11 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     def timeout(self) -> timedelta | None:
         """``timeout_s`` as a span."""
         return None if self.timeout_s is None else timedelta(seconds=self.timeout_s)
+
+    @property
+    def max_delay(self) -> timedelta | None:
+        """``max_delay_s`` as a span."""
+        return None if self.max_delay_s is None else timedelta(seconds=self.max_delay_s)
 
 
 class TaskEditMessage(Struct, forbid_unknown_fields=True, rename=None):
@@ -174,9 +199,20 @@ class Stored(Struct):
 
 
 class StoredMany(Struct):
-    """The answer to storing a batch, in its order."""
+    """The answer to storing a batch, in its order.
+
+    `created` is there if one of its tasks has an `on_conflict`: false where an earlier one answers.
+    """
 
     ids: list[UUID]
+    created: list[bool] | UnsetType = UNSET
+
+
+class HeldByEarlier(Struct):
+    """The answer to storing a task whose `unique_key` an earlier one holds."""
+
+    id: UUID
+    created: Literal[False] = False
 
 
 class ErrorMessage(Struct):

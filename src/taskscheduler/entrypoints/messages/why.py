@@ -26,6 +26,10 @@ class CauseMessage(Struct, kw_only=True):
     before: CountMessage | None
     left: int | None
     task_ids: list[UUID]
+    limit: str | None
+    running: int | None
+    group: str | None
+    ahead: int | None
 
     @classmethod
     def of(cls, cause: Cause) -> CauseMessage:
@@ -39,6 +43,10 @@ class CauseMessage(Struct, kw_only=True):
             before=cause.before and CountMessage.of(cause.before),
             left=cause.left,
             task_ids=list(cause.task_ids),
+            limit=cause.limit,
+            running=cause.running,
+            group=cause.group,
+            ahead=cause.ahead,
         )
 
 

@@ -27,8 +27,10 @@ from taskscheduler.testing.contracts.editing import EditingContract
 from taskscheduler.testing.contracts.followers import FollowersContract
 from taskscheduler.testing.contracts.groups import GroupsContract
 from taskscheduler.testing.contracts.idempotency import IdempotencyContract
+from taskscheduler.testing.contracts.key_conflicts import KeyConflictsContract
 from taskscheduler.testing.contracts.kinds import KindCatalogueContract
 from taskscheduler.testing.contracts.lateness import LatenessContract
+from taskscheduler.testing.contracts.limits import LimitRepositoryContract
 from taskscheduler.testing.contracts.notes import NotesContract
 from taskscheduler.testing.contracts.queue_position import QueuePositionContract
 from taskscheduler.testing.contracts.queues import QueueRegistryContract
@@ -58,6 +60,7 @@ __all__ = [
     "FollowersContract",
     "HearingContract",
     "KindCatalogueContract",
+    "LimitRepositoryContract",
     "NotesContract",
     "QueueRegistryContract",
     "RingingContract",
@@ -85,6 +88,7 @@ class TaskRepositoryContract(
     SuspectsContract,
     TracesContract,
     TagsContract,
+    KeyConflictsContract,
 ):
     """Proves a ``TaskRepository``; see ``TransactionContract`` for one with real transactions."""
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from taskscheduler.domain.access import NewKey, Scope, digest_of
+from taskscheduler.domain.access import Caller, NewKey, Scope, digest_of
+from taskscheduler.domain.audit import Action, AuditQuery
 from taskscheduler.domain.errors import KeyNotFound
 from taskscheduler.domain.quota import Quota
 from taskscheduler.testing.contracts.steps import TICK, Contract
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.testing.clock import ManualClock
 
+ADA: Final = Caller(name="ada")
 HOUR: Final = timedelta(hours=1)
 PLAIN: Final = NewKey(id="00" * 8, name="shop", digest=digest_of("s1"))
 TENANT: Final = NewKey(
@@ -69,6 +71,21 @@ class ApiKeyRepositoryContract(Contract):
         revoked = await store.keys.revoke(TENANT.id)
         assert await store.keys.add(TENANT) == revoked
         assert await active(store) == {}
+
+    async def test_another_quota_holds_from_then_on(self, store: Store) -> None:
+        """Or none; all else of the key stays, and one that is revoked stays revoked."""
+        kept = await store.keys.add(TENANT)
+        for quota in (Quota(queues=7, waiting_bytes=1), None, Quota(waiting=0), Quota(waiting=0)):
+            changed = await store.keys.limit(TENANT.id, quota, by=ADA)
+            assert changed == replace(kept, quota=quota)
+            assert list(await store.keys.list()) == [changed]
+            assert [each.key for each in await store.keys.active()] == [changed]
+        told = [each.action for each in await store.audit.list(AuditQuery())]
+        assert told == [Action.KEY_CHANGED] * 3  # the last changed nothing
+        await store.keys.revoke(TENANT.id)
+        assert (await store.keys.limit(TENANT.id, None)).revoked_at is not None
+        with pytest.raises(KeyNotFound):
+            await store.keys.limit(PLAIN.id, Quota(queues=1))
 
     async def test_a_key_lives_until_it_expires(self, store: Store, clock: ManualClock) -> None:
         """On the store's clock, and it says for how long."""

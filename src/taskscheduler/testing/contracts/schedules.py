@@ -17,6 +17,7 @@ from taskscheduler.domain.rule import Fold, Gap
 from taskscheduler.domain.schedule import CatchUp, Overlap
 from taskscheduler.testing.contracts.fires import MINUTE, ZONES, FiringContract, add, made
 from taskscheduler.testing.contracts.ledger import LedgerContract
+from taskscheduler.testing.contracts.overlaps import FailingContract, OverlappingContract
 from taskscheduler.testing.contracts.steps import TICK, Contract
 from taskscheduler.testing.contracts.taking import TakingContract
 
@@ -65,9 +66,14 @@ class KeepingContract(Contract):
             fold=Fold.BOTH,
             jitter=timedelta(seconds=90, microseconds=1),
             max_fires=7,
+            catch_up=CatchUp.ALL,
+            overlap=Overlap.BUFFER_ALL,
+            catch_up_window=timedelta(hours=1.5),
+            catch_up_max=9,
+            pause_after_failures=3,
         )
         assert await store.schedules.get("several") == several
-        fired = replace(several, fire_count=3, revision=2)
+        fired = replace(several, fire_count=3, revision=2, pause_reason='it "fails"')
         await store.schedules.replace(several, fired, action=Action.SCHEDULE_CHANGED)
         assert await store.schedules.get("several") == fired
         clock.advance(MINUTE)
@@ -160,5 +166,12 @@ class KeepingContract(Contract):
         ]
 
 
-class ScheduleRepositoryContract(KeepingContract, TakingContract, FiringContract, LedgerContract):
+class ScheduleRepositoryContract(
+    KeepingContract,
+    TakingContract,
+    FiringContract,
+    LedgerContract,
+    OverlappingContract,
+    FailingContract,
+):
     """Proves a ``ScheduleRepository``."""

@@ -195,6 +195,7 @@ CREATE TABLE {schema}.paused_queue (
 -- taken_until  whoever takes a schedule has so long to fire it; then others are given it
 -- zone_data    the version of the time zones that next_fire_at was reckoned by
 -- problem      why it could not be fired
+-- pause_reason why it was paused, where nobody did it by hand
 -- options      what few schedules ask for, as JSON; null where nothing is asked for
 -- max_fires    the schedule ends with so many tasks
 -- fire_count   so many tasks it has stored by itself
@@ -224,6 +225,7 @@ CREATE TABLE {schema}.schedule (
     taken_until timestamptz,
     zone_data text COLLATE "C",
     problem text,
+    pause_reason text,
     options json,
     max_fires bigint,
     fire_count bigint NOT NULL DEFAULT 0,
@@ -238,6 +240,13 @@ CREATE TABLE {schema}.schedule_watch (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     since timestamptz NOT NULL,
     looked_at timestamptz NOT NULL
+);
+
+-- Fires that wait until the task of the one before has ended. There are few, and mostly none.
+CREATE TABLE {schema}.schedule_buffered (
+    schedule text COLLATE "C" NOT NULL REFERENCES {schema}.schedule ON DELETE CASCADE,
+    at timestamptz NOT NULL,
+    PRIMARY KEY (schedule, at)
 );
 
 -- One row for each fire, once it is known what became of it. The ledger outlives its schedule.

@@ -177,117 +177,469 @@ CREATE OR REPLACE FUNCTION {schema}.schedule_1(
 SELECT {schema}.schedule_in_group_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL)
 $$;
 
--- As before, but for the groups.
-CREATE OR REPLACE FUNCTION {schema}.fire_2(
-    p_names text[], p_next timestamptz[], p_ruled timestamptz[], p_fired timestamptz[],
-    p_following timestamptz[], p_zone_data text[],
-    p_of bigint[], p_ids uuid[], p_at timestamptz[], p_due timestamptz[], p_keys text[],
-    p_told bigint[], p_told_at timestamptz[], p_outcomes text[], p_reasons text[],
-    p_unique_for interval
-) RETURNS TABLE (o_place bigint, o_ids uuid[], o_fresh bigint, o_overlaps boolean)
-LANGUAGE plpgsql
-    SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' SET enable_seqscan = off SET jit = off
-    -- It knows how many there are, and joins them by hash.
-    SET plan_cache_mode = force_custom_plan AS $$
-BEGIN
-    INSERT INTO {schema}.lane (queue, kind, priority, "group")
-    SELECT DISTINCT s.queue, s.kind COLLATE "C", s.priority, coalesce(s.options ->> 'group', '') COLLATE "C"
-    FROM {schema}.schedule s
-    WHERE s.name = ANY (p_names) AND NOT EXISTS (
-        SELECT FROM {schema}.lane n
-        WHERE n.queue = s.queue AND n.kind = s.kind COLLATE "C" AND n.priority = s.priority
-          AND n."group" = coalesce(s.options ->> 'group', '') COLLATE "C"
-    )
-    ORDER BY 1, 2, 3, 4 ON CONFLICT DO NOTHING;
+-- Limits on the tasks of a queue, a kind, a group; NULL stands for all of them. With per_group each
+-- group has one of its own.
+--
+-- counted   whether the leases that were there when it was made are in flow_lease, too
+CREATE TABLE {schema}.flow_limit (
+    name text COLLATE "C" PRIMARY KEY,
+    id integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+    revision bigint NOT NULL,
+    queue text COLLATE "C",
+    kind text COLLATE "C",
+    "group" text COLLATE "C",
+    per_group boolean NOT NULL,
+    concurrency integer CHECK (concurrency > 0),
+    rate integer CHECK (rate > 0),
+    period_s integer,
+    burst integer CHECK (burst > 0),
+    burst_given boolean NOT NULL,
+    weight smallint CHECK (weight BETWEEN 1 AND 100),
+    created_at timestamptz NOT NULL,
+    changed_at timestamptz NOT NULL,
+    counted boolean NOT NULL,
+    CHECK ((rate IS NULL) = (period_s IS NULL) AND (rate IS NULL) = (burst IS NULL))
+);
 
-    RETURN QUERY
-    WITH held AS MATERIALIZED (
-        SELECT g.place, g.name, g.fired_at, g.following, g.zone_data, s.*
-        FROM unnest(p_names, p_next, p_ruled, p_fired, p_following, p_zone_data)
-            WITH ORDINALITY AS g (name, next_fire_at, ruled_at, fired_at, following, zone_data, place)
-        CROSS JOIN LATERAL (
-            SELECT s.kind, s.queue, s.max_attempts, s.timeout, s.payload, s.last_task_id,
-                s.overlap = 'skip' AND EXISTS (
-                    SELECT FROM {schema}.live l WHERE l.id = s.last_task_id
-                ) AS overlaps, (
-                SELECT n.id FROM {schema}.lane n
-                WHERE n.queue = s.queue AND n.kind = s.kind COLLATE "C" AND n.priority = s.priority
-                  AND n."group" = coalesce(s.options ->> 'group', '') COLLATE "C"
-            ) AS lane
-            FROM {schema}.schedule s
-            WHERE s.name = g.name AND s.next_fire_at = g.next_fire_at AND s.ruled_at = g.ruled_at
-            FOR NO KEY UPDATE OF s SKIP LOCKED
-        ) AS s
-    ), wanted AS MATERIALIZED (
-        SELECT f.id, f.at, f.due, f.key, h.*
-        FROM unnest(p_of, p_ids, p_at, p_due, p_keys) AS f (place, id, at, due, key)
-        JOIN held h ON h.place = f.place AND NOT h.overlaps
-    ), fresh AS (
-        INSERT INTO {schema}.unique_key AS k (kind, key, id, expires_at)
-        SELECT w.kind, w.key, w.id, {schema}.clock() + p_unique_for FROM wanted w
-        ORDER BY w.kind COLLATE "C", w.key COLLATE "C"
-        ON CONFLICT (kind, key) DO UPDATE SET id = excluded.id, expires_at = excluded.expires_at
-        WHERE k.expires_at <= {schema}.clock()
-        RETURNING k.id
-    ), body AS (
-        INSERT INTO {schema}.task
-            (id, execute_at, created_at, max_attempts, timeout, unique_key, payload)
-        SELECT w.id, w.due, {schema}.clock(), w.max_attempts, w.timeout, w.key, w.payload
-        FROM wanted w WHERE (w.id IN (SELECT fresh.id FROM fresh)) IS TRUE
-    ), hot AS (
-        INSERT INTO {schema}.live (id, process_at, lane)
-        SELECT w.id, greatest(w.due, {schema}.clock()), w.lane
-        FROM wanted w WHERE (w.id IN (SELECT fresh.id FROM fresh)) IS TRUE
-    ), kept AS MATERIALIZED (
-        SELECT w.place, w.name, w.queue, w.at, w.is_fresh,
-               CASE WHEN w.is_fresh THEN w.id ELSE (
-                   SELECT k.id FROM {schema}.unique_key k
-                   WHERE k.kind = w.kind COLLATE "C" AND k.key = w.key COLLATE "C"
-               ) END AS id
-        FROM (
-            SELECT *, (w.id IN (SELECT fresh.id FROM fresh)) IS TRUE AS is_fresh FROM wanted w
-        ) AS w
-    ), told AS MATERIALIZED (
-        SELECT k.place, count(*) FILTER (WHERE k.is_fresh) AS fresh, array_agg(k.id ORDER BY k.at) AS ids
-        FROM kept k GROUP BY k.place
-    ), noted AS (
-        INSERT INTO {schema}.schedule_fire
-            (schedule, at, recorded_at, queue, outcome, reason, task_id, late)
-        SELECT k.name, k.at, {schema}.clock(), k.queue, 'stored',
-               CASE WHEN NOT k.is_fresh THEN 'its task was there already' END, k.id,
-               greatest({schema}.clock() - k.at, '0 s')
-        FROM kept k
-        UNION ALL
-        SELECT h.name, f.at, {schema}.clock(), h.queue, 'skipped',
-               'the task of the last fire had not ended: ' || h.last_task_id, NULL, NULL
-        FROM unnest(p_of, p_at) AS f (place, at) JOIN held h ON h.place = f.place AND h.overlaps
-        UNION ALL
-        SELECT h.name, f.at, {schema}.clock(), h.queue, f.outcome, f.reason, NULL, NULL
-        FROM unnest(p_told, p_told_at, p_outcomes, p_reasons) AS f (place, at, outcome, reason)
-        JOIN held h ON h.place = f.place
-    ), gone_on AS (
-        UPDATE {schema}.schedule s
-        SET revision = s.revision + 1, last_fire_at = h.fired_at,
-            fire_count = s.fire_count + coalesce(cardinality(t.ids), 0),
-            next_fire_at = CASE
-                WHEN s.fire_count + coalesce(cardinality(t.ids), 0) >= s.max_fires THEN NULL
-                ELSE h.following END,
-            last_task_id = coalesce(t.ids[cardinality(t.ids)], s.last_task_id),
-            zone_data = h.zone_data, taken_until = NULL, problem = NULL
-        FROM held h LEFT JOIN told t ON t.place = h.place
-        WHERE s.name = h.name
-    )
-    SELECT h.place, coalesce(t.ids, ARRAY[]::uuid[]), coalesce(t.fresh, 0), h.overlaps
-    FROM held h LEFT JOIN told t ON t.place = h.place;
+-- Whoever leases tasks under a limit locks its gate first, so there is one at a time. With per_group
+-- there is a gate for each group, made when it is first asked for; else there is one, whose key is
+-- empty. free_at is when all that its rate grants is granted again (GCRA's theoretical arrival time).
+CREATE TABLE {schema}.flow_gate (
+    limit_id integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    free_at timestamptz,
+    PRIMARY KEY (limit_id, key)
+) WITH (fillfactor = 50);
+
+-- The leases under limits of concurrency. A row counts as long as the hot row has its token, so none of
+-- those who end leases need know of it, and a lease can neither be lost nor be given back twice.
+-- Rows that count no more are removed by the next who has the gate.
+CREATE TABLE {schema}.flow_lease (
+    limit_id integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    id uuid NOT NULL,
+    token bigint NOT NULL,
+    PRIMARY KEY (limit_id, key, number)
+) WITH (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = off
+);
+
+-- How many a gate lets through now, and when to look again at one that lets nothing through.
+CREATE FUNCTION {schema}.room_1(
+    p_concurrency integer, p_running bigint, p_rate integer, p_period_s integer, p_burst integer,
+    p_free_at timestamptz, p_now timestamptz, OUT o_room bigint, OUT o_opens_at timestamptz
+) LANGUAGE plpgsql IMMUTABLE
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_step numeric := p_period_s::numeric / p_rate;
+    v_ahead numeric;
+BEGIN
+    IF p_concurrency IS NOT NULL THEN
+        o_room := greatest(p_concurrency - p_running, 0);
+        IF o_room = 0 THEN
+            o_opens_at := p_now + interval '500 ms';
+        END IF;
+    END IF;
+    IF p_rate IS NOT NULL THEN
+        v_ahead := greatest(extract(epoch FROM coalesce(p_free_at, p_now) - p_now), 0);
+        o_room := least(o_room, greatest(p_burst - ceil(v_ahead / v_step), 0)::bigint);
+        IF p_burst <= ceil(v_ahead / v_step) THEN
+            o_opens_at := greatest(o_opens_at, p_now + make_interval(
+                secs => (ceil((v_ahead - (p_burst - 1) * v_step) * 1000000) / 1000000)::float8));
+        END IF;
+    END IF;
 END $$;
 
--- As look_2, and of which group each lane is.
+-- When a lane that limits keep closed is to be looked at again; NULL: it is open. Nothing is locked, so
+-- it is a guess that costs little.
+CREATE FUNCTION {schema}.opens_at_1(p_queue text, p_kind text, p_group text)
+RETURNS timestamptz LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+    SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+BEGIN
+    RETURN (
+        SELECT max(r.o_opens_at) FROM (
+            SELECT f.*, CASE WHEN f.per_group THEN p_group ELSE '' END AS key
+            FROM {schema}.flow_limit f
+            WHERE (f.queue = p_queue OR f.queue IS NULL) AND (f.kind = p_kind OR f.kind IS NULL)
+              AND (f."group" = p_group OR f."group" IS NULL)
+              AND (f.concurrency IS NOT NULL OR f.rate IS NOT NULL)
+        ) AS f CROSS JOIN LATERAL {schema}.room_1(
+            f.concurrency, CASE WHEN f.concurrency IS NOT NULL THEN (
+                SELECT count(*) FROM {schema}.flow_lease e
+                JOIN {schema}.live l ON l.id = e.id AND l.token = e.token
+                WHERE e.limit_id = f.id AND e.key = f.key
+            ) END, f.rate, f.period_s, f.burst, (
+                SELECT g.free_at FROM {schema}.flow_gate g WHERE g.limit_id = f.id AND g.key = f.key
+            ), {schema}.clock()
+        ) AS r
+    );
+END $$;
+
+-- How much of its queue a group gets beside others: by the limit that names most of what it is.
+CREATE FUNCTION {schema}.weight_1(p_queue text, p_kind text, p_group text)
+RETURNS smallint LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+BEGIN
+    RETURN coalesce((
+        SELECT f.weight FROM {schema}.flow_limit f
+        WHERE f.weight IS NOT NULL AND (f.queue = p_queue OR f.queue IS NULL)
+          AND (f.kind = p_kind OR f.kind IS NULL) AND (f."group" = p_group OR f."group" IS NULL)
+        ORDER BY f."group" IS NOT NULL DESC, f.queue IS NOT NULL DESC, f.kind IS NOT NULL DESC, f.name
+        LIMIT 1
+    ), 1);
+END $$;
+
+-- Write down the leases that are there under a limit: those from before it was made. Claims that had
+-- begun before are to have ended.
+CREATE FUNCTION {schema}.count_limit_1(p_id integer) RETURNS void LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+BEGIN
+    PERFORM FROM {schema}.flow_limit f WHERE f.id = p_id AND NOT f.counted FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO {schema}.flow_lease (limit_id, key, id, token)
+    SELECT f.id, CASE WHEN f.per_group THEN n."group" ELSE '' END, l.id, l.token
+    FROM {schema}.flow_limit f JOIN {schema}.lane n
+        ON (f.queue = n.queue OR f.queue IS NULL) AND (f.kind = n.kind OR f.kind IS NULL)
+           AND (f."group" = n."group" OR f."group" IS NULL)
+    JOIN {schema}.live l ON l.lane = n.id
+    WHERE f.id = p_id AND f.concurrency IS NOT NULL AND l.worker_id IS NOT NULL
+      AND NOT EXISTS (
+        SELECT FROM {schema}.flow_lease e WHERE e.limit_id = f.id AND e.id = l.id AND e.token = l.token
+    );
+    UPDATE {schema}.flow_limit f SET counted = true WHERE f.id = p_id;
+END $$;
+
+-- Lock the gates of some lanes, and return how many each lets through. Those that cannot be had are left
+-- out: of a group's gate another who claims has it, and goes on at once; any other is waited for.
+CREATE FUNCTION {schema}.gates_1(
+    p_lanes integer[], OUT o_names text[], OUT o_rooms bigint[], OUT o_opens_at timestamptz[]
+) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+    SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    v_limits integer[];
+    v_keys text[];
+BEGIN
+    SELECT array_agg(w.id ORDER BY w.id, w.key), array_agg(w.key ORDER BY w.id, w.key)
+    INTO v_limits, v_keys FROM (
+        SELECT DISTINCT f.id, CASE WHEN f.per_group THEN n."group" ELSE '' END AS key
+        FROM {schema}.lane n JOIN {schema}.flow_limit f
+            ON (f.queue = n.queue OR f.queue IS NULL) AND (f.kind = n.kind OR f.kind IS NULL)
+               AND (f."group" = n."group" OR f."group" IS NULL)
+        WHERE n.id = ANY (p_lanes) AND (f.concurrency IS NOT NULL OR f.rate IS NOT NULL)
+    ) AS w;
+    IF v_limits IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM {schema}.count_limit_1(f.id) FROM {schema}.flow_limit f
+    WHERE f.id = ANY (v_limits) AND NOT f.counted
+      AND f.changed_at < {schema}.clock() - interval '2 seconds';
+    BEGIN
+        INSERT INTO {schema}.flow_gate (limit_id, key)
+        SELECT w.id, w.key FROM unnest(v_limits, v_keys) AS w (id, key)
+        WHERE NOT EXISTS (
+            SELECT FROM {schema}.flow_gate g WHERE g.limit_id = w.id AND g.key = w.key
+        ) ON CONFLICT DO NOTHING;
+        PERFORM FROM {schema}.flow_gate g JOIN {schema}.flow_limit f ON f.id = g.limit_id
+        WHERE g.limit_id = ANY (v_limits) AND g.key = '' AND NOT f.per_group
+        ORDER BY g.limit_id FOR UPDATE OF g;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN;
+    END;
+    SELECT array_agg(m.id), array_agg(m.key) INTO v_limits, v_keys FROM (
+        SELECT w.id, w.key FROM unnest(v_limits, v_keys) AS w (id, key)
+        JOIN {schema}.flow_gate g ON g.limit_id = w.id AND g.key = w.key
+        FOR UPDATE OF g SKIP LOCKED
+    ) AS m;
+    -- Seen with a snapshot that is newer than the locks: whoever had them before has committed.
+    WITH held AS MATERIALIZED (
+        SELECT e.limit_id, e.key, e.number, EXISTS (
+            SELECT FROM {schema}.live l WHERE l.id = e.id AND l.token = e.token
+        ) AS holds
+        FROM unnest(v_limits, v_keys) AS m (id, key)
+        JOIN {schema}.flow_lease e ON e.limit_id = m.id AND e.key = m.key
+    ), gone AS (
+        DELETE FROM {schema}.flow_lease e USING held h
+        WHERE NOT h.holds AND e.limit_id = h.limit_id AND e.key = h.key AND e.number = h.number
+    )
+    SELECT array_agg(f.id || '/' || m.key), array_agg(r.o_room), array_agg(r.o_opens_at)
+    INTO o_names, o_rooms, o_opens_at
+    FROM unnest(v_limits, v_keys) AS m (id, key) JOIN {schema}.flow_limit f ON f.id = m.id
+    JOIN {schema}.flow_gate g ON g.limit_id = m.id AND g.key = m.key
+    CROSS JOIN LATERAL {schema}.room_1(
+        f.concurrency, (
+            SELECT count(*) FROM held h WHERE h.limit_id = m.id AND h.key = m.key AND h.holds
+        ), f.rate, f.period_s, f.burst, g.free_at, {schema}.clock()
+    ) AS r;
+END $$;
+
+-- Lease tasks whose gates are locked, and count them there.
+CREATE FUNCTION {schema}.lease_limited_1(p_ids uuid[], p_worker bigint) RETURNS TABLE (
+    o_id uuid, o_token bigint, o_lane integer, o_attempt smallint, o_max_attempts smallint,
+    o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
+    o_expired boolean
+) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+    SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    v_ids uuid[];
+    v_tokens bigint[];
+    v_lanes integer[];
+    v_attempts smallint[];
+    v_process_at timestamptz[];
+    v_excused smallint[];
+BEGIN
+    WITH leased AS (
+        UPDATE {schema}.live l
+        SET worker_id = p_worker, token = {schema}.new_token_1(),
+            attempt = least(l.attempt, 32766) + 1, started_at = {schema}.clock()
+        WHERE l.id = ANY (p_ids)
+        RETURNING l.id, l.token, l.lane, l.attempt, l.process_at, l.excused
+    )
+    SELECT array_agg(d.id), array_agg(d.token), array_agg(d.lane), array_agg(d.attempt),
+           array_agg(d.process_at), array_agg(d.excused)
+    INTO v_ids, v_tokens, v_lanes, v_attempts, v_process_at, v_excused FROM leased d;
+    IF v_ids IS NULL THEN
+        RETURN;
+    END IF;
+    WITH limited AS MATERIALIZED (
+        SELECT f.id AS limit_id, CASE WHEN f.per_group THEN n."group" ELSE '' END AS key,
+               f.concurrency, f.rate, f.period_s, d.id, d.token
+        FROM unnest(v_ids, v_tokens, v_lanes) AS d (id, token, lane)
+        JOIN {schema}.lane n ON n.id = d.lane JOIN {schema}.flow_limit f
+            ON (f.queue = n.queue OR f.queue IS NULL) AND (f.kind = n.kind OR f.kind IS NULL)
+               AND (f."group" = n."group" OR f."group" IS NULL)
+    ), counted AS (
+        INSERT INTO {schema}.flow_lease (limit_id, key, id, token)
+        SELECT e.limit_id, e.key, e.id, e.token FROM limited e WHERE e.concurrency IS NOT NULL
+    )
+    UPDATE {schema}.flow_gate g
+    SET free_at = greatest(coalesce(g.free_at, {schema}.clock()), {schema}.clock()) + make_interval(
+        secs => (ceil(t.number * t.period_s::numeric / t.rate * 1000000) / 1000000)::float8)
+    FROM (
+        SELECT e.limit_id, e.key, e.rate, e.period_s, count(*) AS number FROM limited e
+        WHERE e.rate IS NOT NULL GROUP BY e.limit_id, e.key, e.rate, e.period_s
+    ) AS t WHERE g.limit_id = t.limit_id AND g.key = t.key;
+    RETURN QUERY SELECT * FROM {schema}.leased_1(
+        v_ids, v_tokens, v_lanes, v_attempts, v_process_at, v_excused
+    );
+END $$;
+
+-- As claim_5, but no more than p_rooms from each lane (NULL: as many as there is room for), and no more
+-- than limits let through. A lane that they keep closed is told of by a row without a task: its
+-- o_process_at is when to look again.
+CREATE FUNCTION {schema}.claim_limited_1(
+    p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[], p_rooms bigint[], p_limit bigint,
+    p_worker bigint, p_epoch integer, p_excused_max smallint
+) RETURNS TABLE (
+    o_id uuid, o_token bigint, o_lane integer, o_attempt smallint, o_max_attempts smallint,
+    o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
+    o_expired boolean
+) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+    SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    v_due integer[];
+    v_left bigint := p_limit;
+    v_room bigint;
+    v_opens_at timestamptz;
+    v_names text[];
+    v_rooms bigint[];
+    v_opens timestamptz[];
+    v_lane record;
+    v_place integer;
+    v_these uuid[];
+    v_ids uuid[] := '{{}}';
+BEGIN
+    v_due := ARRAY(
+        SELECT lane.lane
+        FROM unnest(p_lanes, p_floors, p_floor_ids) WITH ORDINALITY AS lane (lane, floor, floor_id, place)
+        JOIN {schema}.lane n ON n.id = lane.lane CROSS JOIN LATERAL (
+            SELECT FROM {schema}.live l
+            WHERE l.lane = lane.lane AND l.worker_id IS NULL AND l.excused <= p_excused_max
+              AND (l.process_at, l.id) >= (lane.floor, lane.floor_id)
+              AND l.process_at <= {schema}.clock()
+            ORDER BY l.process_at, l.id LIMIT 1
+        ) AS head
+        WHERE NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue)
+    );
+    IF v_due = '{{}}' THEN
+        RETURN;
+    END IF;
+    PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT g.o_names, g.o_rooms, g.o_opens_at INTO v_names, v_rooms, v_opens
+    FROM {schema}.gates_1(v_due) AS g;
+    FOR v_lane IN
+        SELECT u.lane, u.floor, u.floor_id, u.room, coalesce((
+            SELECT array_agg(coalesce(array_position(
+                v_names, f.id || '/' || CASE WHEN f.per_group THEN n."group" ELSE '' END
+            ), 0)) FROM {schema}.flow_limit f
+            WHERE (f.queue = n.queue OR f.queue IS NULL) AND (f.kind = n.kind OR f.kind IS NULL)
+              AND (f."group" = n."group" OR f."group" IS NULL)
+              AND (f.concurrency IS NOT NULL OR f.rate IS NOT NULL)
+        ), '{{}}') AS places
+        FROM unnest(p_lanes, p_floors, p_floor_ids, p_rooms)
+            WITH ORDINALITY AS u (lane, floor, floor_id, room, place)
+        JOIN {schema}.lane n ON n.id = u.lane
+        WHERE u.lane = ANY (v_due)
+          AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue)
+        ORDER BY u.place
+    LOOP
+        v_room := least(v_lane.room, v_left);
+        v_opens_at := NULL;
+        FOREACH v_place IN ARRAY v_lane.places LOOP
+            IF v_place = 0 THEN -- another has it
+                v_opens_at := greatest(v_opens_at, {schema}.clock() + interval '20 ms');
+            ELSIF v_rooms[v_place] <= 0 THEN
+                v_opens_at := greatest(v_opens_at, coalesce(
+                    v_opens[v_place], {schema}.clock() + interval '500 ms'));
+            ELSE
+                v_room := least(v_room, v_rooms[v_place]);
+            END IF;
+        END LOOP;
+        IF v_opens_at IS NOT NULL THEN
+            o_lane := v_lane.lane;
+            o_process_at := v_opens_at;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+        v_these := ARRAY(
+            SELECT l.id FROM {schema}.live l
+            WHERE l.lane = v_lane.lane AND l.worker_id IS NULL AND l.excused <= p_excused_max
+              AND (l.process_at, l.id) >= (v_lane.floor, v_lane.floor_id)
+              AND l.process_at <= {schema}.clock()
+            ORDER BY l.process_at, l.id LIMIT v_room FOR UPDATE SKIP LOCKED
+        );
+        FOREACH v_place IN ARRAY v_lane.places LOOP
+            v_rooms[v_place] := v_rooms[v_place] - cardinality(v_these);
+        END LOOP;
+        v_ids := v_ids || v_these;
+        v_left := v_left - cardinality(v_these);
+        EXIT WHEN v_left <= 0;
+    END LOOP;
+    IF v_ids = '{{}}' THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    ELSE
+        RETURN QUERY SELECT * FROM {schema}.lease_limited_1(v_ids, p_worker);
+    END IF;
+END $$;
+
+-- As claim_5. Where there are limits, what they let through.
+CREATE FUNCTION {schema}.claim_6(
+    p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[], p_limit bigint, p_worker bigint,
+    p_epoch integer, p_excused_max smallint
+) RETURNS TABLE (
+    o_id uuid, o_token bigint, o_lane integer, o_attempt smallint, o_max_attempts smallint,
+    o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
+    o_expired boolean
+) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    v_ids uuid[];
+    v_tokens bigint[];
+    v_lanes integer[];
+    v_attempts smallint[];
+    v_process_at timestamptz[];
+    v_excused smallint[];
+BEGIN
+    PERFORM FROM unnest(p_lanes, p_floors, p_floor_ids) AS lane (lane, floor, floor_id)
+    CROSS JOIN LATERAL (
+        SELECT FROM {schema}.live l
+        WHERE l.lane = lane.lane AND l.worker_id IS NULL AND l.excused <= p_excused_max
+          AND (l.process_at, l.id) >= (lane.floor, lane.floor_id)
+          AND l.process_at <= {schema}.clock()
+        ORDER BY l.process_at, l.id LIMIT 1
+    ) AS head
+    WHERE lane.lane <> ALL (CASE WHEN EXISTS (SELECT FROM {schema}.paused_queue) THEN ARRAY(
+        SELECT n.id FROM {schema}.lane n JOIN {schema}.paused_queue p ON p.name = n.queue
+        WHERE n.id = ANY (p_lanes)
+    ) ELSE '{{}}'::integer[] END) LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    -- By a statement of its own, as of those paused: whoever makes a limit waits for those who saw none.
+    IF EXISTS (SELECT FROM {schema}.flow_limit) THEN
+        RETURN QUERY SELECT * FROM {schema}.claim_limited_1(
+            p_lanes, p_floors, p_floor_ids, NULL, p_limit, p_worker, p_epoch, p_excused_max
+        );
+        RETURN;
+    END IF;
+    WITH lane AS MATERIALIZED (
+        SELECT * FROM unnest(p_lanes, p_floors, p_floor_ids) AS g (lane, floor, floor_id)
+        WHERE g.lane <> ALL (CASE WHEN EXISTS (SELECT FROM {schema}.paused_queue) THEN ARRAY(
+            SELECT n.id FROM {schema}.lane n JOIN {schema}.paused_queue p ON p.name = n.queue
+            WHERE n.id = ANY (p_lanes)
+        ) ELSE '{{}}'::integer[] END)
+    ), due AS MATERIALIZED (
+        SELECT head.id FROM lane CROSS JOIN LATERAL (
+            SELECT l.id FROM {schema}.live l
+            WHERE l.lane = lane.lane AND l.worker_id IS NULL AND l.excused <= p_excused_max
+              AND (l.process_at, l.id) >= (lane.floor, lane.floor_id)
+              AND l.process_at <= {schema}.clock()
+            ORDER BY l.process_at, l.id LIMIT p_limit FOR UPDATE SKIP LOCKED
+        ) AS head LIMIT p_limit
+    ), leased AS (
+        UPDATE {schema}.live l
+        SET worker_id = p_worker, token = {schema}.new_token_1(),
+            attempt = least(l.attempt, 32766) + 1, started_at = {schema}.clock()
+        WHERE l.id = ANY (ARRAY(SELECT due.id FROM due))
+        RETURNING l.id, l.token, l.lane, l.attempt, l.process_at, l.excused
+    )
+    SELECT array_agg(d.id), array_agg(d.token), array_agg(d.lane), array_agg(d.attempt),
+           array_agg(d.process_at), array_agg(d.excused)
+    INTO v_ids, v_tokens, v_lanes, v_attempts, v_process_at, v_excused FROM leased d;
+    IF v_ids IS NULL THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    ELSIF (
+        SELECT count(*) FROM (
+            SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = {task}::regclass LIMIT 33
+        ) AS days
+    ) <= 32 THEN
+        RETURN QUERY
+        SELECT g.id, g.token, g.lane, g.attempt, t.max_attempts, g.process_at, t.timeout,
+               t.payload::text, g.excused, coalesce(t.expires_at <= {schema}.clock(), false)
+        FROM unnest(v_ids, v_tokens, v_lanes, v_attempts, v_process_at, v_excused)
+            AS g (id, token, lane, attempt, process_at, excused)
+        CROSS JOIN LATERAL (
+            SELECT b.max_attempts, b.timeout, b.payload, b.expires_at FROM {schema}.task b
+            WHERE b.id = g.id OFFSET 0
+        ) AS t;
+    ELSE
+        RETURN QUERY SELECT * FROM {schema}.leased_1(
+            v_ids, v_tokens, v_lanes, v_attempts, v_process_at, v_excused
+        );
+    END IF;
+END $$;
+
+-- As look_2, and of which group each lane is, how much that gets beside others, and until when limits
+-- keep it closed.
 CREATE FUNCTION {schema}.look_3(
     p_queues text[], p_kinds text[], p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[],
     p_few integer, p_steps integer, p_excused_max smallint
 ) RETURNS TABLE (
     o_lane integer, o_queue text, o_kind text, o_priority smallint, o_process_at timestamptz,
-    o_id uuid, o_group text
+    o_id uuid, o_group text, o_weight smallint, o_opens_at timestamptz
 ) LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -295,6 +647,7 @@ CREATE FUNCTION {schema}.look_3(
     SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
     v_few boolean;
+    v_limited CONSTANT boolean := EXISTS (SELECT FROM {schema}.flow_limit);
     v_stepped integer[];
 BEGIN
     v_few := (
@@ -319,7 +672,10 @@ BEGIN
         INTO v_stepped FROM step;
         IF cardinality(v_stepped) <= p_steps THEN
             RETURN QUERY
-            SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id, n."group"
+            SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id, n."group",
+           CASE WHEN v_limited THEN {schema}.weight_1(n.queue, n.kind, n."group") ELSE 1::smallint END,
+           CASE WHEN v_limited AND head.process_at <= {schema}.clock()
+                THEN {schema}.opens_at_1(n.queue, n.kind, n."group") END
             FROM {schema}.lane n CROSS JOIN LATERAL (
                 SELECT l.process_at, l.id FROM {schema}.live l
                 WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused <= p_excused_max
@@ -332,7 +688,10 @@ BEGIN
         END IF;
     END IF;
     RETURN QUERY
-    SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id, n."group"
+    SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id, n."group",
+           CASE WHEN v_limited THEN {schema}.weight_1(n.queue, n.kind, n."group") ELSE 1::smallint END,
+           CASE WHEN v_limited AND head.process_at <= {schema}.clock()
+                THEN {schema}.opens_at_1(n.queue, n.kind, n."group") END
     FROM {schema}.lane n LEFT JOIN LATERAL (
         SELECT l.process_at, l.id FROM {schema}.live l
         WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused <= p_excused_max
@@ -348,7 +707,7 @@ BEGIN
       AND (v_few OR head.process_at IS NOT NULL);
 END $$;
 
--- As claim_suspects_1, and of which group each is.
+-- As claim_suspects_1, and of which group each is. Where there are limits, what they let through.
 CREATE FUNCTION {schema}.claim_suspects_2(
     p_queues text[], p_kinds text[], p_limit bigint, p_worker bigint, p_epoch integer,
     p_excused smallint
@@ -360,9 +719,51 @@ CREATE FUNCTION {schema}.claim_suspects_2(
 ) LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    v_names text[];
+    v_rooms bigint[];
+    v_suspect record;
+    v_ids uuid[] := '{{}}';
 BEGIN
     PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE;
     IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM {schema}.flow_limit) THEN
+        SELECT g.o_names, g.o_rooms INTO v_names, v_rooms FROM {schema}.gates_1(ARRAY(
+            SELECT DISTINCT l.lane FROM {schema}.live l JOIN {schema}.lane n ON n.id = l.lane
+            WHERE l.worker_id IS NULL AND l.excused >= 2 AND p_excused = l.excused
+              AND l.process_at <= {schema}.clock()
+              AND n.queue = ANY (p_queues) AND n.kind = ANY (p_kinds)
+        )) AS g;
+        FOR v_suspect IN
+            SELECT l.id, ARRAY(
+                SELECT coalesce(array_position(
+                    v_names, f.id || '/' || CASE WHEN f.per_group THEN n."group" ELSE '' END
+                ), 0) FROM {schema}.flow_limit f
+                WHERE (f.queue = n.queue OR f.queue IS NULL) AND (f.kind = n.kind OR f.kind IS NULL)
+                  AND (f."group" = n."group" OR f."group" IS NULL)
+                  AND (f.concurrency IS NOT NULL OR f.rate IS NOT NULL)
+            ) AS places
+            FROM {schema}.live l JOIN {schema}.lane n ON n.id = l.lane
+            WHERE l.worker_id IS NULL AND l.excused >= 2 AND p_excused = l.excused
+              AND l.process_at <= {schema}.clock()
+              AND n.queue = ANY (p_queues) AND n.kind = ANY (p_kinds)
+              AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue)
+            ORDER BY n.priority, l.process_at, l.id FOR UPDATE OF l SKIP LOCKED
+        LOOP
+            EXIT WHEN cardinality(v_ids) >= p_limit;
+            CONTINUE WHEN EXISTS (
+                SELECT FROM unnest(v_suspect.places) AS g (place)
+                WHERE coalesce(v_rooms[g.place], 0) <= 0
+            );
+            v_ids := v_ids || v_suspect.id;
+            FOR v_place IN 1 .. cardinality(v_suspect.places) LOOP
+                v_rooms[v_suspect.places[v_place]] := v_rooms[v_suspect.places[v_place]] - 1;
+            END LOOP;
+        END LOOP;
+        RETURN QUERY SELECT b.*, n.queue, n.kind, n.priority, n."group"
+        FROM {schema}.lease_limited_1(v_ids, p_worker) AS b JOIN {schema}.lane n ON n.id = b.o_lane;
         RETURN;
     END IF;
     RETURN QUERY

@@ -156,6 +156,15 @@ DECLARE
     v_batches uuid[];
     v_over uuid[];
 BEGIN
+    -- Whoever replaced a hot row may have left out the mark.
+    UPDATE {schema}.live l SET followed = true
+    WHERE l.id = ANY (ARRAY(
+        SELECT o.id FROM {schema}.live o JOIN {schema}.member m ON m.id = o.id
+        WHERE o.id = ANY (p_ids) AND o.followed IS NOT TRUE ORDER BY o.id FOR UPDATE OF o SKIP LOCKED
+    ));
+    INSERT INTO {schema}.ended (id)
+    SELECT l.id FROM {schema}.live l JOIN {schema}.member m ON m.id = l.id
+    WHERE l.id = ANY (p_ids) AND l.followed IS NOT TRUE;
     WITH seen AS MATERIALIZED (
         SELECT m.id, m.batch, m.status AS was,
                CASE WHEN l.id IS NOT NULL THEN 0

@@ -91,3 +91,71 @@ SELECT CASE WHEN $12 IS NULL
 $$;
 COMMENT ON FUNCTION {schema}.schedule IS
     'Store a task as a part of this transaction and return its id; workers hear of it at the commit.';
+
+-- Which tasks of an answered request were answered for by earlier ones, by their places from 0 on.
+ALTER TABLE {schema}.idempotency_key ADD COLUMN earlier integer[];
+
+-- Let those who hold unique keys become what is asked for now, one after another, and return who
+-- answers for each: a holder that is Pending is replaced; of any other the key is taken over, by a
+-- task that is to be stored with p_ids. The keys are locked already, by whoever asked for them, and so
+-- two who ask for one are never at it at once. The hot row is replaced, not updated: see edit.py.
+CREATE FUNCTION {schema}.replace_held_1(
+    p_ids uuid[], p_kinds text[], p_keys text[], p_lanes integer[], p_execute_at timestamptz[],
+    p_max_delays interval[], p_max_attempts smallint[], p_timeouts interval[],
+    p_expires_at timestamptz[], p_payloads text[], p_tags text[], p_unique_for interval
+) RETURNS TABLE (o_id uuid, o_holder uuid) LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off
+    -- A plan for any id opens, and locks, the bodies of all days.
+    SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+DECLARE
+    v_new record;
+    v_hot record;
+    v_at timestamptz;
+    v_tagged boolean;
+BEGIN
+    FOR v_new IN
+        SELECT g.*, k.id AS holder
+        FROM unnest(p_ids, p_kinds, p_keys, p_lanes, p_execute_at, p_max_delays, p_max_attempts,
+                    p_timeouts, p_expires_at, p_payloads, p_tags) WITH ORDINALITY
+            AS g (id, kind, key, lane, execute_at, max_delay, max_attempts, timeout, expires_at,
+                  payload, tags, place)
+        JOIN {schema}.unique_key k
+            ON k.kind = g.kind COLLATE "C" AND k.key = g.key COLLATE "C"
+        ORDER BY k.id, g.place
+    LOOP
+        DELETE FROM {schema}.live l WHERE l.id = v_new.holder AND l.worker_id IS NULL
+        RETURNING l.process_at, l.attempt, l.excused, l.followed INTO v_hot;
+        IF FOUND THEN
+            SELECT t.tags IS NOT NULL INTO v_tagged FROM {schema}.task t WHERE t.id = v_new.holder;
+            UPDATE {schema}.task t
+            SET execute_at = least(coalesce(v_new.execute_at, {schema}.clock()),
+                                   t.created_at + v_new.max_delay),
+                max_attempts = v_new.max_attempts, timeout = v_new.timeout,
+                expires_at = v_new.expires_at, payload = v_new.payload::json, tags = NULL
+            WHERE t.id = v_new.holder RETURNING t.execute_at INTO v_at;
+            INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
+            VALUES (v_new.holder,
+                    -- One that waits for others waits on.
+                    CASE WHEN v_hot.process_at = {schema}.waiting_at_1() THEN v_hot.process_at
+                         ELSE greatest(v_at, {schema}.clock()) END,
+                    (SELECT n.id FROM {schema}.lane n
+                     WHERE n.id = v_new.lane AND n.retired_by IS NULL FOR KEY SHARE),
+                    v_hot.attempt, v_hot.excused, v_hot.followed);
+            IF v_tagged THEN
+                DELETE FROM {schema}.note n WHERE n.id = v_new.holder AND n.kind = 'tag';
+            END IF;
+            IF v_new.tags IS NOT NULL THEN
+                PERFORM {schema}.tag_1(ARRAY[v_new.holder], ARRAY[v_new.tags]);
+            END IF;
+            o_holder := v_new.holder;
+        ELSE
+            o_holder := v_new.id;
+        END IF;
+        UPDATE {schema}.unique_key k
+        SET id = o_holder, expires_at = {schema}.clock() + p_unique_for
+        WHERE k.kind = v_new.kind COLLATE "C" AND k.key = v_new.key COLLATE "C";
+        o_id := v_new.id;
+        RETURN NEXT;
+    END LOOP;
+END $$;

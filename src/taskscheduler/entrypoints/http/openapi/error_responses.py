@@ -22,13 +22,17 @@ from taskscheduler.domain.errors import (
     Forbidden,
     IdempotencyConflict,
     IllegalTransition,
+    InvalidLimit,
     InvalidSchedule,
     InvalidTask,
+    LimitChanged,
+    LimitNotFound,
     PayloadTooLarge,
     QuotaUsedUp,
     ScheduleChanged,
     ScheduleExists,
     ScheduleNotFound,
+    ScheduleUnread,
     SignalExists,
     StoreUnavailable,
     TaskChanged,
@@ -59,7 +63,7 @@ from taskscheduler.entrypoints.http.middleware.browser_security import foreign_p
 from taskscheduler.entrypoints.http.openapi.examples import NOT_READY, TASK_ID, Shown
 from taskscheduler.entrypoints.messages.health import Readiness
 from taskscheduler.entrypoints.messages.problems import Problem
-from taskscheduler.entrypoints.messages.tasks import GoingOnMessage
+from taskscheduler.entrypoints.messages.tasks import GoingOnMessage, HeldByEarlier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +113,11 @@ COUNTING: Final = _refused(
 NAMING: Final = _refused(BadRequest("name", f"'a b' is no queue: {NAME_FORM}")) | _refused(_AWAY)
 _NIGHTLY: Final = "nightly-report"
 _NO_SCHEDULE: Final = BadRequest("name", f"'a b' is no schedule: {NAME_FORM}")
+_MAIL: Final = "mail"
+_NO_LIMIT: Final = BadRequest("name", f"'a b' is no limit: {NAME_FORM}")
+_BAD_RATE: Final = InvalidLimit("rate", "must be such as 100/s")
 _BAD_CRON: Final = InvalidSchedule("cron", "'0 3' is not understood: give five fields")
+_UNREAD: Final = ScheduleUnread(_NIGHTLY, "'buffer_two' is not a valid Overlap")
 _BAD_ZONE: Final = InvalidSchedule("time_zone", "'Berlin' is no IANA time zone")
 WATCHING: Final = _refused(_BAD_FILTER) | _refused(_AWAY, TooManyWatchers(100))
 FINDING: Final = _refused(_NO_UUID) | _refused(TaskNotFound(ID)) | _refused(_AWAY)
@@ -152,6 +160,14 @@ STORING: Final = (
     | TOO_LARGE
     | _refused(_AWAY)
 )
+STORING_ONE: Final = STORING | {
+    200: ResponseSpec(
+        HeldByEarlier,
+        description="An earlier task holds the unique_key, and on_conflict says what becomes of it",
+        generate_examples=False,
+        examples=[Shown(value={"id": TASK_ID, "created": False})],
+    )
+}
 LISTING_BATCHES: Final = _refused(
     BadRequest("filter", "unknown parameter; known are limit and cursor"),
     BadRequest("limit", "Expected `int` >= 1"),
@@ -165,9 +181,12 @@ LISTING_SCHEDULES: Final = _refused(
     BadRequest("limit", "Expected `int` >= 1"),
 ) | _refused(_AWAY)
 FINDING_SCHEDULES: Final = (
-    _refused(_NO_SCHEDULE) | _refused(ScheduleNotFound(_NIGHTLY)) | _refused(_AWAY)
+    _refused(_NO_SCHEDULE)
+    | _refused(ScheduleNotFound(_NIGHTLY))
+    | _refused(_UNREAD)
+    | _refused(_AWAY)
 )
-CHANGING_SCHEDULES: Final = FINDING_SCHEDULES | _refused(ScheduleChanged(_NIGHTLY))
+CHANGING_SCHEDULES: Final = FINDING_SCHEDULES | _refused(ScheduleChanged(_NIGHTLY), _UNREAD)
 PREVIEWING: Final = FINDING_SCHEDULES | _refused(
     _NO_SCHEDULE, BadRequest("n", "Expected `int` <= 100")
 )
@@ -192,11 +211,17 @@ MAKING_SCHEDULES: Final = (
 PUTTING_SCHEDULES: Final = (
     MAKING_SCHEDULES
     | _refused(_NO_SCHEDULE, _BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND)
-    | _refused(ScheduleExists(_NIGHTLY), ScheduleChanged(_NIGHTLY))
+    | _refused(ScheduleExists(_NIGHTLY), ScheduleChanged(_NIGHTLY), _UNREAD)
 )
 EDITING_SCHEDULES: Final = (
     CHANGING_SCHEDULES | _refused(_NO_SCHEDULE, _BAD_CRON, _BAD_ZONE, _UNKNOWN_KIND) | TOO_LARGE
 )
+FINDING_LIMITS: Final = _refused(_NO_LIMIT) | _refused(LimitNotFound(_MAIL)) | _refused(_AWAY)
+DELETING_LIMITS: Final = FINDING_LIMITS | _refused(LimitChanged(_MAIL))
+PUTTING_LIMITS: Final = (
+    _refused(_NO_LIMIT, _BAD_RATE) | _refused(LimitChanged(_MAIL)) | TOO_LARGE | _refused(_AWAY)
+)
+EDITING_LIMITS: Final = PUTTING_LIMITS | _refused(LimitNotFound(_MAIL))
 BULK: Final = (
     _refused(BadRequest("filter", "give at least one filter, or all=true for tasks of all sorts"))
     | _refused(_ENDED)

@@ -43,6 +43,7 @@ BATCH: Final = {"name": "import of March", "then": {"kind": "Baz", "when": "ende
 THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwise": "cancel"}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
+LIMIT: Final = {"queue": "mail", "concurrency": 10, "rate": "100/s", "burst": 20}
 NIGHTLY: Final = {"kind": "Baz", "cron": "0 3 * * *", "time_zone": "Europe/Berlin"}
 SPAN: Final = {"from": "2024-03-28T00:00:00Z", "to": "2024-03-30T00:00:00Z"}
 
@@ -89,6 +90,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "otherwise": "cancel",
         "batch": None,
     },
+    "HeldByEarlier": {"id": TASK_ID, "created": False},
     "GoingOnMessage": {"status": "InProgress"},
     "EndingMessage": {"status": "Completed", "result": {"rows": 400}, "error": None},
     "AttemptMessage": ATTEMPT,
@@ -105,6 +107,10 @@ ANSWERS: Final[dict[str, Any]] = {
                 "before": None,
                 "left": None,
                 "task_ids": [],
+                "limit": None,
+                "running": None,
+                "group": None,
+                "ahead": None,
             },
             {
                 "reason": "WaitingFor",
@@ -115,6 +121,10 @@ ANSWERS: Final[dict[str, Any]] = {
                 "before": None,
                 "left": 1,
                 "task_ids": [PARENT_ID],
+                "limit": None,
+                "running": None,
+                "group": None,
+                "ahead": None,
             },
         ],
     },
@@ -123,6 +133,22 @@ ANSWERS: Final[dict[str, Any]] = {
         "changed": 1000,
         "waiting": 0,
         "cursor": f"Pending:{TASK_ID}",
+    },
+    "LimitMessage": {
+        "name": "mail",
+        "queue": "mail",
+        "kind": None,
+        "group": None,
+        "per_group": False,
+        "concurrency": 10,
+        "rate": "100/s",
+        "burst": 20,
+        "weight": None,
+        "running": 7,
+        "waiting": 0,
+        "next_at": None,
+        "created_at": CREATED_AT,
+        "changed_at": CREATED_AT,
     },
     "QueueMessage": {
         "name": "default",
@@ -152,12 +178,16 @@ ANSWERS: Final[dict[str, Any]] = {
         "fold": None,
         "jitter_s": None,
         "max_fires": None,
+        "catch_up_window_s": None,
+        "catch_up_max": None,
+        "pause_after_failures": None,
         "tags": [],
         "fire_count": 17,
         "max_attempts": None,
         "timeout_s": None,
         "paused": False,
         "paused_at": None,
+        "pause_reason": None,
         "next_fire_at": "2024-03-31T01:00:00Z",
         "last_fire_at": "2024-03-30T02:00:00Z",
         "last_task_id": TASK_ID,

@@ -31,6 +31,7 @@ from taskscheduler.entrypoints.http.openapi.examples import Shown
 from taskscheduler.entrypoints.http.routes.reference import OwnFiles, OwnPage
 from taskscheduler.entrypoints.messages.backfill import BackfillMessage
 from taskscheduler.entrypoints.messages.batches import NewBatchMessage
+from taskscheduler.entrypoints.messages.limits import LimitEditMessage, PutLimitMessage
 from taskscheduler.entrypoints.messages.schedules import (
     NewScheduleMessage,
     PutScheduleMessage,
@@ -98,10 +99,16 @@ NEW_SCHEDULE: Final = _raw(NewScheduleMessage, **EITHER)
 PUT_SCHEDULE: Final = _raw(PutScheduleMessage, **EITHER)
 SCHEDULE_EDIT: Final = _raw(ScheduleEditMessage, minProperties=1, **NOT_BOTH)
 BACKFILL: Final = _raw(BackfillMessage)
+PUT_LIMIT: Final = _raw(
+    PutLimitMessage,
+    anyOf=[{"required": [each]} for each in ("concurrency", "rate", "weight")],
+    dependentRequired={"burst": ["rate"]},
+)
+LIMIT_EDIT: Final = _raw(LimitEditMessage, minProperties=1)
 IF_MATCH: Final = Parameter(
     name="If-Match",
     param_in="header",
-    description="the ETag of the task as it was seen; another state of it is answered with 412",
+    description="the ETag of what is changed as it was seen; another state is answered with 412",
     schema=Schema(type=OpenAPIType.STRING),
     example=examples.TAG,
 )
@@ -222,6 +229,38 @@ class EditSchedule(Documented):
         """Describe the body."""
         super().__post_init__()
         self.request_body = _body(SCHEDULE_EDIT, {"cron": "0 4 * * *"})
+
+
+@dataclass
+class PutLimit(Documented):
+    """As ``StoreTask``, for a limit."""
+
+    def __post_init__(self) -> None:
+        """Describe the body and the condition."""
+        super().__post_init__()
+        self.request_body = _body(PUT_LIMIT, examples.LIMIT)
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
+class EditLimit(Documented):
+    """As ``PutLimit``, for new values."""
+
+    def __post_init__(self) -> None:
+        """Describe the body and the condition."""
+        super().__post_init__()
+        self.request_body = _body(LIMIT_EDIT, {"concurrency": 20})
+        self.parameters = [*(self.parameters or []), IF_MATCH]
+
+
+@dataclass
+class DeleteLimit(Documented):
+    """A call with a condition and no body."""
+
+    def __post_init__(self) -> None:
+        """Describe the condition."""
+        super().__post_init__()
+        self.parameters = [*(self.parameters or []), IF_MATCH]
 
 
 @dataclass

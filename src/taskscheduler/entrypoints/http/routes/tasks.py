@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post, route
@@ -13,6 +13,7 @@ from litestar.params import QueryParameter
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.domain.after import After
 from taskscheduler.domain.batch import BatchId
+from taskscheduler.domain.conflict import earlier_of
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, PAGE_BYTES_MAX, fitting
 from taskscheduler.domain.task import NewTask
@@ -41,6 +42,7 @@ from taskscheduler.entrypoints.messages.problems import FieldProblem
 from taskscheduler.entrypoints.messages.tasks import (
     BATCH_MAX,
     AttemptMessage,
+    HeldByEarlier,
     NewTaskMessage,
     Stored,
     StoredMany,
@@ -48,6 +50,9 @@ from taskscheduler.entrypoints.messages.tasks import (
     TaskWithAttempts,
     payload_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 decode_one = decoder(NewTaskMessage)
 decode_many = decoder(list[NewTaskMessage])
@@ -60,7 +65,7 @@ decode_items = msgspec.json.Decoder(list[msgspec.Raw])
     opt=reached_by("write", tenants=True),
     status_code=HTTPStatus.CREATED,
     operation_class=docs.StoreTask,
-    responses=error_responses.STORING,
+    responses=error_responses.STORING_ONE,
     summary="Store a task",
 )
 async def store_task(
@@ -70,22 +75,22 @@ async def store_task(
 ) -> Response[Stored]:
     """Store a task, to be run at or after ``execute_at``; left out, that is now.
 
-    Storing the same ``id`` or ``unique_key`` again answers with the task that is there. With
-    ``after``, it waits until those tasks have ended.
+    Storing the same ``id`` or ``unique_key`` again answers with the task that is there; with an
+    ``on_conflict``, by 200 and `"created": false`. With ``after``, it waits until those tasks have
+    ended.
     """
     body = await request.body()
     message: NewTaskMessage = decoded(decode_one, body)
     task = new_task(scheduler, message)
     await parameters.require_known(scheduler, rules, {task.kind: "$.kind"})
     if (idempotency := parameters.idempotency_of(request, body)) is None:
-        task_id = await scheduler.put(task)
+        ids: Sequence[TaskId] = [await scheduler.put(task)]
     else:
-        (task_id,) = await scheduler.put_many([task], idempotency=idempotency)
-    return answer(
-        Stored(task_id),
-        HTTPStatus.CREATED,
-        {"Location": f"{request.url.path.rstrip('/')}/{task_id}"},
-    )
+        ids = await scheduler.put_many([task], idempotency=idempotency)
+    place = {"Location": f"{request.url.path.rstrip('/')}/{ids[0]}"}
+    if task.on_conflict is not None and earlier_of([task], ids):
+        return answer(HeldByEarlier(ids[0]), HTTPStatus.OK, place)
+    return answer(Stored(ids[0]), HTTPStatus.CREATED, place)
 
 
 @post(
@@ -122,7 +127,11 @@ async def store_tasks(
     places = {kind: f"$[{index}].kind" for kind, index in first.items()}
     await parameters.require_known(scheduler, rules, places)
     ids = await scheduler.put_many(tasks, idempotency=parameters.idempotency_of(request, body))
-    return answer(StoredMany(list(ids)), HTTPStatus.CREATED)
+    stored = StoredMany(list(ids))
+    if any(task.on_conflict is not None for task in tasks):
+        earlier = earlier_of(tasks, ids)
+        stored.created = [place not in earlier for place in range(len(tasks))]
+    return answer(stored, HTTPStatus.CREATED)
 
 
 @get(
@@ -294,6 +303,8 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         group=message.group,
         expires_at=message.expires_at,
         tags=message.tags,
+        on_conflict=message.on_conflict,
+        max_delay=message.max_delay,
         after=After.of(message.after, message.when, message.otherwise),
         batch=None if message.batch is None else BatchId(message.batch),
     )

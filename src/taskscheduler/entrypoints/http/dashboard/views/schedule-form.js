@@ -87,7 +87,9 @@ function fieldsOf(given, isNew) {
     },
     {
       name: "overlap", label: "While the last task runs", sort: "choice",
-      choices: [["allow", "store the next all the same"], ["skip", "store nothing"]],
+      choices: [["allow", "store the next all the same"], ["skip", "store nothing"],
+        ["buffer_one", "let one fire wait"], ["buffer_all", "let all fires wait"],
+        ["cancel_running", "cancel it"]],
     },
     {
       name: "gap", label: "Times that clocks leave out", sort: "choice",
@@ -100,6 +102,9 @@ function fieldsOf(given, isNew) {
     },
     { name: "jitter_s", label: "Later by up to … seconds", sort: "number" },
     { name: "max_fires", label: "Ends with so many tasks", sort: "number" },
+    { name: "catch_up_window_s", label: "Let go of what is later than … seconds", sort: "number" },
+    { name: "catch_up_max", label: "Catch up with so many at most", sort: "number" },
+    { name: "pause_after_failures", label: "Pause after so many failures", sort: "number" },
     { name: "max_attempts", label: "Attempts at most", sort: "number" },
     { name: "timeout_s", label: "Time-out in seconds", sort: "number" },
     { name: "tags", label: "Tags", sort: "names", hint: "up to 10 names, with blanks between" },

@@ -83,8 +83,8 @@ function columns(refresh) {
     { head: "When", cell: whenOf },
     {
       head: "State",
-      cell: ({ paused, paused_at: at, next_fire_at: next }) => {
-        if (paused) return [pill("Paused", "warn"), " ", time(at)];
+      cell: ({ paused, paused_at: at, pause_reason: why, next_fire_at: next }) => {
+        if (paused) return [pill("Paused", "warn"), " ", time(at), why ? [": ", why] : []].flat();
         return next === null ? pill("Ended", "idle") : pill("On", "good");
       },
     },
