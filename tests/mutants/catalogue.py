@@ -20,17 +20,18 @@ WORKERS = "adapters/postgres/migrations/0005_workers.sql"
 BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/insert_new.py"
 ONCE = "adapters/postgres/insert_idempotent.py"
+KEYS = "adapters/postgres/key_conflicts.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
 FIRES = "adapters/postgres/fires.py"
-FIRE = "adapters/postgres/migrations/0008_schedules.sql"
+FIRE = "adapters/postgres/migrations/0026_schedules.sql"
 TIMETABLE = "application/calendar/recurrence.py"
 PLANNING = "application/calendar/fire_plan.py"
 WALLCLOCK = "application/calendar/wall_clock.py"
 STATEMENTS = "adapters/postgres/statements.py"
 SLOTS = "application/worker/executor.py"
 MEMBERSHIP = "application/worker/registration.py"
-OUTBOX = "application/worker/completer.py"
+COMPLETER = "application/worker/completer.py"
 
 ROW = re.compile(r"    \(TaskStatus\.(\w+), Event\.(\w+)\): TaskStatus\.(\w+),\n")
 
@@ -196,16 +197,16 @@ TASKS = [
         "self._trusted_until = self._clock.monotonic() + self._trusted_for_s\n        if",
     ),
     unit(
-        OUTBOX,
-        "outbox",
-        "the outbox drops a batch",
+        COMPLETER,
+        "completer",
+        "the completer drops a batch",
         "await self._send(self._sending)\n            self._answer_lost = False\n"
         "            self._sending = []",
         "batch, self._sending = self._sending, []\n            await self._send(batch)",
     ),
     unit(
-        OUTBOX,
-        "outbox",
+        COMPLETER,
+        "completer",
         "a lost answer is a lost lease",
         "self._answer_lost = True",
         "self._answer_lost = False",
@@ -327,7 +328,7 @@ IN_PUT: list[tuple[Any, ...]] = [
     ),
 ]
 
-IN_ONCE: list[tuple[Any, ...]] = [
+IN_KEYS: list[tuple[Any, ...]] = [
     (
         "a living unique key is taken",
         (
@@ -346,6 +347,9 @@ IN_ONCE: list[tuple[Any, ...]] = [
         "SET id = excluded.id, expires_at = excluded.expires_at\nWHERE false",
         "let_go_when_its_time_is_up",
     ),
+]
+
+IN_ONCE: list[tuple[Any, ...]] = [
     (
         "a living request is made again",
         "WHERE held.expires_at <= {schema}.clock()\nRETURNING true",
@@ -550,7 +554,12 @@ IN_FIRE = [
         "of_many_who_fire",
     ),
     ("fire whatever the rule is by now", " AND s.ruled_at = g.ruled_at", "", "changed_meanwhile"),
-    ("overlaps are never skipped", "s.overlap = 'skip' AND", "false AND", "overlap_is_skipped"),
+    (
+        "overlaps are never skipped",
+        "s.overlap IN ('allow', 'cancel_running') THEN",
+        "true THEN",
+        "overlap_is_skipped",
+    ),
     (
         "a key that lives is taken over",
         "WHERE k.expires_at <= {schema}.clock()",
@@ -568,8 +577,8 @@ ON_TIME = [
         PLANNING,
         "firing",
         "catch up with nothing, ever",
-        "now - fired_at <= GRACE",
-        "now - fired_at < GRACE",
+        "now - last <= GRACE",
+        "now - last < GRACE",
     ),
 ]
 
@@ -594,6 +603,7 @@ MUTANTS: list[Mutant] = [
     *(sql(STATEMENTS, *each) for each in IN_STATEMENTS),
     *(sql(ONCE, *each, within="\nPUT: Final") for each in IN_PUT),
     *(sql(ONCE, *each) for each in IN_ONCE),
+    *(sql(KEYS, *each) for each in IN_KEYS),
     *(sql(FRESH, *each, within="\nPUT_ONE: Final") for each in IN_FRESH_ONE),
     *(sql(FRESH, *each, within="\nPUT_SOME: Final") for each in IN_FRESH_SOME),
     *(sql(PACKING, *each) for each in IN_PACKING),

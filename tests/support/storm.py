@@ -132,7 +132,7 @@ class Storm:
             await action()
 
     async def calm(self) -> None:
-        """Let living workers finish everything: whatever was acknowledged must come to an end."""
+        """Let live workers finish everything: whatever was acknowledged must come to an end."""
         for _ in range(CALM_TURNS):
             # Long steps: a clock that was set back by hours has to make up for them.
             self._clock.advance(minutes=20)

@@ -9,7 +9,7 @@ import pytest
 from taskscheduler.adapters.postgres import health_checks as c
 from taskscheduler.application.doctor import worst
 
-OK, WARN, FAIL = c.Verdict.OK, c.Verdict.WARN, c.Verdict.FAIL
+OK, WARN, FAIL = c.Severity.OK, c.Severity.WARN, c.Severity.FAIL
 SECOND = timedelta(seconds=1)
 NONE = timedelta(0)
 
@@ -67,7 +67,7 @@ NONE = timedelta(0)
         (c.judge_partitions(-1, ["task_default"]), FAIL),
     ],
 )
-def test_what_is_wrong_says_what_it_means_and_what_to_do(finding: c.Finding, verdict: c.Verdict):
+def test_what_is_wrong_says_what_it_means_and_what_to_do(finding: c.Finding, verdict: c.Severity):
     assert finding.verdict is verdict
     assert finding.found
     assert bool(finding.means) == bool(finding.remedy) == (verdict is not OK)

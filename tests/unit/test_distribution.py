@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from taskscheduler.application import distribution
-from taskscheduler.application.doctor import Verdict, judge_package
+from taskscheduler.application.doctor import Severity, judge_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def test_a_stranger_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fake(tmp_path, "TaskScheduler", "0.0.4")
     assert distribution.stranger() == "0.0.4"
     finding = judge_package(distribution.NAME, "1.2.3", distribution.stranger())
-    assert finding.verdict is Verdict.WARN
+    assert finding.verdict is Severity.WARN
     assert "pip uninstall taskscheduler" in finding.remedy
     assert distribution.NAME in finding.remedy
 
@@ -146,4 +146,4 @@ def test_alone_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert distribution.release() == distribution.UNKNOWN_RELEASE
     fake(tmp_path, "durable_taskscheduler", "1.2.3")
     assert distribution.release() == "1.2.3"
-    assert judge_package(distribution.NAME, "1.2.3", None).verdict is Verdict.OK
+    assert judge_package(distribution.NAME, "1.2.3", None).verdict is Severity.OK

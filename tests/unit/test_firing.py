@@ -146,7 +146,7 @@ async def test_many_workers_fire_once(
     assert len(await tasks_of(scheduler)) == 60
 
 
-# -- living workers miss nothing -------------------------------------------------------------------
+# -- live workers miss nothing -------------------------------------------------------------------
 
 SECOND = timedelta(seconds=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dependency_injector import providers
@@ -15,6 +15,9 @@ from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.container import Container, MemoryContainer
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAVY = (
     "asyncio",
@@ -43,6 +46,29 @@ def test_the_testing_package_needs_no_pytest_and_no_driver() -> None:
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]", output.stderr
+
+
+def test_pytest_of_somebody_else_loads_next_to_nothing_of_ours(tmp_path: Path) -> None:
+    """The plugin is found in every project that merely has the package installed."""
+    (tmp_path / "test_theirs.py").write_text(
+        "import sys\n\n"
+        "def test_it():\n"
+        "    ours = sorted(m for m in sys.modules if m.split('.')[0] == 'taskscheduler')\n"
+        "    print('OURS', *ours)\n"
+        "    print('HEAVY', *[m for m in ('psycopg', 'litestar') if m in sys.modules])\n",
+        "utf-8",
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_theirs.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    (ours,) = [line.split()[1:] for line in run.stdout.splitlines() if line.startswith("OURS")]
+    assert "taskscheduler.testing.plugin" in ours, "found by itself"
+    assert len(ours) < 5, ours
+    assert "\nHEAVY\n" in run.stdout
 
 
 def test_all_that_is_offered_is_there() -> None:

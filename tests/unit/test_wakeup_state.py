@@ -39,7 +39,7 @@ class Pigeons:
 
     def __init__(self) -> None:
         self.flying = True
-        self.ear = WakeUpListener({"default"}, lambda: None, degraded="not listening yet")
+        self.listener = WakeUpListener({"default"}, lambda: None, degraded="not listening yet")
         self._notifier = WakeUpNotifier(
             self._send, bytes_max=100, failures=(OSError,), every_s=0, backoff=Backoff(last_s=0)
         )
@@ -65,7 +65,7 @@ class Pigeons:
 
     @asynccontextmanager
     async def listen(self, queues: Collection[str], **_: Any) -> AsyncGenerator[WakeUpListener]:
-        yield self.ear
+        yield self.listener
 
 
 class Service:
@@ -132,10 +132,10 @@ async def test_a_process_that_works_tells_whether_it_hears() -> None:
                 await asyncio.sleep(0)
         polling = await process.ready()
         assert (polling["state"], "not heard" in polling["reason"]) == ("polling", True)
-        pigeons.ear.become(None)
+        pigeons.listener.become(None)
         await process.until(listening=1)
         assert (await process.ready())["state"] == "connected"
-        pigeons.ear.become("they were shot")
+        pigeons.listener.become("they were shot")
         await process.until(listening=0)
         process.worker.stop()
         await running

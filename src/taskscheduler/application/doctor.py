@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Severity(StrEnum):
     """How a finding is to be taken: ``warn`` can wait until tomorrow, ``fail`` cannot."""
 
     OK = "ok"
@@ -19,32 +19,32 @@ class Finding:
     """One check: what was found, and where that is not well, what it means and what to do."""
 
     check: str
-    verdict: Verdict
+    verdict: Severity
     found: str
     means: str = ""
     remedy: str = ""
 
 
-def graded(check: str, verdict: Verdict, found: str, means: str = "", remedy: str = "") -> Finding:
+def graded(check: str, verdict: Severity, found: str, means: str = "", remedy: str = "") -> Finding:
     """Return a finding; one that is well needs no explaining."""
-    if verdict is Verdict.OK:
+    if verdict is Severity.OK:
         return Finding(check, verdict, found)
     return Finding(check, verdict, found, means, remedy)
 
 
-def worst(findings: list[Finding]) -> Verdict:
-    """Return the worst verdict of ``findings``."""
-    order = list(Verdict)
-    return max((finding.verdict for finding in findings), key=order.index, default=Verdict.OK)
+def worst(findings: list[Finding]) -> Severity:
+    """Return how bad the worst of ``findings``."""
+    order = list(Severity)
+    return max((finding.verdict for finding in findings), key=order.index, default=Severity.OK)
 
 
 def judge_package(name: str, release: str, stranger: str | None) -> Finding:
     """Judge what is installed; ``stranger`` is the version of the other package of our name."""
     if stranger is None:
-        return Finding("package", Verdict.OK, f"{name} {release}")
+        return Finding("package", Severity.OK, f"{name} {release}")
     return Finding(
         "package",
-        Verdict.WARN,
+        Severity.WARN,
         f"{name} {release}, and beside it taskscheduler {stranger} of somebody else",
         "the package called taskscheduler on PyPI has nothing to do with this program",
         f"run: pip uninstall taskscheduler; and write {name} where that was asked for",

@@ -19,7 +19,7 @@ FAILURES_MAX: Final = 1_000
 class CatchUp(StrEnum):
     """What becomes of fires that passed while no worker was alive.
 
-    What living workers are late with is not missed: each of it is stored.
+    What live workers are late with is not missed: each of it is stored.
     """
 
     LATEST = "latest"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from taskscheduler.domain.errors import InvalidSchedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
 
 
@@ -26,6 +29,21 @@ class Fold(StrEnum):
     BOTH = "both"
 
 
+RRULE_CHARACTERS_MAX: Final = 1_024
+EXCEPT_MAX: Final = 200
+EXCEPT_CHARACTERS_MAX: Final = 256
+
+
+def check_texts(rrule: str | None, except_: Sequence[str]) -> None:
+    """Check the sizes of what is read elsewhere. Raises InvalidSchedule."""
+    if rrule is not None and not 1 <= len(rrule) <= RRULE_CHARACTERS_MAX:
+        raise InvalidSchedule("rrule", f"must be 1 to {RRULE_CHARACTERS_MAX} characters")
+    if len(except_) > EXCEPT_MAX:
+        raise InvalidSchedule("except", f"must be at most {EXCEPT_MAX} entries")
+    if not all(1 <= len(each) <= EXCEPT_CHARACTERS_MAX for each in except_):
+        raise InvalidSchedule("except", f"must be 1 to {EXCEPT_CHARACTERS_MAX} characters each")
+
+
 class Rule(NamedTuple):
     """When a schedule fires; the fields are those of ``NewSchedule``.
 
@@ -41,6 +59,8 @@ class Rule(NamedTuple):
     fold: Fold | None = None
     crons: tuple[str, ...] = ()
     max_fires: int | None = None
+    rrule: str | None = None
+    except_: tuple[str, ...] = ()
 
     @property
     def expressions(self) -> tuple[str, ...]:

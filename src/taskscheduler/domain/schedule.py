@@ -11,7 +11,7 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap, check_policies
-from taskscheduler.domain.rule import Fold, Gap, Rule
+from taskscheduler.domain.rule import Fold, Gap, Rule, check_texts
 from taskscheduler.domain.tags import require_tags
 from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import (
@@ -68,6 +68,8 @@ class ScheduleFields(TypedDict, total=False):
     catch_up_window: timedelta | None
     catch_up_max: int | None
     pause_after_failures: int | None
+    rrule: str | None
+    except_: tuple[str, ...]
     group: str | None
     tags: tuple[str, ...]
 
@@ -98,12 +100,15 @@ class _Definition:
     catch_up_window: timedelta | None = None
     catch_up_max: int | None = None
     pause_after_failures: int | None = None
+    rrule: str | None = None
+    except_: tuple[str, ...] = ()
     group: str | None = None
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
         object.__setattr__(self, "crons", tuple(self.crons))
+        object.__setattr__(self, "except_", tuple(self.except_))
         object.__setattr__(self, "tags", require_tags(self.tags))
         if NAME.fullmatch(self.name) is None or not self.name.strip("."):
             raise InvalidSchedule("name", f"must be {NAME_FORM}, and not only dots")
@@ -120,8 +125,11 @@ class _Definition:
         self.task(NOBODY)
 
     def _check_crons(self) -> None:
-        if (self.cron is None and not self.crons) == (self.every is None):
-            raise InvalidSchedule("cron", "give either every_s, or cron or crons or both")
+        by_clocks = self.cron is not None or self.crons or self.rrule is not None
+        if bool(by_clocks) == (self.every is not None):
+            reason = "give either every_s, or any of cron, crons and rrule"
+            raise InvalidSchedule("cron", reason)
+        check_texts(self.rrule, self.except_)
         if len(self.crons) > CRONS_MAX:
             raise InvalidSchedule("crons", f"must be at most {CRONS_MAX} expressions")
         for field, given in (("cron", self.cron), *(("crons", each) for each in self.crons)):
@@ -163,6 +171,8 @@ class _Definition:
             fold=self.fold,
             crons=self.crons,
             max_fires=self.max_fires,
+            rrule=self.rrule,
+            except_=self.except_,
         )
 
     def task(self, task_id: TaskId, fire_at: datetime | None = None) -> NewTask:
@@ -192,9 +202,11 @@ class NewSchedule(_Definition):
     """A schedule as its author asks for it.
 
     It fires by ``cron``, five fields or six with the seconds first, on the clocks of
-    ``time_zone``, an IANA name, and by each of ``crons``, once where they meet; or ``every`` so
-    often, counted from ``starts_at``, or else from when the schedule was made. ``gap`` and ``fold``
-    say what becomes of times that the clocks leave out or show twice. It ends after ``max_fires``
+    ``time_zone``, an IANA name, by each of ``crons``, and by ``rrule``, a recurrence rule of RFC
+    5545, once where they meet, or ``every`` so often; but not at what ``except_`` names: days,
+    moments, other rules. Intervals and recurrence rules begin with ``starts_at``, or else when the
+    schedule was made. ``gap`` and ``fold`` say what becomes of times that the clocks leave out or
+    show twice. It ends after ``max_fires``
     tasks. A fire that is later than ``catch_up_window`` is let go, and of those that are due at
     once all but the latest ``catch_up_max``, with which ``catch_up`` is ``all`` unless it is given.
     It pauses after ``pause_after_failures`` tasks in a row that failed. Each task is due up to

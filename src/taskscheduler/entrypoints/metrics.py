@@ -139,7 +139,7 @@ def of_worker(worker: Worker) -> Iterator[Metric]:
     slots.add_metric(["busy"], worker.busy)
     slots.add_metric(["free"], worker.concurrency - worker.busy)
     yield slots
-    yield gauge("outbox_tasks", "Outcomes that the store does not have yet", worker.backlog)
+    yield gauge("unstored_outcomes", "Outcomes that the store does not have yet", worker.backlog)
     yield counter(
         "fenced_outcomes", "Outcomes that came too late: the lease was lost", worker.fenced
     )

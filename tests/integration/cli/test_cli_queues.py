@@ -30,7 +30,7 @@ def test_queues_are_listed_paused_and_resumed(call: Call, programs: Programs):
     ]
     assert json.loads(good("queues resume letters --json"))["paused"] is False
     assert good("queues list").count("open") == 0  # nothing names letters any more
-    assert "open, but no living worker takes it" in good("queues resume mail")
+    assert "open, but no live worker takes it" in good("queues resume mail")
     told = good("audit --target mail").splitlines()
     assert len(told) == 2
     assert all(re.search(r"(paused|resumed) +mail  by cli:\S+  from \S", line) for line in told)

@@ -115,3 +115,35 @@ def test_it_is_paused_when_its_tasks_fail(client: httpx.Client, name: str):
     )
     resumed = good(client.post(f"/schedules/{name}/resume"))
     assert (resumed["paused"], resumed["pause_reason"]) == (False, None)
+
+
+def test_rules_and_what_they_leave_out(client: httpx.Client, name: str):
+    given = {
+        "kind": "Baz",
+        "rrule": "FREQ=DAILY;BYHOUR=3;BYMINUTE=0;BYSECOND=0",
+        "except": ["2093-12-25", "* * 26 12 *", "2093-12-28T02:00:00Z"],
+        "time_zone": "Europe/Berlin",
+        "starts_at": "2093-12-24T00:00:00Z",
+    }
+    made = good(client.put(f"/schedules/{name}", json=given), 201)
+    assert given.items() <= made.items()
+    assert (made["cron"], made["crons"], made["every_s"]) == (None, [], None)
+    assert good(client.put(f"/schedules/{name}", json=given)) == made
+    preview = seen(client, f"/schedules/{name}/preview?n=3")
+    assert [each["local"][:16] for each in preview["fires"]] == [
+        "2093-12-24T03:00",
+        "2093-12-27T03:00",
+        "2093-12-29T03:00",
+    ]
+    cron = good(client.patch(f"/schedules/{name}", json={"cron": "0 4 * * *", "except": []}))
+    assert (cron["rrule"], cron["cron"], cron["except"]) == (None, "0 4 * * *", [])
+    for field, value in (
+        ("rrule", "FREQ=OFTEN"),
+        ("rrule", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"),
+        ("rrule", None),
+        ("except", ["2093-02-30"]),
+        ("except", "2093-12-25"),
+        ("except", None),
+        ("except", ["* * * * *"]),
+    ):
+        fault(client.patch(f"/schedules/{name}", json={field: value}), f"$.{field}")

@@ -49,6 +49,8 @@ FIELDS: Final = {
     "catch_up_max",
     "pause_after_failures",
     "pause_reason",
+    "rrule",
+    "except",
     "group",
     "tags",
     "fire_count",

@@ -123,19 +123,19 @@ async def test_lies_are_passed_over(broker: Broker) -> None:
 
     async with (
         wakeups.opened(),
-        wakeups.listen({"default"}, on_cancellation=on_cancellation) as ear,
+        wakeups.listen({"default"}, on_cancellation=on_cancellation) as listener,
         await aio_pika.connect(broker.url) as connection,
     ):
-        await until(lambda: ear.degraded is None, "hearing")
-        await ear.wait(0)
+        await until(lambda: listener.degraded is None, "hearing")
+        await listener.wait(0)
         channel = await connection.channel()
         liar = await channel.declare_exchange(exchange, aio_pika.ExchangeType.FANOUT)
         for body in (b"", b"\xff\xfe\x00", b"x" * 1_000_000, b"q", b'{"queues": ["default"]}'):
             await liar.publish(aio_pika.Message(body), routing_key="")
         for _ in range(3):
             await liar.publish(aio_pika.Message(b"qother,default"), routing_key="")
-        assert await ear.wait(PATIENCE_S) is True
-        assert ear.degraded is None
+        assert await listener.wait(PATIENCE_S) is True
+        assert listener.degraded is None
         assert cancellations == 0
 
 

@@ -20,7 +20,7 @@ class MemoryWakeUps:
 
     def __init__(self) -> None:
         """Start with nobody listening."""
-        self._ears: set[WakeUpListener] = set()
+        self._listeners: set[WakeUpListener] = set()
         self.hints = Hints(since=datetime.now(UTC))
 
     @asynccontextmanager
@@ -32,22 +32,22 @@ class MemoryWakeUps:
         """See ``WakeUps.ring``."""
         if queues:
             self.hints = self.hints.succeeded(datetime.now(UTC))
-        for ear in self._ears:
-            ear.hear(queues)
+        for listener in self._listeners:
+            listener.hear(queues)
 
     def ring_cancellation(self) -> None:
         """See ``WakeUps.ring_cancellation``."""
-        for ear in self._ears:
-            ear.hear_cancellation()
+        for listener in self._listeners:
+            listener.hear_cancellation()
 
     @asynccontextmanager
     async def listen(
         self, queues: Collection[str], *, on_cancellation: Callable[[], None]
     ) -> AsyncGenerator[WakeUpListener]:
         """See ``WakeUps.listen``."""
-        ear = WakeUpListener(queues, on_cancellation)
-        self._ears.add(ear)
+        listener = WakeUpListener(queues, on_cancellation)
+        self._listeners.add(listener)
         try:
-            yield ear
+            yield listener
         finally:
-            self._ears.discard(ear)
+            self._listeners.discard(listener)

@@ -51,7 +51,7 @@ WHERE id = %(id)s AND revoked_at IS NULL RETURNING """
     + COLUMNS
 )
 LIST: Final = "SELECT " + COLUMNS + " FROM {schema}.api_key ORDER BY created_at DESC, id DESC"  # noqa: S608 - constants only
-LIVING: Final = (
+VALID: Final = (
     "SELECT "  # noqa: S608 - constants only
     + COLUMNS
     + """, expires_at - {schema}.clock() FROM {schema}.api_key
@@ -71,7 +71,7 @@ class PostgresApiKeys:
         self._limit = database.sql(LIMIT)
         self._revoke = database.sql(REVOKE)
         self._list = database.sql(LIST)
-        self._living = database.sql(LIVING)
+        self._valid = database.sql(VALID)
 
     async def add(self, key: NewKey, *, by: Caller | None = None) -> ApiKey:
         """See ``ApiKeyRepository.add``."""
@@ -103,7 +103,7 @@ class PostgresApiKeys:
 
     async def active(self) -> Sequence[ActiveKey]:
         """See ``ApiKeyRepository.active``."""
-        return [ActiveKey(key_of(row), row[12]) for row in await self._rows(self._living)]
+        return [ActiveKey(key_of(row), row[12]) for row in await self._rows(self._valid)]
 
     async def _change(
         self, statement: bytes, values: dict[str, Any], by: Caller | None, action: Action

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.quota_usage import UsageOf
@@ -25,20 +25,13 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
        set_config('enable_sort', 'off', true), set_config('jit', 'off', true),
        set_config('statement_timeout', '3000', true)"""
 NOW: Final = "SELECT {schema}.clock()"
-# Each count stops at its limit, so a lane costs the same with ten thousand tasks as with ten
-# million.
 COUNT: Final = """
-SELECT n.id, n.queue, head.process_at, due.count, later.count
-FROM {schema}.waiting_1(%(lanes)s::integer) AS head (lane, process_at)
-JOIN {schema}.lane n ON n.id = head.lane
-CROSS JOIN LATERAL (SELECT count(*) FROM (
-    SELECT FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
-    AND l.process_at <= {schema}.clock() LIMIT %(limit)s
-) AS few) AS due
-CROSS JOIN LATERAL (SELECT count(*) FROM (
-    SELECT FROM {schema}.live l WHERE l.lane = n.id AND l.worker_id IS NULL
-    AND l.process_at > {schema}.clock() LIMIT %(limit)s
-) AS few) AS later"""
+SELECT n.id, n.queue, c.o_oldest_due_at, c.o_due, c.o_later
+FROM (
+    SELECT array_agg(w.o_lane) AS lanes FROM {schema}.waiting_1(%(lanes)s::integer) AS w
+) AS asked CROSS JOIN LATERAL {schema}.count_waiting_1(
+    asked.lanes, asked.lanes, NULL, NULL, %(limit)s::bigint, %(limit)s::bigint
+) AS c JOIN {schema}.lane n ON n.id = c.o_group"""
 # Stepping from one name to the next, whatever the number of lanes.
 NAMES: Final = """
 WITH RECURSIVE step (number, name) AS (
@@ -86,7 +79,7 @@ class PostgresBacklogStats:
             ).fetchall()
             left_out = len(rows) > LANES_MAX or len(named) > QUEUES_MAX
             queues: dict[str, QueueDepth] = {name: NOTHING for (name,) in named[:QUEUES_MAX]}
-            for lane, queue, head, due, later in rows[:LANES_MAX]:
+            for lane, queue, oldest_due_at, due, later in sorted(rows)[:LANES_MAX]:
                 place = {"lane": lane, "now": now}
                 if is_due := due > exact_up_to:
                     due = max(due, await guess(connection, self._guess_due, place))  # noqa: PLW2901
@@ -97,7 +90,7 @@ class PostgresBacklogStats:
                 here = QueueDepth(
                     due=due,
                     scheduled=later,
-                    oldest_due=None if head is None or head > now else now - head,
+                    oldest_due=oldest_due_at and max(now - oldest_due_at, timedelta()),
                     estimated=is_due or is_later,
                 )
                 queues[queue] = here if queue not in queues else both(queues[queue], here)

@@ -17,7 +17,7 @@ from taskscheduler.adapters.postgres.database import Database, first_line
 from taskscheduler.adapters.postgres.migrate import fits, is_foreign, migrations, version_of
 from taskscheduler.adapters.postgres.partitions import EXISTING, PARTITIONED, TODAY
 from taskscheduler.adapters.postgres.session_settings import ENCODING, NEEDED, awkward
-from taskscheduler.adapters.postgres.statements import SIGHTINGS
+from taskscheduler.adapters.postgres.statements import WORKERS_SEEN
 from taskscheduler.domain.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ async def examine(url: str, schema: str, listen_url: str | None = None) -> Seque
         return [
             c.Finding(
                 "connection",
-                c.Verdict.FAIL,
+                c.Severity.FAIL,
                 str(error),
                 "nothing can be stored and nothing runs until it is back",
                 "is the server up, and are host, port, user and password right?",
@@ -120,13 +120,13 @@ async def examine(url: str, schema: str, listen_url: str | None = None) -> Seque
     try:
         took = timedelta(seconds=time.monotonic() - asked_at)
         pooled = ", behind a pooler" if database.behind_pooler else ""
-        found = [c.Finding("connection", c.Verdict.OK, f"made in {c.seconds(took)}{pooled}")]
+        found = [c.Finding("connection", c.Severity.OK, f"made in {c.seconds(took)}{pooled}")]
         return [*found, *await _Examination(database, connection).findings(listening)]
     except (StoreUnavailable, psycopg.Error) as error:
         return [
             c.Finding(
                 "connection",
-                c.Verdict.FAIL,
+                c.Severity.FAIL,
                 f"it broke, or took too long: {first_line(error)}",
                 "the database is overloaded, or the role may not read what is asked",
                 "look at the server's log",
@@ -147,7 +147,7 @@ class _Examination:
         found = [c.judge_version(number, text, least=LEAST_VERSION), *await self._settings()]
         rights = await self._rights()
         found += rights
-        if any(each.verdict is c.Verdict.FAIL for each in rights):
+        if any(each.verdict is c.Severity.FAIL for each in rights):
             return found
         version = await version_of(self._connection, self._database.schema)
         newest = migrations()[-1].version
@@ -211,14 +211,14 @@ class _Examination:
             for age, gid in await self._rows(PREPARED)
         ]
         held += [c.judge_slot(name, age or 0) for age, name in await self._rows(SLOTS)]
-        bad = [each for each in held if each.verdict is not c.Verdict.OK]
+        bad = [each for each in held if each.verdict is not c.Severity.OK]
         if bad:
             return bad
         (sees_all,) = await self._one(SEES_ALL)
         return [
             c.Finding(
                 "xmin horizon",
-                c.Verdict.OK,
+                c.Severity.OK,
                 "nothing old holds dead rows back"
                 + ("" if sees_all else " (of other roles' sessions this role sees little)"),
             )
@@ -234,7 +234,7 @@ class _Examination:
         due = await self._rows(sql_(DUE))
         late = due[0][0] if due else None
         found.append(c.judge_oldest(late, f"kind {due[0][2]} in queue {due[0][1]}" if due else ""))
-        workers = await self._rows(sql_(SIGHTINGS))
+        workers = await self._rows(sql_(WORKERS_SEEN))
         live = [row for row in workers if not row[9]]
         unserved = [
             f"kind {kind} in queue {queue}"

@@ -316,6 +316,8 @@ def due_of(row: tuple[Any, ...]) -> Due:
             fold=options.fold,
             crons=options.crons,
             max_fires=row[15],
+            rrule=options.rrule,
+            except_=options.except_,
         ),
         catch_up=CatchUp(row[7]),
         overlap=Overlap(row[8]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-from taskscheduler.application.doctor import Finding, Verdict, graded
+from taskscheduler.application.doctor import Finding, Severity, graded
 
 Size = TypeVar("Size", int, timedelta)
 
@@ -26,16 +26,16 @@ OVERDUE_WARN: Final = timedelta(seconds=10)
 DAYS_WARN: Final = 2
 
 
-def grade(value: Size, warn: Size, fail: Size) -> Verdict:
+def grade(value: Size, warn: Size, fail: Size) -> Severity:
     """Return how bad ``value`` is, which is the worse the larger it is."""
     if value >= fail:
-        return Verdict.FAIL
-    return Verdict.WARN if value >= warn else Verdict.OK
+        return Severity.FAIL
+    return Severity.WARN if value >= warn else Severity.OK
 
 
 def judge_version(number: int, text: str, *, least: int) -> Finding:
     """Judge the server's version; ``number`` is PostgreSQL's own, 180006 say."""
-    verdict = Verdict.OK if number // 10_000 >= least else Verdict.FAIL
+    verdict = Severity.OK if number // 10_000 >= least else Severity.FAIL
     return graded(
         "server",
         verdict,
@@ -49,7 +49,7 @@ def judge_encoding(encoding: str, needed: str) -> Finding:
     """Judge how the database keeps text."""
     return graded(
         "encoding",
-        Verdict.OK if encoding == needed else Verdict.FAIL,
+        Severity.OK if encoding == needed else Severity.FAIL,
         f"the database keeps text in {encoding}",
         "it cannot hold every text, and payloads are kept to the letter: migrate refuses it",
         f"CREATE DATABASE ... ENCODING '{needed}' TEMPLATE template0, and move there",
@@ -61,7 +61,7 @@ def judge_settings(awkward: Mapping[str, str], *, pooled: bool) -> Finding:
     cost = "each statement takes two more round trips, to ask for what it needs" if pooled else ""
     return graded(
         "settings",
-        Verdict.WARN if awkward else Verdict.OK,
+        Severity.WARN if awkward else Severity.OK,
         "by default " + ", ".join(f"{name} is {value}" for name, value in awkward.items())
         if awkward
         else "the defaults of sessions are as needed",
@@ -74,7 +74,7 @@ def judge_durability(synchronous_commit: str) -> Finding:
     """Judge whether what is acknowledged is on disk."""
     return graded(
         "durability",
-        Verdict.WARN if synchronous_commit == "off" else Verdict.OK,
+        Severity.WARN if synchronous_commit == "off" else Severity.OK,
         f"synchronous_commit is {synchronous_commit}",
         "a server that crashes may lose tasks whose storing was acknowledged",
         "ALTER ROLE ... RESET synchronous_commit, or set it to on",
@@ -92,31 +92,31 @@ def judge_schema(
     if foreign:
         return Finding(
             "schema",
-            Verdict.FAIL,
+            Severity.FAIL,
             f"{name} was made by a development version of before the first release",
             "programs of this release refuse to start on it, and no release can upgrade it",
             "make a fresh schema under another name (--schema), or drop this one with its tasks",
         )
     if version == newest:
-        return Finding("schema", Verdict.OK, f"{name} is at version {version}")
+        return Finding("schema", Severity.OK, f"{name} is at version {version}")
     if version > newest and fits:
         return Finding(
             "schema",
-            Verdict.OK,
+            Severity.OK,
             f"{name} is at version {version}, of a later release, and fit for this program, which "
             f"knows up to {newest}",
         )
     if version > newest:
         return Finding(
             "schema",
-            Verdict.FAIL,
+            Severity.FAIL,
             f"{name} is at version {version}, this program knows up to {newest}",
             "the schema is newer than this program, which refuses to work on it",
             "install a newer taskscheduler here",
         )
     return Finding(
         "schema",
-        Verdict.FAIL,
+        Severity.FAIL,
         f"{name} is missing" if version == 0 else f"{name} is at version {version} of {newest}",
         "programs of this release refuse to start on it",
         "run: taskscheduler migrate",
@@ -163,7 +163,7 @@ def judge_slot(name: str, transactions: int) -> Finding:
 
 def judge_dead(table: str, dead: int, live: int) -> Finding:
     """Judge the dead rows of a hot table; many are well among many more that live."""
-    verdict = grade(dead, DEAD_WARN, DEAD_FAIL) if dead > live else Verdict.OK
+    verdict = grade(dead, DEAD_WARN, DEAD_FAIL) if dead > live else Severity.OK
     return graded(
         "dead rows",
         verdict,
@@ -176,7 +176,7 @@ def judge_dead(table: str, dead: int, live: int) -> Finding:
 def judge_oldest(late: timedelta | None, lane: str) -> Finding:
     """Judge how late the oldest task is that waits although it is due."""
     if late is None:
-        return Finding("oldest due", Verdict.OK, "no task is due")
+        return Finding("oldest due", Severity.OK, "no task is due")
     return graded(
         "oldest due",
         grade(late, LATE_WARN, LATE_FAIL),
@@ -189,7 +189,7 @@ def judge_oldest(late: timedelta | None, lane: str) -> Finding:
 def judge_schedules(late: timedelta | None, name: str) -> Finding:
     """Judge how late the schedule is that should have fired first."""
     if late is None:
-        return Finding("schedules", Verdict.OK, "none is overdue")
+        return Finding("schedules", Severity.OK, "none is overdue")
     return graded(
         "schedules",
         grade(late, OVERDUE_WARN, LATE_WARN),
@@ -205,7 +205,7 @@ def judge_workers(live: int, silent: int, unserved: list[str], *, due: bool) -> 
     if unserved:
         return Finding(
             "workers",
-            Verdict.FAIL,
+            Severity.FAIL,
             f"{found}; none for {', '.join(unserved[:5])}" + (" …" if unserved[5:] else ""),
             "these tasks wait until a worker comes that has their kind and takes their queue",
             "start a worker: taskscheduler worker --app module:attribute --queue NAME",
@@ -213,14 +213,14 @@ def judge_workers(live: int, silent: int, unserved: list[str], *, due: bool) -> 
     if live == 0:
         return Finding(
             "workers",
-            Verdict.FAIL if due else Verdict.WARN,
+            Severity.FAIL if due else Severity.WARN,
             found,
             "nothing that falls due will be run",
             "start a worker: taskscheduler worker",
         )
     return graded(
         "workers",
-        Verdict.WARN if silent else Verdict.OK,
+        Severity.WARN if silent else Severity.OK,
         found,
         "a silent worker crashed or is cut off; another takes its tasks within two leases",
         "look again in a minute; if it stays, look at that worker's log",
@@ -232,7 +232,7 @@ def judge_threads(abandoned: dict[str, int]) -> Finding:
     found = ", ".join(f"{number} in {name}" for name, number in abandoned.items() if number)
     return graded(
         "threads",
-        Verdict.WARN if found else Verdict.OK,
+        Severity.WARN if found else Severity.OK,
         f"abandoned: {found}" if found else "none is abandoned",
         "plain functions did not end when told to: each keeps a thread, and what it holds",
         "give what they wait for a timeout, let them look at context.cancelled, and restart the "
@@ -243,10 +243,10 @@ def judge_threads(abandoned: dict[str, int]) -> Finding:
 def judge_wakeups(why_not: str | None, took: timedelta, *, pooled: bool) -> Finding:
     """Judge a NOTIFY that was sent, and listened for, from here."""
     if why_not is None:
-        return Finding("wake-ups", Verdict.OK, f"NOTIFY came back in {seconds(took)}")
+        return Finding("wake-ups", Severity.OK, f"NOTIFY came back in {seconds(took)}")
     return Finding(
         "wake-ups",
-        Verdict.FAIL,
+        Severity.FAIL,
         why_not,
         "workers find work by polling alone: up to --poll-interval later",
         "give --listen-url, a way past the pooler"
@@ -262,9 +262,9 @@ def judge_partitions(days_ahead: int, strays: list[str]) -> Finding:
     )
     if strays:
         found += f"; rows in {', '.join(strays)}"
-    verdict = Verdict.OK
+    verdict = Severity.OK
     if days_ahead < DAYS_WARN:
-        verdict = Verdict.WARN if days_ahead >= 0 else Verdict.FAIL
+        verdict = Severity.WARN if days_ahead >= 0 else Severity.FAIL
     return graded(
         "partitions",
         verdict,
@@ -280,7 +280,7 @@ def judge_rights(role: str, lacking: list[str], *, owner: bool) -> Finding:
     if lacking:
         return Finding(
             "rights",
-            Verdict.FAIL,
+            Severity.FAIL,
             f"role {role} lacks {', '.join(lacking[:6])}" + (" …" if lacking[6:] else ""),
             "tasks cannot be stored, run or settled by this role",
             "let the schema's owner grant USAGE on the schema; SELECT, INSERT, UPDATE and DELETE "
@@ -288,7 +288,7 @@ def judge_rights(role: str, lacking: list[str], *, owner: bool) -> Finding:
         )
     return graded(
         "rights",
-        Verdict.OK if owner else Verdict.WARN,
+        Severity.OK if owner else Severity.WARN,
         f"role {role} may do all that a worker does" + ("" if owner else ", but is not the owner"),
         "retention cannot drop whole days: only the owner of a table may drop it",
         "run taskscheduler retention, or one worker with --retention, as the schema's owner",

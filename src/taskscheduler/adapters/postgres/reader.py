@@ -133,37 +133,31 @@ STATES_OF: Final[LiteralString] = (
     + " WHERE id = ANY(%(ids)s)) AS l JOIN {schema}.lane n ON n.id = l.lane"
 )
 
-STANDING: Final = """
-SELECT mine.process_at <= {schema}.clock(), (
-    SELECT count(*) FROM (
-        SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
-            SELECT FROM {schema}.live l
-            WHERE l.lane = n.id AND l.worker_id IS NULL AND (l.process_at, l.id)
-                < (CASE WHEN n.priority < own.priority THEN {schema}.clock()
-                        ELSE mine.process_at END,
-                   CASE WHEN n.priority < own.priority THEN %(last)s::uuid ELSE mine.id END)
-            ORDER BY l.process_at, l.id LIMIT %(limit)s
-        ) AS head
-        WHERE n.queue = own.queue AND n.priority <= own.priority
-              AND mine.process_at <= {schema}.clock()
-        LIMIT %(limit)s
-    ) AS before
-)
+# What comes before a task of its queue: what is due in more urgent lanes, and, in those of its own
+# priority, what was due before it.
+POSITION: Final = """
+SELECT mine.process_at <= {schema}.clock(), coalesce((
+    SELECT c.o_due FROM (
+        SELECT array_agg(n.id) AS lanes,
+               array_agg(CASE WHEN n.priority = own.priority THEN mine.process_at END) AS until,
+               array_agg(CASE WHEN n.priority = own.priority THEN mine.id END) AS until_ids
+        FROM {schema}.lane n WHERE n.queue = own.queue AND n.priority <= own.priority
+    ) AS asked CROSS JOIN LATERAL {schema}.count_waiting_1(
+        NULL, asked.lanes, asked.until, asked.until_ids, %(limit)s::bigint, 0
+    ) AS c WHERE mine.process_at <= {schema}.clock()
+), 0)
 FROM {schema}.live mine JOIN {schema}.lane own ON own.id = mine.lane
 WHERE mine.id = %(id)s AND mine.worker_id IS NULL"""
 
 GROUP_TURN: Final = """
 SELECT (
-    SELECT count(*) FROM (
-        SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
-            SELECT FROM {schema}.live l
-            WHERE l.lane = n.id AND l.worker_id IS NULL
-              AND (l.process_at, l.id) < (mine.process_at, mine.id)
-            ORDER BY l.process_at, l.id LIMIT %(limit)s
-        ) AS head
+    SELECT c.o_due FROM (
+        SELECT array_agg(n.id) AS lanes FROM {schema}.lane n
         WHERE n.queue = own.queue AND n.priority = own.priority AND n."group" = own."group"
-        LIMIT %(limit)s
-    ) AS ahead
+    ) AS asked CROSS JOIN LATERAL {schema}.count_waiting_1(
+        NULL, asked.lanes, array_fill(mine.process_at, ARRAY[cardinality(asked.lanes)]),
+        array_fill(mine.id, ARRAY[cardinality(asked.lanes)]), %(limit)s::bigint, 0
+    ) AS c
 ), EXISTS (
     SELECT FROM {schema}.lane n CROSS JOIN LATERAL (
         SELECT FROM {schema}.live l
@@ -207,7 +201,7 @@ class PostgresTaskReader:
         self._windows = Windows(database)
         self._attempts = database.sql(s.ATTEMPTS)
         self._states_of = database.sql(STATES_OF)
-        self._standing = database.sql(STANDING)
+        self._position = database.sql(POSITION)
         self._group_turn = database.sql(GROUP_TURN)
 
     async def list(self, query: TaskQuery) -> Sequence[Task]:
@@ -300,10 +294,10 @@ class PostgresTaskReader:
 
     async def queue_position(self, task_id: TaskId, count_max: int) -> QueuePosition | None:
         """See ``TaskReader.queue_position``."""
-        values = {"id": task_id, "limit": count_max, "last": HIGHEST}
+        values = {"id": task_id, "limit": count_max}
 
         async def work(connection: Connection) -> QueuePosition | None:
-            cursor = await connection.execute(self._standing, values, prepare=False)
+            cursor = await connection.execute(self._position, values, prepare=False)
             row = await cursor.fetchone()
             return None if row is None else QueuePosition(row[0], Count(row[1], row[1] < count_max))
 

@@ -24,6 +24,8 @@ class Options(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
     catch_up_window: timedelta | None = None
     catch_up_max: int | None = None
     pause_after_failures: int | None = None
+    rrule: str | None = None
+    except_: tuple[str, ...] = ()
     group: str | None = None
     tags: tuple[str, ...] = ()
 

@@ -270,7 +270,7 @@ SELECT id, token FROM {schema}.cancellation WHERE worker_id = %(worker_id)s"""
 LEAVE: Final = "SELECT {schema}.leave_1(%(worker_id)s::bigint)"
 
 # A beat that lies in the future was made before the clock was set back, and proves nothing.
-SIGHTINGS: Final = """
+WORKERS_SEEN: Final = """
 SELECT id, name, queues, kinds, concurrency, started_at, seen_at, lease, beats,
        seen_at + lease < {schema}.clock() OR seen_at > {schema}.clock() + interval '1 second',
        host, pid, abandoned

@@ -1,7 +1,7 @@
 """Wake-ups by LISTEN and NOTIFY: one channel a schema, one connection a listener.
 
 A transaction that notifies holds a lock of the whole database cluster while it commits, and every
-listener wakes for it. So nothing here notifies within a task's own transaction: a doorbell rings
+listener wakes for it. So nothing here notifies within a task's own transaction: the notifier sends
 after the commit, in a transaction that waits for no disk (``application/wakeups/notifier.py``).
 """
 
@@ -88,7 +88,7 @@ class PostgresWakeUps:
         """See ``WakeUps.listen``."""
         return listening(queues, on_cancellation, self._hear, failures=LISTENING_FAILURES)
 
-    async def _hear(self, ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, listener: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         async with AsyncExitStack() as stack:
             connection = await self._listening.connect()
             stack.push_async_callback(connection.close)
@@ -100,17 +100,17 @@ class PostgresWakeUps:
             while True:
                 # A connection that has died without a word is found out by talking to oneself.
                 async with asyncio.timeout(PROBE_ANSWER_S):
-                    await self._talk_to_itself(connection, probe, ear)
+                    await self._talk_to_itself(connection, probe, listener)
                 on_hearing()
                 async for notice in connection.notifies(timeout=PROBE_EVERY_S):
-                    ear.hear_text(notice.payload)
+                    listener.hear_text(notice.payload)
 
     async def _talk_to_itself(
-        self, connection: Connection, probe: str, ear: WakeUpListener
+        self, connection: Connection, probe: str, listener: WakeUpListener
     ) -> None:
         await connection.execute(NOTIFY, {"channel": self._channel, "payload": probe})
         async with aclosing(connection.notifies()) as notices:
             async for notice in notices:
                 if notice.payload == probe:
                     return
-                ear.hear_text(notice.payload)
+                listener.hear_text(notice.payload)

@@ -34,7 +34,7 @@ class PostgresWorkerRegistry:
         self._beat = sql(s.BEAT)
         self._cancellations = sql(s.CANCELLATIONS)
         self._leave = sql(s.LEAVE)
-        self._sightings = sql(s.SIGHTINGS)
+        self._workers_seen = sql(s.WORKERS_SEEN)
         self._bury = sql(s.BURY)
         self._rescue_orphans = sql(s.RESCUE_ORPHANS)
 
@@ -83,7 +83,7 @@ class PostgresWorkerRegistry:
         """See ``WorkerRegistry.registered``."""
 
         async def work(connection: Connection) -> Sequence[RegisteredWorker]:
-            rows = await (await connection.execute(self._sightings)).fetchall()
+            rows = await (await connection.execute(self._workers_seen)).fetchall()
             return [
                 RegisteredWorker(
                     id=row[0],

@@ -2,7 +2,7 @@
 
 Every listener has its own queue, because every worker must hear; the broker drops it with the
 connection, so nothing piles up for the dead. Hints are transient and short-lived: one that was
-not heard within seconds helps nobody. Confirms are waited for by the doorbell, never by a request.
+not heard within seconds helps nobody. Confirms are waited for by the notifier, never by a request.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class RabbitWakeUps:
 
     # -- listening -------------------------------------------------------------------------------
 
-    async def _hear(self, ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, listener: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(ANSWER_S):
                 connection = await aio_pika.connect(
@@ -155,7 +155,7 @@ class RabbitWakeUps:
                     arguments={"x-max-length": WAITING_MAX, "x-overflow": "drop-head"},
                 )
                 await queue.bind(exchange)
-                await queue.consume(partial(hear_message, ear), no_ack=True)
+                await queue.consume(partial(hear_message, listener), no_ack=True)
             while True:
                 # Confirmed by the broker: a connection that has died without a word is found out.
                 async with asyncio.timeout(ANSWER_S):
@@ -166,9 +166,9 @@ class RabbitWakeUps:
                     raise BrokerAway(reason_of(lost.result()))
 
 
-async def hear_message(ear: WakeUpListener, message: AbstractIncomingMessage) -> None:
-    """Hand a message to ``ear``; what is not a hint of ours is passed over."""
-    ear.hear_text(message.body[:HINT_BYTES_MAX].decode("utf-8", "replace"))
+async def hear_message(listener: WakeUpListener, message: AbstractIncomingMessage) -> None:
+    """Hand a message to ``listener``; what is not a hint of ours is passed over."""
+    listener.hear_text(message.body[:HINT_BYTES_MAX].decode("utf-8", "replace"))
 
 
 async def talk_to_itself(channel: AbstractChannel, queue: AbstractQueue) -> None:

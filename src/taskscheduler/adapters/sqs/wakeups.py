@@ -147,12 +147,12 @@ class SqsWakeUps:
                 self._sending = await self._closing.__aenter__()
             await self._sending.send_message(QueueUrl=self._queue_url, MessageBody=hint)
 
-    async def _hear(self, ear: WakeUpListener, on_hearing: Callable[[], None]) -> None:
+    async def _hear(self, listener: WakeUpListener, on_hearing: Callable[[], None]) -> None:
         async with self._client() as client:
-            await self._receive(client, ear, on_hearing)
+            await self._receive(client, listener, on_hearing)
 
     async def _receive(
-        self, client: Client, ear: WakeUpListener, on_hearing: Callable[[], None]
+        self, client: Client, listener: WakeUpListener, on_hearing: Callable[[], None]
     ) -> None:
         async with asyncio.timeout(ANSWER_S):
             await client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
@@ -166,7 +166,7 @@ class SqsWakeUps:
                     AttributeNames=["ApproximateReceiveCount"],
                 )
             for message in answer.get("Messages", ()):
-                heard = ear.hear_text(message["Body"])
+                heard = listener.hear_text(message["Body"])
                 async with asyncio.timeout(ANSWER_S):
                     await self._put_away(client, message, heard=heard)
 

@@ -55,7 +55,7 @@ class WebCaller:
         self._response_bytes_max = response_bytes_max
 
     async def __call__(self, call: Call) -> Answer:
-        """Make ``call``; see ``taskscheduler.application.http_target.handler.Caller``."""
+        """Make ``call``; see ``taskscheduler.application.http_target.handler.HttpCaller``."""
         limit = asyncio.timeout(call.timeout_s)
         try:
             async with limit:

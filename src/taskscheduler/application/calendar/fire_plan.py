@@ -49,7 +49,8 @@ def timetable_of(due: Due) -> Timetable:
 
 def zone_data_of(rule: Rule) -> str | None:
     """Return which version of the time zones a time reckoned by ``rule`` depends on."""
-    return None if rule.every is not None else version_for(rule.time_zone)
+    goes_by_clocks = rule.every is None or rule.except_
+    return version_for(rule.time_zone) if goes_by_clocks else None
 
 
 def plan(due: Due, now: datetime, watched_since: datetime) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 from itertools import islice, takewhile
@@ -129,7 +130,8 @@ class Schedules:
     async def edit(self, name: str, **changes: Any) -> Schedule:
         """Change some fields of ``NewSchedule``, but not the name.
 
-        Giving one of ``cron`` and ``every`` takes the other away. What comes next is as in ``put``.
+        Giving ``every``, ``rrule``, or one of ``cron`` and ``crons``, takes the others away.
+        What comes next is as in ``put``.
 
         Raises:
             InvalidSchedule: it cannot be so, or would never fire.
@@ -138,9 +140,12 @@ class Schedules:
         """
         only_known(changes, FIELDS)
         if changes.get("every") is not None:
-            changes = {"cron": None, "crons": (), "gap": None, "fold": None} | changes
+            nothing = {"cron": None, "crons": (), "rrule": None, "gap": None, "fold": None}
+            changes = nothing | changes
         elif changes.get("cron") is not None or changes.get("crons"):
-            changes.setdefault("every", None)
+            changes = {"every": None, "rrule": None} | changes
+        elif changes.get("rrule") is not None:
+            changes = {"every": None, "cron": None, "crons": ()} | changes
 
         def edited(old: Schedule, now: datetime) -> Schedule:
             meant = implied({"overlap": old.definition.overlap} | changes) | changes
@@ -263,9 +268,14 @@ class Schedules:
         overdue = [first] if first is not None and first <= now else []
         left = left_of(schedule.definition.max_fires, schedule.fire_count)
         most = count if left is None else min(left, count)
-        fires = [*overdue, *islice(timetable.fires(now), most)][:most]
         rule = schedule.definition.rule
-        return foreseen(rule, made_at=schedule.created_at, after=now, fires=fires)
+
+        def look() -> Preview:
+            fires = [*overdue, *islice(timetable.fires(now), most)][:most]
+            return foreseen(rule, made_at=schedule.created_at, after=now, fires=fires)
+
+        # Some rules take their time, which is not to be that of the event loop.
+        return await asyncio.to_thread(look)
 
     async def _change(
         self, name: str, action: Action, changed: Callable[[Schedule, datetime], Schedule]
@@ -326,7 +336,9 @@ def _timetable(schedule: Schedule, definition: NewSchedule) -> Timetable:
 
 def _field_of(rule: Rule) -> str:
     """Return the field that says when it fires."""
-    return "every_s" if rule.every else "cron" if rule.cron is not None else "crons"
+    if rule.every:
+        return "every_s"
+    return "cron" if rule.cron is not None else "crons" if rule.crons else "rrule"
 
 
 def _first(definition: NewSchedule, now: datetime, *, made_at: datetime) -> datetime | None:

@@ -20,8 +20,8 @@ from taskscheduler.domain.errors import (
     TaskNotFound,
 )
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency, in_utc
-from taskscheduler.domain.values import TaskId
+from taskscheduler.domain.task import Idempotency
+from taskscheduler.domain.values import TaskId, in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence

@@ -157,7 +157,7 @@ class TargetUnreachable(TaskSchedulerError):
     """There was no answer, or not all of it. Trying again may help."""
 
 
-class Caller(Protocol):
+class HttpCaller(Protocol):
     """Makes calls, to allowed addresses only."""
 
     async def __call__(self, call: Call) -> Answer:
@@ -171,7 +171,7 @@ class Caller(Protocol):
 
 
 def http_handlers(
-    caller: Caller, signer: Signer, *, version: str, now: Callable[[], float] = time.time
+    caller: HttpCaller, signer: Signer, *, version: str, now: Callable[[], float] = time.time
 ) -> Handlers:
     """Return the handler of the kind ``http``. ``now`` is in seconds since 1970."""
     handlers = Handlers()
@@ -315,7 +315,7 @@ __all__ = [
     "KIND",
     "Answer",
     "Call",
-    "Caller",
+    "HttpCaller",
     "HttpTarget",
     "TargetRefused",
     "TargetUnreachable",

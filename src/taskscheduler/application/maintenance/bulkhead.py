@@ -91,7 +91,7 @@ class Bulkhead:
         )
         self._count(part)
 
-    def told(self, part: str, error: Exception) -> None:
+    def report(self, part: str, error: Exception) -> None:
         """Tell of ``error`` and count it. Nothing is put aside: who met it tries again."""
         log.error("%s fails: %s: %s", part, type(error).__name__, error, exc_info=error)
         self._count(part)

@@ -1,4 +1,4 @@
-"""One worker's ear: what every way of waking up hands its hints to."""
+"""One worker's listener, which every way of waking up hands its hints to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WakeUpListener:
         return True
 
     def hear(self, queues: Collection[str]) -> bool:
-        """Take a hint that ``queues`` have new work; return whether it concerns this ear."""
+        """Take a hint that ``queues`` have new work; return whether it concerns this listener."""
         concerned = ALL_QUEUES in queues or not self.queues.isdisjoint(queues)
         if concerned:
             self._rung.set()
@@ -77,7 +77,7 @@ class WakeUpListener:
 
 
 Hear = Callable[[WakeUpListener, Callable[[], None]], Awaitable[None]]
-"""Connects, calls its second argument once hints come in, and hands every hint to the ear."""
+"""Connects, calls its second argument once hints come in, and hands every hint to the listener."""
 
 
 @asynccontextmanager
@@ -88,11 +88,11 @@ async def listening(
     *,
     failures: tuple[type[BaseException], ...],
 ) -> AsyncGenerator[WakeUpListener]:
-    """Keep an ear to ``hear`` for as long as the block lasts: what ``WakeUps.listen`` returns."""
-    ear = WakeUpListener(queues, on_cancellation, degraded="not listening yet")
-    hearing = asyncio.create_task(_keep_hearing(ear, hear, failures))
+    """Listen by ``hear`` for as long as the block lasts: what ``WakeUps.listen`` returns."""
+    listener = WakeUpListener(queues, on_cancellation, degraded="not listening yet")
+    hearing = asyncio.create_task(_keep_hearing(listener, hear, failures))
     try:
-        yield ear
+        yield listener
     finally:
         hearing.cancel()
         with suppress(asyncio.CancelledError):
@@ -100,9 +100,9 @@ async def listening(
 
 
 async def _keep_hearing(
-    ear: WakeUpListener, hear: Hear, failures: tuple[type[BaseException], ...]
+    listener: WakeUpListener, hear: Hear, failures: tuple[type[BaseException], ...]
 ) -> None:
-    """Call ``hear`` for ever; when it fails, say so in ``ear.degraded`` and try again later.
+    """Call ``hear`` for ever; when it fails, say so in ``listener.degraded`` and try again later.
 
     It ends by one of ``failures``; what else a driver raises is logged with its traceback, and
     must not deafen the worker for good either.
@@ -110,22 +110,22 @@ async def _keep_hearing(
     backoff = Backoff()
 
     def on_hearing() -> None:
-        if ear.degraded is not None:
+        if listener.degraded is not None:
             log.info("listening for wake-ups")
-            ear.become(None)
+            listener.become(None)
             # Whatever was said while nobody listened is unknown: look once.
-            ear.look()
+            listener.look()
         backoff.reset()
 
     while True:
         try:
-            await hear(ear, on_hearing)
+            await hear(listener, on_hearing)
         except Exception as error:
             reason = reason_of(error)
-            if ear.degraded != reason:
+            if listener.degraded != reason:
                 unexpected = None if isinstance(error, failures) else error
                 log.warning("wake-ups are lost, polling goes on: %s", reason, exc_info=unexpected)
-            ear.become(reason)
+            listener.become(reason)
         await backoff.sleep()
 
 

@@ -1,4 +1,4 @@
-"""A doorbell: hints that gather while the last one is sent, and never hold anybody up.
+"""The notifier: hints that gather while the last one is sent, and never hold anybody up.
 
 Whoever rings goes on at once. What is rung within the same few milliseconds goes out as one hint.
 A hint that cannot be sent waits, and what is rung meanwhile joins it: whoever does not answer is

@@ -2,7 +2,7 @@
 
 Handlers cannot starve it: neither by keeping the worker's loop busy for a moment nor by taking
 every pooled connection. Yet it must not lie either: when the worker's loop has not answered for a
-while, its handlers cannot be told to stop, so the pulse stops too, and others take its tasks.
+while, its handlers cannot be told to stop, so the heartbeats stop too, and others take its tasks.
 """
 
 from __future__ import annotations

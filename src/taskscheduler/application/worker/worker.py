@@ -97,7 +97,7 @@ class Worker(WorkerStatus):
         self._completer = Completer(
             self._store.tasks,
             on_room=self._on_room,
-            on_fault=partial(self._bulkhead.told, "outcomes"),
+            on_fault=partial(self._bulkhead.report, "outcomes"),
         )
         self._registration = Registration(
             self._store.workers,

@@ -42,7 +42,7 @@ class Hints:
 
 
 class Listener(Protocol):
-    """One worker's ear for wake-ups."""
+    """What one worker hears wake-ups with."""
 
     @property
     def degraded(self) -> str | None:

@@ -22,7 +22,7 @@ def doctor(
 ) -> None:
     """Look the database over; exit 1 when something is wrong. Changes nothing."""
     from taskscheduler.application.distribution import NAME, release, stranger
-    from taskscheduler.application.doctor import Verdict, judge_package, worst
+    from taskscheduler.application.doctor import Severity, judge_package, worst
     from taskscheduler.container import examine
     from taskscheduler.entrypoints.logs import no_logs
     from taskscheduler.entrypoints.loop import run
@@ -42,4 +42,4 @@ def doctor(
                 tell(f"{'':<20}means: {each.means}")
             if each.remedy:
                 tell(f"{'':<20}do:    {each.remedy}")
-    raise typer.Exit(1 if verdict is Verdict.FAIL else 0)
+    raise typer.Exit(1 if verdict is Severity.FAIL else 0)

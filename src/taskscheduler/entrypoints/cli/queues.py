@@ -105,17 +105,17 @@ async def all_queues(scheduler: Scheduler) -> list[Queue]:
 
 
 def takers_of(workers: Iterable[WorkerLoad]) -> Counter[str]:
-    """Return by how many living workers each queue is taken."""
+    """Return by how many live workers each queue is taken."""
     return Counter(name for worker, _ in workers if not worker.expired for name in worker.queues)
 
 
 def line_of_queue(queue: Queue, takers: int) -> str:
-    """Return ``queue`` in one line; so many living workers take it."""
+    """Return ``queue`` in one line; so many live workers take it."""
     state = f"open, taken by {takers} worker{'' if takers == 1 else 's'}"
     if queue.is_paused:
         state = f"paused since {at_text(queue.paused_at)}"
     elif not takers:
-        state = "open, but no living worker takes it"
+        state = "open, but no live worker takes it"
     return (
         f"{queue.name:<20}  due {count_text(queue.due)}  later {count_text(queue.later)}  "
         f"in progress {count_text(queue.running)}  oldest due {at_text(queue.oldest_due_at)}  "

@@ -155,6 +155,17 @@ def put(
     pause_after_failures: Annotated[
         int | None, typer.Option(min=1, help="So many tasks in a row that failed pause it.")
     ] = None,
+    rrule: Annotated[
+        str | None, typer.Option(help="A recurrence rule of RFC 5545, beside --cron or instead.")
+    ] = None,
+    except_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--except",
+            help="A day, days (FIRST/LAST), a moment, a cron expression or a recurrence rule that "
+            "is left out; may be repeated.",
+        ),
+    ] = None,
     tags: o.Tags = None,
     accept_unknown_kinds: o.AcceptUnknownKinds = False,
     database_url: o.DatabaseUrl = None,
@@ -164,8 +175,8 @@ def put(
     """Make a schedule, or put it in the place of the one of that name; a pause stays."""
     from taskscheduler.application.client.task_batch import encode_payload
 
-    if (cron is None and not crons) == (every is None):
-        message = "give either --cron or --every"
+    if (cron is None and not crons and rrule is None) == (every is None):
+        message = "give either --cron, --also or --rrule, or --every"
         raise InvalidConfiguration(message)
     definition = NewSchedule(
         name=name,
@@ -192,6 +203,8 @@ def put(
         catch_up_max=catch_up_max,
         pause_after_failures=pause_after_failures,
         group=group,
+        rrule=rrule,
+        except_=tuple(except_ or ()),
         tags=tuple(tags or ()),
         **({} if catch_up is None else {"catch_up": catch_up}),
     )
@@ -363,7 +376,8 @@ def line_of(schedule: Schedule) -> str:
     if definition.every is not None:
         times = f"every {_seconds(definition.every)}"
     else:
-        times = " | ".join(definition.rule.expressions)
+        rules = [*definition.rule.expressions, *([definition.rrule] if definition.rrule else [])]
+        times = " | ".join(rules)
     if schedule.is_paused:
         state = f"paused since {at_text(schedule.paused_at)}"
         if schedule.pause_reason is not None:
@@ -398,6 +412,7 @@ def details_of(schedule: Schedule) -> list[str]:
         f"tasks so far {schedule.fire_count}  at most {definition.max_fires or '-'}",
         f"catch-up within {window}  at most {definition.catch_up_max or '-'}",
         f"pause after failures {definition.pause_after_failures or '-'}",
+        f"except {' | '.join(definition.except_) or '-'}",
         f"group {definition.group or '-'}",
         f"tags {' '.join(definition.tags) or '-'}",
     ]

@@ -25,7 +25,7 @@ from taskscheduler.entrypoints.http.middleware.browser_security import (
 )
 from taskscheduler.entrypoints.http.middleware.head_requests import with_heads
 from taskscheduler.entrypoints.http.middleware.hosts import Hosts, Proxies, called
-from taskscheduler.entrypoints.http.middleware.request_log import told
+from taskscheduler.entrypoints.http.middleware.request_log import with_request_log
 from taskscheduler.entrypoints.http.middleware.tracing import traced
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
@@ -121,7 +121,9 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
         logging_config=None,
     )
     app.asgi_handler = called(app.asgi_handler, hosts or Hosts(), proxies or Proxies())
-    app.asgi_handler = told(with_heads(app.asgi_handler), requests, log_lines=access_log)
+    app.asgi_handler = with_request_log(
+        with_heads(app.asgi_handler), requests, log_lines=access_log
+    )
     if scheduler.tracing is not None:
         # Outermost, so that the request's own line in the log names its trace, too.
         app.asgi_handler = traced(app.asgi_handler, scheduler.tracing)

@@ -18,7 +18,13 @@ from taskscheduler.domain.policies import (
     CatchUp,
     Overlap,
 )
-from taskscheduler.domain.rule import Fold, Gap
+from taskscheduler.domain.rule import (
+    EXCEPT_CHARACTERS_MAX,
+    EXCEPT_MAX,
+    RRULE_CHARACTERS_MAX,
+    Fold,
+    Gap,
+)
 from taskscheduler.domain.schedule import (
     CRON_CHARACTERS_MAX,
     CRONS_MAX,
@@ -88,6 +94,26 @@ Crons = Annotated[
 CatchUpPolicy = Annotated[
     CatchUp, Meta(description="what becomes of fires that passed in an outage; by default latest")
 ]
+Rrule = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=RRULE_CHARACTERS_MAX,
+        description="a recurrence rule of RFC 5545, beside cron or instead; it begins with "
+        "starts_at, or when the schedule was made",
+        examples=["FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9;BYMINUTE=0;BYSECOND=0"],
+    ),
+]
+Except = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=EXCEPT_CHARACTERS_MAX)]],
+    Meta(
+        max_length=EXCEPT_MAX,
+        description="what is left out, on the clocks of time_zone: days (2026-12-25, "
+        "2026-12-24/2026-12-26), moments with an offset, cron expressions, recurrence rules; those "
+        "that name no times of a day leave out whole days",
+        examples=[["2026-12-25", "* * * 8 *"]],
+    ),
+]
 GapPolicy = Annotated[
     Gap | None,
     Meta(
@@ -138,7 +164,7 @@ Timeout = Annotated[float, Meta(ge=0.000_001, le=TIMEOUT_MAX.total_seconds())]
 
 
 class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
-    """All of a schedule but its name. It fires by cron, crons or both, or else by every_s."""
+    """All of a schedule but its name. It fires by cron, crons and rrule, or else by every_s."""
 
     kind: Annotated[Name, Meta(examples=["Foo"])]
     cron: Cron | UnsetType = UNSET
@@ -163,6 +189,8 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     catch_up_window_s: Window | None = None
     catch_up_max: CatchUpMax | None = None
     pause_after_failures: Failures | None = None
+    rrule: Rrule | UnsetType = UNSET
+    except_: Except = field(default_factory=list[str], name="except")
     group: Group | None = None
     tags: Tags = []
 
@@ -172,13 +200,13 @@ class DefinitionMessage(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class PutScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
-    """A schedule whose name is in the path. It fires by cron, crons or both, or else by every_s."""
+    """A schedule whose name is in the path. It fires by cron, crons and rrule, or by every_s."""
 
     name: Name | UnsetType = UNSET
 
 
 class NewScheduleMessage(DefinitionMessage, forbid_unknown_fields=True, kw_only=True):
-    """A schedule to be made. It fires by cron, crons or both, or else by every_s."""
+    """A schedule to be made. It fires by cron, crons and rrule, or else by every_s."""
 
     name: Annotated[Name, Meta(examples=["nightly-report"])]
 
@@ -207,6 +235,8 @@ class ScheduleEditMessage(Struct, forbid_unknown_fields=True, kw_only=True):
     catch_up_window_s: Window | UnsetType | None = UNSET
     catch_up_max: CatchUpMax | UnsetType | None = UNSET
     pause_after_failures: Failures | UnsetType | None = UNSET
+    rrule: Rrule | UnsetType = UNSET
+    except_: Except | UnsetType = field(default=UNSET, name="except")
     group: Group | UnsetType | None = UNSET
     tags: Tags | UnsetType = UNSET
 
@@ -235,6 +265,8 @@ class ScheduleMessage(Struct, kw_only=True):
     catch_up_window_s: float | None
     catch_up_max: int | None
     pause_after_failures: int | None
+    rrule: str | None
+    except_: list[str] = field(name="except")
     tags: list[str]
     fire_count: int
     max_attempts: int | None
@@ -274,6 +306,8 @@ class ScheduleMessage(Struct, kw_only=True):
             catch_up_window_s=_seconds(definition.catch_up_window),
             catch_up_max=definition.catch_up_max,
             pause_after_failures=definition.pause_after_failures,
+            rrule=definition.rrule,
+            except_=list(definition.except_),
             tags=list(definition.tags),
             fire_count=schedule.fire_count,
             max_attempts=definition.max_attempts,

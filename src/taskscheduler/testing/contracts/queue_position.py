@@ -9,7 +9,7 @@ import pytest
 
 from taskscheduler.domain.queue import Count
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.why import QueuePosition
+from taskscheduler.domain.why import GroupTurn, QueuePosition
 from taskscheduler.testing.contracts.steps import Contract, bring, claim, join, new, put
 
 if TYPE_CHECKING:
@@ -77,3 +77,20 @@ class QueuePositionContract(Contract):
         )
         expected = QueuePosition(is_due=True, before=Count(5, exact=False))
         assert await store.board.queue_position(task_id, 5) == expected
+
+    async def test_a_due_task_waits_for_the_turn_of_its_group(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Of its group what comes before it is counted, and whether others take turns with it."""
+        first = await put(store, group="a")
+        await put(store, "fax", group="a")
+        await put(store, group="a", priority=1)  # another priority takes other turns
+        clock.advance(seconds=1)
+        task_id = await put(store, group="a")
+        later = await put(store, group="a", execute_at=clock.now() + timedelta(hours=1))
+        assert await store.board.group_turn(first, 10) == GroupTurn(0, has_rivals=False)
+        assert await store.board.group_turn(task_id, 10) == GroupTurn(2, has_rivals=False)
+        assert await store.board.group_turn(task_id, 1) == GroupTurn(1, has_rivals=False)
+        assert await store.board.group_turn(later, 10) is None
+        await put(store, group="b")
+        assert await store.board.group_turn(task_id, 10) == GroupTurn(2, has_rivals=True)

@@ -71,6 +71,8 @@ class KeepingContract(Contract):
             catch_up_window=timedelta(hours=1.5),
             catch_up_max=9,
             pause_after_failures=3,
+            rrule="FREQ=DAILY",
+            except_=("2026-12-25", "* * * 8 *"),
         )
         assert await store.schedules.get("several") == several
         fired = replace(several, fire_count=3, revision=2, pause_reason='it "fails"')

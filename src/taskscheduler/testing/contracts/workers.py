@@ -175,7 +175,7 @@ class MembershipContract(Contract):
 
 
 class BurialContract(Contract):
-    """Tasks of silent workers run again; those of living ones are left alone."""
+    """Tasks of silent workers run again; those of live ones are left alone."""
 
     async def test_a_silent_workers_tasks_are_rescued(
         self, store: Store, clock: ManualClock

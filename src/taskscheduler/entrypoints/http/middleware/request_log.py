@@ -34,7 +34,7 @@ ERRORS_FROM: Final = 400
 log = logging.getLogger("taskscheduler.access")
 
 
-def told(app: ASGIApp, requests: Requests, *, log_lines: bool = True) -> ASGIApp:
+def with_request_log(app: ASGIApp, requests: Requests, *, log_lines: bool = True) -> ASGIApp:
     """Return ``app``, whose every request gets a name and is told of.
 
     A caller's own ``X-Request-ID`` is kept if it has the form; otherwise one is made up. It is in
@@ -42,7 +42,7 @@ def told(app: ASGIApp, requests: Requests, *, log_lines: bool = True) -> ASGIApp
     counts. With ``log_lines``, changes and errors are logged as info, all else as debug.
     """
 
-    async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
@@ -75,7 +75,7 @@ def told(app: ASGIApp, requests: Requests, *, log_lines: bool = True) -> ASGIApp
                     _write(level, scope, status, took_s, location)
             REQUEST_ID.reset(before)
 
-    return tell
+    return logged
 
 
 def name_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

@@ -181,6 +181,8 @@ ANSWERS: Final[dict[str, Any]] = {
         "catch_up_window_s": None,
         "catch_up_max": None,
         "pause_after_failures": None,
+        "rrule": None,
+        "except": [],
         "tags": [],
         "fire_count": 17,
         "max_attempts": None,

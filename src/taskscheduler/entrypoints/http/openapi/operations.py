@@ -91,7 +91,7 @@ NEW_BATCH: Final = _raw(NewBatchMessage)
 TASK_EDIT: Final = _raw(TaskEditMessage, minProperties=1)
 # Not as oneOf: of that, generators make a body of any type.
 NOT_BOTH: Final[dict[str, Any]] = {
-    "if": {"anyOf": [{"required": ["cron"]}, {"required": ["crons"]}]},
+    "if": {"anyOf": [{"required": [name]} for name in ("cron", "crons", "rrule")]},
     "then": {"properties": {"every_s": False}},
 }
 EITHER: Final[dict[str, Any]] = {**NOT_BOTH, "else": {"required": ["every_s"]}}

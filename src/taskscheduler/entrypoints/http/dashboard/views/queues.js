@@ -42,7 +42,7 @@ export function queuesView({ query }, refresh) {
 }
 
 /**
- * Ask which queues are taken by how many living workers; null where the key may not see workers.
+ * Ask which queues are taken by how many live workers; null where the key may not see workers.
  * @param {AbortSignal} signal
  * @returns {Promise<Map<string, number> | null>}
  */
@@ -57,7 +57,7 @@ export async function takersOf(signal) {
 
 /**
  * @param {any[]} workers
- * @returns {Map<string, number>} by how many living workers each queue is taken
+ * @returns {Map<string, number>} by how many live workers each queue is taken
  */
 export function taken(workers) {
   const takers = new Map();
@@ -76,7 +76,7 @@ function stateOf({ name, paused, paused_at: at }, takers, brief) {
   if (paused) return [pill("Paused", "warn"), " ", brief ? null : time(at)];
   if (takers === null) return pill("Open", "idle", "by whom it is taken, this key may not see");
   const count = takers.get(name) ?? 0;
-  if (count === 0) return pill("No worker", "bad", "it is open, and no living worker takes it");
+  if (count === 0) return pill("No worker", "bad", "it is open, and no live worker takes it");
   return pill("Open", "good", `taken by ${count} ${count === 1 ? "worker" : "workers"}`);
 }
 

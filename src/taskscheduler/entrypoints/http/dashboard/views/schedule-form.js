@@ -6,7 +6,7 @@ import { dialog } from "../dialogs.js";
 import { Fields } from "../form.js";
 import { say } from "../messages.js";
 
-const KEPT = ["crons"];
+const KEPT = ["crons", "except"];
 
 /**
  * @param {any | null} schedule the one to change; null for a new one
@@ -74,6 +74,7 @@ function fieldsOf(given, isNew) {
   const fields = [
     { name: "kind", label: "Kind", sort: "text", required: true },
     { name: "cron", label: "Cron expression", sort: "text", hint: "such as 0 3 * * *" },
+    { name: "rrule", label: "Or: recurrence rule", sort: "text", hint: "such as FREQ=WEEKLY;BYDAY=MO" },
     { name: "every_s", label: "Or: every … seconds", sort: "number" },
     { name: "time_zone", label: "Time zone", sort: "text", hint: "such as Europe/Berlin; empty: UTC" },
     { name: "queue", label: "Queue", sort: "text", hint: "empty: default" },

@@ -99,8 +99,8 @@ function columns(refresh) {
 }
 
 /** @param {any} schedule */
-function whenOf({ cron, crons, every_s: seconds, time_zone: zone }) {
-  const times = [cron, ...(crons ?? [])].filter((each) => each);
+function whenOf({ cron, crons, rrule, every_s: seconds, time_zone: zone }) {
+  const times = [cron, ...(crons ?? []), rrule].filter((each) => each);
   return times.length === 0
     ? `every ${span(seconds)}`
     : [el("code", {}, times.join(" | ")), " ", el("span", { class: "hint" }, zone)];

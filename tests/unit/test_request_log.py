@@ -21,7 +21,7 @@ from taskscheduler.domain.access import Scope
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.entrypoints.http.middleware.access import Access
-from taskscheduler.entrypoints.http.middleware.request_log import told
+from taskscheduler.entrypoints.http.middleware.request_log import with_request_log
 from taskscheduler.entrypoints.logs import configure_logs
 from taskscheduler.entrypoints.request_metrics import REQUEST_ID, Requests
 from taskscheduler.entrypoints.settings import LogFormat, LogLevel
@@ -274,7 +274,7 @@ async def test_of_a_stream_its_beginning_is_timed():
     with patch(
         "taskscheduler.entrypoints.http.middleware.request_log.perf_counter", lambda: next(clock)
     ):
-        await told(streaming, requests)(scope, nothing, nothing)
+        await with_request_log(streaming, requests)(scope, nothing, nothing)
     assert requests.took_s["GET", "none", 200].sum == pytest.approx(0.25)
 
 
@@ -289,7 +289,7 @@ async def test_a_caller_who_goes_without_an_answer_is_told_of(caplog: pytest.Log
 
     scope: Any = {"type": "http", "method": "GET", "path": "/x", "headers": [], "client": None}
     with pytest.raises(asyncio.CancelledError):
-        await told(cancelled, requests)(scope, nothing, nothing)
+        await with_request_log(cancelled, requests)(scope, nothing, nothing)
     assert list(requests.took_s) == [("GET", "none", 0)]
     assert [line.getMessage() for line in lines(caplog)] == ["GET /x went without an answer"]
     assert REQUEST_ID.get() is None
