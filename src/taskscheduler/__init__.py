@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from taskscheduler.application.client.chains import chain, gather
     from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.application.worker.worker import Worker
@@ -116,9 +117,12 @@ __all__ = [
     "UnknownKind",
     "Wait",
     "Worker",
+    "chain",
+    "gather",
 ]
 
 _NAMES_BY_HOME: Final = {
+    "application.client.chains": ("chain", "gather"),
     "application.worker.context": ("Context",),
     "application.worker.handlers": ("Handlers",),
     "application.worker.worker": ("Worker",),
