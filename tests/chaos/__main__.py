@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.report import Options, Row, table
 
-SCENARIOS = ("kills", "proxy", "postgres", "model", "clock", "fuzz")
+SCENARIOS = ("kills", "fires", "proxy", "postgres", "model", "clock", "fuzz")
 VIOLATIONS_SHOWN = 20
 
 

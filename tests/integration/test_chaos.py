@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("scenario", ["kills", "proxy", "postgres", "model", "clock", "fuzz"])
+@pytest.mark.parametrize(
+    "scenario", ["kills", "fires", "proxy", "postgres", "model", "clock", "fuzz"]
+)
 def test_no_promise_is_broken(scenario: str) -> None:
     command = [sys.executable, "-m", "tests.chaos", "--short", "--only", scenario]
     ran = subprocess.run(

@@ -29,12 +29,12 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import IllegalTransition
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.lease import Settlement
 from taskscheduler.domain.notes import Report
 from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.schedule import NewSchedule, Schedule
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.fires import fire
 from taskscheduler.testing.contracts.steps import ERROR, claim, join, new, subscribed

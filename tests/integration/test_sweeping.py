@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 import pytest
 
-from taskscheduler import NewTask, Scheduler
+from taskscheduler import Context, Handlers, Limit, NewTask, Scheduler, Worker
 from taskscheduler.adapters.postgres import lane_removal
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.domain.errors import StoreUnavailable
-from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.idempotency import Idempotency
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.steps import claim, join
 
 if TYPE_CHECKING:
@@ -205,3 +206,33 @@ async def test_very_many_go_too(swept: Swept) -> None:
         removed += some_more
     assert removed == 3_000
     assert await swept.lanes() == [("default", 5, None)]
+
+
+async def test_gates_of_groups_go_with_their_last_leases(swept: Swept) -> None:
+    """What is held stays counted; the gate of a rate stays as long as it remembers something."""
+    scheduler = swept.scheduler
+    handlers = Handlers()
+
+    @handlers.register("mail")
+    async def mail_(context: Context) -> None:
+        assert context.group is not None
+
+    await scheduler.limits.put(Limit(name="each", per_group=True, concurrency=1))
+    await scheduler.limits.put(Limit(name="slow", per_group=True, rate="1/h", group=None))
+    for group in ("a", "b"):
+        await scheduler.schedule("mail", group=group)
+    worker = Worker(scheduler, handlers)
+    assert await worker.drain() == 2
+
+    async def left() -> tuple[int, int]:
+        cursor = await swept.run(
+            "SELECT (SELECT count(*) FROM {schema}.flow_lease), count(*) FROM {schema}.flow_gate"
+        )
+        return (await cursor.fetchall())[0]
+
+    assert await left() == (2, 4)
+    await swept.leave_empty()
+    await swept.sweep()
+    await swept.sweep()
+    assert await left() == (0, 2)
+    await worker.deregister()

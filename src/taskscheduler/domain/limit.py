@@ -214,7 +214,7 @@ def granted(limit: Limit, *, free_at: datetime | None, now: datetime) -> int:
     pace, at_once = limit.pace, limit.at_once
     if pace is None or at_once is None:
         return MOST
-    ahead = max(free_at - now, timedelta(0)) if free_at is not None else timedelta(0)
+    ahead = _ahead(free_at, now)
     return max(0, at_once - math.ceil(ahead / pace.step))
 
 
@@ -223,7 +223,7 @@ def opens_at(limit: Limit, *, free_at: datetime | None, now: datetime) -> dateti
     pace, at_once = limit.pace, limit.at_once
     if pace is None or at_once is None or free_at is None:
         return None
-    moment = free_at - (at_once - 1) * pace.step
+    moment = now + _ahead(free_at, now) - (at_once - 1) * pace.step
     return moment if moment > now else None
 
 
@@ -232,9 +232,25 @@ def after(limit: Limit, number: int, *, free_at: datetime | None, now: datetime)
     pace = limit.pace
     if pace is None:
         return free_at
-    begun = max(free_at or now, now)
-    taken_us = math.ceil(number * pace.period_s * 1_000_000 / pace.number)
-    return begun + timedelta(microseconds=taken_us)
+    return now + _ahead(free_at, now) + span_of(pace, number)
+
+
+def carried(limit: Limit, *, free_at: datetime, now: datetime) -> datetime | None:
+    """Return ``free_at`` once ``limit`` has come in place of another: at most a burst is taken."""
+    pace, at_once = limit.pace, limit.at_once
+    if pace is None or at_once is None:
+        return None
+    return min(free_at, now + span_of(pace, at_once))
+
+
+def _ahead(free_at: datetime | None, now: datetime) -> timedelta:
+    """Return how much of what the rate grants is taken."""
+    return timedelta(0) if free_at is None else max(free_at - now, timedelta(0))
+
+
+def span_of(pace: Rate, number: int) -> timedelta:
+    """Return how long it takes to grant so many, rounded up."""
+    return timedelta(microseconds=math.ceil(number * pace.period_s * 1_000_000 / pace.number))
 
 
 def _require_name(field: str, text: object) -> None:

@@ -18,7 +18,6 @@ from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
-    UNIQUE_KEY_CHARACTERS_MAX,
     TaskId,
     WorkerId,
     in_utc,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.after import After
     from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.conflict import OnConflict
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
 
 
@@ -193,25 +193,6 @@ class NewTask(_Asked):
             and self.unique_key == task.unique_key
             and (self.execute_at is None or self.execute_at == task.execute_at)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """A producer's name for one request, and a digest of what it asks for.
-
-    Raises:
-        InvalidTask: the key cannot be stored.
-    """
-
-    key: str
-    fingerprint: bytes
-
-    def __post_init__(self) -> None:
-        """Check the key."""
-        if not 1 <= len(self.key) <= UNIQUE_KEY_CHARACTERS_MAX or not self.key.isprintable():
-            raise InvalidTask(
-                "idempotency_key", f"must be 1 to {UNIQUE_KEY_CHARACTERS_MAX} printable characters"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,36 +414,3 @@ class Task:
             worker_id=None,
             token=None,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEdit:
-    """New values for a pending task; None leaves a field as it is.
-
-    ``execute_at`` is aware, and in the past means now. ``payload_json`` is JSON text in
-    UTF-8. ``priority`` runs from 0, the most urgent, to 9. An empty ``group`` takes the task
-    out of its group.
-
-    Raises:
-        InvalidTask: a value cannot be stored, or there is none.
-    """
-
-    execute_at: datetime | None = None
-    payload_json: bytes | None = None
-    priority: int | None = None
-    group: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        given = (self.execute_at, self.payload_json, self.priority, self.group)
-        if all(each is None for each in given):
-            raise InvalidTask("edit", "give at least one of execute_at, payload, priority, group")
-        if self.execute_at is not None:
-            object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
-        if self.payload_json is not None:
-            require_payload(self.payload_json)
-        if self.priority is not None:
-            priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
-            object.__setattr__(self, "priority", priority)
-        if self.group:
-            require_group(self.group)

@@ -117,6 +117,7 @@ def test_workers_are_listed(client: httpx.Client):
     assert {"Baz", "Gate", "Foo"} <= set(worker["kinds"])
     assert worker["name"] == f"{worker['host']}:{worker['pid']}"
     assert worker["lease_s"] == 30
+    assert worker["abandoned"] == 0
     assert all(UTC_TIME.fullmatch(worker[name]) for name in ("seen_at", "started_at"))
     assert get(client, task_id)["attempts"][0]["worker_id"] == worker["id"]
     assert client.delete(f"/tasks/{task_id}?force=true").status_code == 204

@@ -14,6 +14,7 @@ from taskscheduler.domain.limit import (
     Reached,
     StoredLimit,
     after,
+    carried,
     granted,
     opens_at,
     weight_of,
@@ -58,6 +59,7 @@ class MemoryLimits:
             self._state.tell(by, Action.LIMIT_CHANGED, target=limit.name)
             if old.definition.selectors != limit.selectors:
                 self._forget(limit.name)
+            self._carry(limit)
         self._state.limits[limit.name] = kept
         return kept, old is None
 
@@ -127,6 +129,12 @@ class MemoryLimits:
             raise LimitNotFound(name)
         if kept != expected:
             raise LimitChanged(name)
+
+    def _carry(self, limit: Limit) -> None:
+        for gate in [gate for gate in self._state.free_at if gate[0] == limit.name]:
+            moment = carried(limit, free_at=self._state.free_at.pop(gate), now=self._state.now())
+            if moment is not None:
+                self._state.free_at[gate] = moment
 
     def _forget(self, name: str) -> None:
         for gate in [gate for gate in self._state.free_at if gate[0] == name]:

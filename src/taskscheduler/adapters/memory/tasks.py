@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskEdit
+    from taskscheduler.domain.idempotency import Idempotency
+    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
@@ -155,6 +157,11 @@ class MemoryTaskRepository:
         """See ``TaskRepository.next_due``."""
         del roughly  # it costs next to nothing
         return waits_for(self._state, subscription)
+
+    def are_tight(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_tight``."""
+        del subscription  # whatever is limited may be missing elsewhere
+        return bool(self._state.limits)
 
     def are_held_back(self, subscription: Subscription) -> bool:
         """See ``TaskRepository.are_held_back``."""

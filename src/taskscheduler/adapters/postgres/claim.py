@@ -102,6 +102,10 @@ class Claims:
         """See ``TaskRepository.are_held_back``."""
         return self._seen_of(subscription).is_held_back
 
+    def are_tight(self, subscription: Subscription) -> bool:
+        """See ``TaskRepository.are_tight``."""
+        return self._seen_of(subscription).is_tight
+
     def leases_ended(self) -> None:
         """Look again at what limits keep back."""
         for seen in self._seen.values():
@@ -245,7 +249,7 @@ def without_closed(rows: Sequence[tuple[Any, ...]], seen: Seen) -> list[tuple[An
     found: list[tuple[Any, ...]] = []
     for row in rows:
         if row[0] is None:
-            seen.close(row[2], row[5])
+            seen.close(row[2], row[5], is_busy=row[9])
         else:
             found.append(row)
     return found

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.drivers import Executing
     from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.adapters.postgres.lanes import Lane
-    from taskscheduler.domain.task import Idempotency, NewTask
+    from taskscheduler.domain.idempotency import Idempotency
+    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from datetime import timedelta
 from itertools import groupby
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.floors import Floor, Looking, Place
 from taskscheduler.adapters.postgres.lanes import Lane
+from taskscheduler.domain.limit import LOOK_AGAIN
 from taskscheduler.domain.turns import Turns
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 WARM_MAX: Final = 32
 """So many lanes that became empty are looked into all the same: the next task may come there."""
+LATELY_S: Final = 1.0
+TIGHT_S: Final = 10.0
 SLACK: Final = timedelta(milliseconds=5)
 """How far the store's clock, as it is reckoned here since a look, may be behind."""
 
@@ -26,7 +31,7 @@ SLACK: Final = timedelta(milliseconds=5)
 class SeenLane:
     """A lane in which tasks waited, when it was last looked into or not long before."""
 
-    __slots__ = ("floor", "head", "lane", "weight")
+    __slots__ = ("claimed_at", "floor", "head", "lane", "weight")
 
     def __init__(self, lane: Lane) -> None:
         """Know nothing of it but its name."""
@@ -34,6 +39,8 @@ class SeenLane:
         self.floor = Floor()
         self.head: datetime | None = None
         """The time of the first task that waits there, as far as is known."""
+        self.claimed_at = -inf
+        """When something was claimed there last, on this process's clock."""
         self.weight = 1
         """How much its group gets beside others."""
 
@@ -55,6 +62,7 @@ class Seen:
         """Whether groups are to take turns."""
         self._opens_at: dict[int, datetime] = {}
         """When to look again at lanes that limits keep closed."""
+        self._closed_at = -inf
         self._turns: defaultdict[int, Turns[int]] = defaultdict(Turns[int])
         self._clock = clock
         self._warm: dict[int, None] = {}
@@ -79,7 +87,7 @@ class Seen:
             seen.head = process_at
             seen.weight = weight
             if opens_at is not None:
-                self._opens_at[number] = opens_at
+                opens_at = self._opens_at[number] = self._look_again(seen, opens_at, now)
             seen.floor.meet(Place(process_at, task_id.int), now)
             waits = (opens_at or process_at) - now
             if self.waits is None or waits < self.waits:
@@ -136,6 +144,9 @@ class Seen:
         come there has waited for its turn.
         """
         now = self._reckoned_now()
+        # Of those whose turn it is together each claimer begins with another.
+        first = random.randrange(len(lanes))  # noqa: S311 - not a secret
+        lanes = [*lanes[first:], *lanes[:first]]
         weights = self._weights([n for n in lanes if is_past(self.lanes[n].head, now)])
         turns = self._turns_of(lanes)
         turns.go_on(weights)
@@ -158,6 +169,11 @@ class Seen:
         return {n: each.weight / of_group[each.lane.whose] for n, each in seen.items()}
 
     @property
+    def is_tight(self) -> bool:
+        """Whether limits have kept something back lately."""
+        return self._clock.monotonic() - self._closed_at <= TIGHT_S
+
+    @property
     def is_held_back(self) -> bool:
         """Whether tasks are due, as far as is known, and limits let none of them begin."""
         if not self._opens_at:
@@ -166,9 +182,26 @@ class Seen:
         due = [number for number, seen in self.lanes.items() if is_past(seen.head, now)]
         return bool(due) and all(number in self._opens_at for number in due)
 
-    def close(self, number: int, opens_at: datetime) -> None:
-        """Take it that limits keep a lane closed until then, as far as is known."""
-        self._opens_at[number] = opens_at
+    def close(self, number: int, opens_at: datetime, *, is_busy: bool) -> None:
+        """Take it that limits keep a lane closed until then, as far as is known.
+
+        Where its gate is just ``is_busy``, it is as good as open.
+        """
+        now = self._reckoned_now()
+        if now is not None and (seen := self.lanes.get(number)) is not None:
+            again_at = opens_at if is_busy else self._look_again(seen, opens_at, now)
+            self._opens_at[number] = again_at
+
+    def _look_again(self, seen: SeenLane, opens_at: datetime, now: datetime) -> datetime:
+        """Return when to look again at a lane that opens then.
+
+        Who had something of it lately comes at the very moment; others not so soon, lest a whole
+        fleet asks for one place.
+        """
+        self._closed_at = self._clock.monotonic()
+        if self._closed_at - seen.claimed_at <= LATELY_S:
+            return opens_at
+        return max(opens_at, now + LOOK_AGAIN * random.uniform(1.0, 1.5))  # noqa: S311 - no secret
 
     def reopen(self) -> None:
         """Take it that limits may let something begin: leases have ended."""
@@ -178,6 +211,7 @@ class Seen:
         """Take it that these tasks of a lane were claimed, and nothing is left before them."""
         if (seen := self.lanes.get(number)) is not None:
             seen.floor.raise_to(places)
+            seen.claimed_at = self._clock.monotonic()
             self._warm.pop(number, None)
             self._warm[number] = None
             if len(self._warm) > WARM_MAX:

@@ -81,6 +81,24 @@ DELETE FROM {schema}.lane WHERE id IN (
     SELECT id FROM {schema}.lane WHERE id = ANY (%(lanes)s::integer[]) AND retired_by = %(by)s
     FOR UPDATE SKIP LOCKED
 ) AND retired_by = %(by)s"""
+# The gates of groups that nobody has asked for of late, and what is left of leases that ended
+# there. Whoever claims has its gate locked; one that is gone is made anew, and grants as much.
+GATES: Final = """
+WITH ended AS (
+    DELETE FROM {schema}.flow_lease e WHERE (e.limit_id, e.key, e.number) IN (
+        SELECT o.limit_id, o.key, o.number FROM {schema}.flow_lease o
+        WHERE NOT EXISTS (
+            SELECT FROM {schema}.live l WHERE l.id = o.id AND l.token = o.token
+        ) LIMIT %(limit)s
+    )
+)
+DELETE FROM {schema}.flow_gate g WHERE (g.limit_id, g.key) IN (
+    SELECT o.limit_id, o.key FROM {schema}.flow_gate o
+    WHERE o.key <> '' AND (o.free_at IS NULL OR o.free_at < {schema}.clock())
+      AND NOT EXISTS (
+        SELECT FROM {schema}.flow_lease e WHERE e.limit_id = o.limit_id AND e.key = o.key
+    ) LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)"""
 STAND: Final = """
 UPDATE {schema}.lane SET retired_by = NULL
 WHERE id = ANY (%(lanes)s::integer[]) AND retired_by = %(by)s"""
@@ -98,6 +116,7 @@ class Sweep:
         self._empty = database.sql(EMPTY)
         self._drop = database.sql(DROP)
         self._stand = database.sql(STAND)
+        self._gates = database.sql(GATES)
         self._after = 0
 
     async def turn(self, connection: Connection) -> int:
@@ -108,6 +127,8 @@ class Sweep:
             asked = {"after": self._after, "limit": LANES_AT_ONCE, "rest": REST}
             rows = await self._rows(connection, self._idle, asked)
             idle = [number for number, is_idle in rows if is_idle]
+            if idle:
+                await connection.execute(self._gates, {"limit": LANES_AT_ONCE})
             removed += await self._remove(connection, await self._without_tasks(connection, idle))
             self._after = rows[-1][0] if len(rows) == LANES_AT_ONCE else 0
             if not self._after or time.monotonic() > ends_at:

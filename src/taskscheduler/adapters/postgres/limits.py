@@ -9,7 +9,7 @@ from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.claims_under_way import ClaimsUnderWay
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import LimitChanged, LimitNotFound
-from taskscheduler.domain.limit import Limit, LimitUse, Rate, Reached, StoredLimit
+from taskscheduler.domain.limit import Limit, LimitUse, Rate, Reached, StoredLimit, span_of
 from taskscheduler.domain.queue import COUNT_MAX
 
 if TYPE_CHECKING:
@@ -38,8 +38,14 @@ VALUES (%(name)s, %(queue)s, %(kind)s, %(group)s, %(per_group)s, %(concurrency)s
         coalesce(%(created_at)s, {schema}.clock()), {schema}.clock(),
         %(concurrency)s::integer IS NULL)
 ON CONFLICT (name) DO NOTHING"""
-# What it holds for stays, so the leases that are counted stay.
+# What it holds for stays, so the leases that are counted do. Of the rate at most a burst is taken.
 CHANGE: Final = """
+WITH carried AS (
+    UPDATE {schema}.flow_gate g
+    SET free_at = least(g.free_at, {schema}.clock() + %(grants_burst_in)s::interval)
+    FROM {schema}.flow_limit f
+    WHERE f.name = %(name)s AND g.limit_id = f.id AND g.free_at IS NOT NULL
+)
 UPDATE {schema}.flow_limit
 SET concurrency = %(concurrency)s, rate = %(rate)s, period_s = %(period_s)s, burst = %(burst)s,
     burst_given = %(burst_given)s, weight = %(weight)s, revision = revision + 1,
@@ -256,6 +262,7 @@ def values_of(limit: Limit, old: StoredLimit | None = None) -> dict[str, Any]:
         "rate": pace and pace.number,
         "period_s": pace and pace.period_s,
         "burst": limit.at_once,
+        "grants_burst_in": pace and span_of(pace, limit.at_once or 1),
         "burst_given": limit.burst is not None,
         "weight": limit.weight,
         "revision": 1 if old is None else old.revision + 1,

@@ -27,7 +27,8 @@ from taskscheduler.application.client.task_controls import TaskControls
 from taskscheduler.domain.after import After, require_no_circle
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import Idempotency, NewTask, TaskEdit
+from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.conflict import OnConflict
+    from taskscheduler.domain.idempotency import Idempotency
     from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.domain.task import Task
 

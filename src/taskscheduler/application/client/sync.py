@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.kind_names import Alone, Payload, Taking
     from taskscheduler.application.client.scheduler import TaskOptions
     from taskscheduler.application.client.task_batch import TaskSpec
-    from taskscheduler.domain.task import Idempotency, NewTask
+    from taskscheduler.domain.idempotency import Idempotency
+    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 Parameters = ParamSpec("Parameters")

@@ -19,8 +19,8 @@ from taskscheduler.domain.errors import (
     ScheduleNotFound,
     TaskNotFound,
 )
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.domain.values import TaskId, in_utc
 
 if TYPE_CHECKING:

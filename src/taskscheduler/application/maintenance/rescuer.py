@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ORPHANS_SHARE: Final = 0.01
 """Looking for orphans reads every task that has not ended: of all time, no more than this."""
+ORPHANS_EVERY_S: Final = 10.0
+"""There hardly ever are any. Where a worker's lease is shorter, it is looked as often as that."""
 
 log = logging.getLogger("taskscheduler.rescue")
 
@@ -73,7 +75,8 @@ class Rescuer:
                 rescued += await self._bury(seen)
         self._watched = watched
         self._buried &= watched.keys()
-        return rescued + await self._rescue_orphans()
+        shortest_s = min((seen.lease.total_seconds() for seen in registered), default=0.0)
+        return rescued + await self._rescue_orphans(min(shortest_s, ORPHANS_EVERY_S))
 
     async def _bury(self, seen: RegisteredWorker) -> int:
         """Bury one, whom the next turn may still see if something of his is locked."""
@@ -94,13 +97,13 @@ class Rescuer:
         )
         return len(task_ids)
 
-    async def _rescue_orphans(self) -> int:
+    async def _rescue_orphans(self, every_s: float) -> int:
         began_at = self._clock.monotonic()
         if began_at < self._orphans_at:
             return 0
         task_ids = await self._workers.rescue_orphans()
         now = self._clock.monotonic()
-        self._orphans_at = now + (now - began_at) / ORPHANS_SHARE
+        self._orphans_at = now + max(every_s, (now - began_at) / ORPHANS_SHARE)
         if task_ids:
             log.warning("rescued %d tasks of workers that are in no registry", len(task_ids))
         return len(task_ids)

@@ -71,6 +71,7 @@ class Claimer:
         self._prefetch = Prefetch(self._store.clock)
         self._suspicion = Suspicion(self._store.clock)
         self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
         self._draining = False
         self._unsure = False
         self.stopping = asyncio.Event()
@@ -86,6 +87,11 @@ class Claimer:
     def runs_suspects(self) -> bool:
         """Whether suspects run here, and so nothing else."""
         return self._suspicion.at_work
+
+    def settled(self) -> None:
+        """Look again: outcomes were written, and limits may let something begin."""
+        self._settled.set()
+        self.wake()
 
     def wake(self) -> None:
         """Look again: something has changed."""
@@ -134,6 +140,7 @@ class Claimer:
         backoff = Backoff()
         while not self.stopping.is_set():
             self._changed.clear()
+            self._settled.clear()
             if until_drained and self.away is not None and self._registration.is_fenced:
                 return
             try:
@@ -208,9 +215,11 @@ class Claimer:
                 if await self._look_for_suspects() is None:
                     self.stopping.set()
                 return
-            heard = await self._wait(listener, wait_s, changes=is_held_back)
-            if is_held_back and self._changed.is_set():
+            heard = await self._wait(listener, wait_s, is_held_back=is_held_back)
+            if is_held_back and self._settled.is_set():
                 return
+            if self._suspicion.should_look():
+                await self._look_for_suspects()
             # After a poll interval it is asked again, and claimed only if something is due.
             if heard or is_timed or self._has_reason_to_go_on():
                 return
@@ -221,18 +230,19 @@ class Claimer:
             or self._unsure
             or self.stopping.is_set()
             or self.suspects is not None
-            or self._suspicion.should_look()
             or self._registration.worker_id is None
         )
 
-    async def _wait(self, listener: Listener, wait_s: float, *, changes: bool) -> bool:
+    async def _wait(self, listener: Listener, wait_s: float, *, is_held_back: bool) -> bool:
         """Wait for a hint, or to be stopped, or for the last handler; tell whether a hint came.
 
-        Where limits keep back what is due, wait for ``changes``, too: any handler that ends.
+        Where limits keep back what is due, wait for outcomes that were written, too.
         """
         heard = asyncio.create_task(listener.wait(wait_s))
         waiters: list[asyncio.Task[bool]] = [heard, asyncio.create_task(self.stopping.wait())]
-        if changes or self._draining or self.suspects is not None:
+        if is_held_back:
+            waiters.append(asyncio.create_task(self._settled.wait()))
+        elif self._draining or self.suspects is not None:
             # Then it matters when the last handler ends.
             waiters.append(asyncio.create_task(self._changed.wait()))
         try:
@@ -260,6 +270,8 @@ class Claimer:
             return 0
         waiting = self._executor.waiting
         ahead = self._prefetch.ahead(self._executor.begun)
+        if self._store.tasks.are_tight(self._subscription):
+            ahead = 0
         room = self._executor.free + ahead - waiting
         # While some wait, claiming can wait too, until it is worth a round trip.
         return 0 if waiting and room < ahead / 2 else room

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
+    from taskscheduler.domain.idempotency import Idempotency
     from taskscheduler.domain.lease import Lease, Settlement, Suspects
     from taskscheduler.domain.status import TaskStatus
-    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskEdit
+    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import (
@@ -123,6 +125,13 @@ class TaskRepository(Protocol):
         queues are not looked at. With ``roughly``, what the last claim saw will do, if it found
         nothing; and a task may be overlooked, for a while, that came late and is dear to find.
         Where limits keep back what is due, it is how long until it is worth to look again.
+        """
+        ...
+
+    def are_tight(self, subscription: Subscription) -> bool:
+        """Tell whether limits have kept back some of ``subscription`` lately.
+
+        Then whoever claims more than it can begin at once takes it from others.
         """
         ...
 

@@ -11,7 +11,10 @@ from taskscheduler.entrypoints.messages.queues import CountMessage
 
 
 class WorkerMessage(Struct, kw_only=True):
-    """A worker. One that is not ``alive`` has been silent for longer than its lease."""
+    """A worker. One that is not ``alive`` has been silent for longer than its lease.
+
+    ``abandoned`` counts threads of it that run on though their attempts have ended.
+    """
 
     id: int
     name: str
@@ -25,6 +28,7 @@ class WorkerMessage(Struct, kw_only=True):
     started_at: datetime
     seen_at: datetime
     lease_s: float
+    abandoned: int
 
     @classmethod
     def of(cls, load: WorkerLoad) -> WorkerMessage:
@@ -43,4 +47,5 @@ class WorkerMessage(Struct, kw_only=True):
             started_at=worker.started_at,
             seen_at=worker.seen_at,
             lease_s=worker.lease.total_seconds(),
+            abandoned=worker.abandoned,
         )

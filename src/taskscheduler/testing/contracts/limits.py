@@ -11,6 +11,7 @@ import pytest
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import Action, AuditQuery
 from taskscheduler.domain.errors import LimitChanged, LimitNotFound
+from taskscheduler.domain.lease import SUSPECT_AFTER
 from taskscheduler.domain.limit import Limit, LimitUse
 from taskscheduler.domain.status import Event
 from taskscheduler.testing.contracts.steps import (
@@ -22,6 +23,7 @@ from taskscheduler.testing.contracts.steps import (
     put,
     subscribed,
 )
+from taskscheduler.testing.contracts.suspects import claim_suspects, make_suspect
 
 if TYPE_CHECKING:
     from taskscheduler.application.store import Store
@@ -227,6 +229,21 @@ class ConcurrencyContract(Contract):
         await store.workers.declare_dead(worker_id, dead.beats)
         assert len(await claimed(store, clock)) == 2  # noqa: PLR2004
 
+    async def test_suspects_are_let_through_like_others(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """Where others run, none; else as many as there is room for."""
+        ids = await make_suspect(store, clock, 3, SUSPECT_AFTER)
+        await limit(store, concurrency=2)
+        await put(store, "call")
+        worker_id = await join(store, "mail", "call")
+        (other,) = await claim(store, worker_id, "call")
+        (first,) = await claim_suspects(store, worker_id)
+        assert list(await claim_suspects(store, worker_id)) == []
+        await end(store, other)
+        (second,) = await claim_suspects(store, worker_id)
+        assert {first.task_id, second.task_id} < ids
+
     async def test_how_it_is_used(self, store: Store, clock: ManualClock) -> None:
         """What runs, and what is due and waits."""
         await limit(store, concurrency=2, kind="mail")
@@ -301,6 +318,23 @@ class RateContract(Contract):
         assert list(await claim(store, worker_id)) == []
         clock.advance(seconds=1)
         assert len(await claim(store, worker_id)) == 1
+
+    async def test_another_rate(self, store: Store, clock: ManualClock) -> None:
+        """Nobody waits for what the old one would have granted, and a first one grants all."""
+        await limit(store, concurrency=1)
+        await fill(store, 9)
+        worker_id = await join(store)
+        assert len(await claim(store, worker_id)) == 1
+        clock.advance(seconds=1)
+        await limit(store, rate="1/d")
+        assert len(await claim(store, worker_id)) == 1
+        await limit(store, rate="10/s", burst=2)
+        clock.advance(milliseconds=100)
+        assert len(await claim(store, worker_id)) == 1
+        clock.advance(seconds=1)
+        assert len(await claim(store, worker_id)) == 2  # noqa: PLR2004
+        clock.advance(milliseconds=99)
+        assert list(await claim(store, worker_id)) == []
 
     async def test_how_long_to_wait(self, store: Store, clock: ManualClock) -> None:
         """Until the next may begin."""

@@ -375,8 +375,9 @@ BEGIN
     INTO o_names, o_rooms, o_opens_at
     FROM unnest(v_limits, v_keys) AS m (id, key) JOIN {schema}.flow_limit f ON f.id = m.id
     JOIN {schema}.flow_gate g ON g.limit_id = m.id AND g.key = m.key
+    -- One whose leases are still to be counted lets nothing through.
     CROSS JOIN LATERAL {schema}.room_1(
-        f.concurrency, (
+        CASE WHEN f.counted THEN f.concurrency ELSE 0 END, (
             SELECT count(*) FROM held h WHERE h.limit_id = m.id AND h.key = m.key AND h.holds
         ), f.rate, f.period_s, f.burst, g.free_at, {schema}.clock()
     ) AS r;
@@ -437,7 +438,7 @@ END $$;
 
 -- As claim_5, but no more than p_rooms from each lane (NULL: as many as there is room for), and no more
 -- than limits let through. A lane that they keep closed is told of by a row without a task: its
--- o_process_at is when to look again.
+-- o_process_at is when to look again, and o_expired tells that another claim stands in its gate.
 CREATE FUNCTION {schema}.claim_limited_1(
     p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[], p_rooms bigint[], p_limit bigint,
     p_worker bigint, p_epoch integer, p_excused_max smallint
@@ -501,8 +502,10 @@ BEGIN
     LOOP
         v_room := least(v_lane.room, v_left);
         v_opens_at := NULL;
+        o_expired := false;
         FOREACH v_place IN ARRAY v_lane.places LOOP
-            IF v_place = 0 THEN -- another has it
+            IF v_place = 0 THEN -- another who claims has it, and goes on at once
+                o_expired := true;
                 v_opens_at := greatest(v_opens_at, {schema}.clock() + interval '20 ms');
             ELSIF v_rooms[v_place] <= 0 THEN
                 v_opens_at := greatest(v_opens_at, coalesce(

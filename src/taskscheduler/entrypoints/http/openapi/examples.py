@@ -264,6 +264,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "started_at": CREATED_AT,
         "seen_at": FINISHED_AT,
         "lease_s": 30.0,
+        "abandoned": 0,
     },
     "AuditMessage": {
         "id": 4711,
