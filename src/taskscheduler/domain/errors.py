@@ -287,6 +287,10 @@ class BatchSealed(TaskSchedulerError):
         super().__init__(f"the batch {batch_id} is sealed: no task can be added to it")
 
 
+class EngineLost(TaskSchedulerError):
+    """The process or the cluster in which a handler ran has died, or cannot be reached."""
+
+
 class WorkerLost(TaskSchedulerError):
     """The store no longer knows this worker: it was taken for dead and its tasks given away."""
 

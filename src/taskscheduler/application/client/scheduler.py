@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.idempotency import Idempotency
+    from taskscheduler.domain.ports.engines import Engine
     from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.domain.task import Task
 
@@ -109,12 +110,15 @@ class Scheduler(TaskControls, Operations):
         tracing: Tracing | None = None,
         *,
         commits: GroupCommit | None = None,
+        engines: Callable[[str], Engine] | None = None,
     ) -> None:
         """Work on ``store``, opening it on entry and closing it on exit.
 
         With ``tracing``, what is stored belongs to the trace of whoever stores it. Single tasks are
-        stored through ``commits``, where another view of the store has some.
+        stored through ``commits``, where another view of the store has some. ``engines`` makes what
+        runs handlers outside of the worker's process, by the word of ``runs_in``.
         """
+        self.engines = engines
         self.store = store
         self.tracing = tracing
         self._single = GroupCommit(store.tasks) if commits is None else commits
