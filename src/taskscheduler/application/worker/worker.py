@@ -226,6 +226,7 @@ class Worker(WorkerStatus):
                 for loop in loops:
                     loop.cancel()
         finally:
+            await asyncio.shield(self._execution.close())
             await asyncio.shield(
                 close(
                     self._claimer,
