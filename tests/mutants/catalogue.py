@@ -569,7 +569,7 @@ IN_FIRE = [
 ]
 
 ON_TIME = [
-    (TIMETABLE, "timetable", "the first fire too late", "- TICK)):", ")):"),
+    (TIMETABLE, "timetable", "the first fire too late", "self._first - TICK", "self._first"),
     (TIMETABLE, "timetable", "after the end", "at > self._last", "at > self._last + SECOND * 7200"),
     (WALLCLOCK, "oracle", "both passes of a fold", "fold is Fold.FIRST or", ""),
     (WALLCLOCK, "oracle", "a gap is passed over", "first = second = change", "continue"),

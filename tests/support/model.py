@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.domain.lease import Lease, Settlement
-    from taskscheduler.domain.task import TaskEdit
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.worker import Cancellation, Subscription
     from taskscheduler.testing.clock import ManualClock
 

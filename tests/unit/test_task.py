@@ -19,7 +19,8 @@ from taskscheduler.domain.access import Caller
 from taskscheduler.domain.errors import IllegalTransition, InvalidTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
-from taskscheduler.domain.task import NewTask, Task, TaskEdit
+from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import PAYLOAD_BYTES_MAX, TaskId, WorkerId
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from uuid import UUID
 
 from taskscheduler.domain.after import WAITING_AT
@@ -18,7 +18,6 @@ from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     PRIORITY_LOWEST,
     QUEUE_DEFAULT,
-    UNIQUE_KEY_CHARACTERS_MAX,
     TaskId,
     WorkerId,
     in_utc,
@@ -30,6 +29,7 @@ from taskscheduler.domain.values import (
     require_whole,
     text_of,
     text_of_payload,
+    uuid_if_any,
     uuid_of,
 )
 
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.after import After
+    from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.conflict import OnConflict
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
 
 
@@ -63,6 +65,7 @@ class _Asked(NamedTuple):
     on_conflict: OnConflict | None
     max_delay: timedelta | None
     after: After | None
+    batch: BatchId | None
 
 
 class NewTask(_Asked):
@@ -78,6 +81,7 @@ class NewTask(_Asked):
     ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
     that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
     a part of the task. It waits until those have ended that it comes ``after``, if it names any.
+    ``batch`` is the one that it is counted with.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -106,6 +110,7 @@ class NewTask(_Asked):
         on_conflict: OnConflict | str | None = None,
         max_delay: timedelta | None = None,
         after: After | None = None,
+        batch: BatchId | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -155,6 +160,7 @@ class NewTask(_Asked):
                 on_conflict,
                 max_delay,
                 after,
+                cast("BatchId | None", uuid_if_any("batch", batch)),
             ),
         )
 
@@ -187,25 +193,6 @@ class NewTask(_Asked):
             and self.unique_key == task.unique_key
             and (self.execute_at is None or self.execute_at == task.execute_at)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """A producer's name for one request, and a digest of what it asks for.
-
-    Raises:
-        InvalidTask: the key cannot be stored.
-    """
-
-    key: str
-    fingerprint: bytes
-
-    def __post_init__(self) -> None:
-        """Check the key."""
-        if not 1 <= len(self.key) <= UNIQUE_KEY_CHARACTERS_MAX or not self.key.isprintable():
-            raise InvalidTask(
-                "idempotency_key", f"must be 1 to {UNIQUE_KEY_CHARACTERS_MAX} printable characters"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -427,36 +414,3 @@ class Task:
             worker_id=None,
             token=None,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEdit:
-    """New values for a pending task; None leaves a field as it is.
-
-    ``execute_at`` is aware, and in the past means now. ``payload_json`` is JSON text in
-    UTF-8. ``priority`` runs from 0, the most urgent, to 9. An empty ``group`` takes the task
-    out of its group.
-
-    Raises:
-        InvalidTask: a value cannot be stored, or there is none.
-    """
-
-    execute_at: datetime | None = None
-    payload_json: bytes | None = None
-    priority: int | None = None
-    group: str | None = None
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        given = (self.execute_at, self.payload_json, self.priority, self.group)
-        if all(each is None for each in given):
-            raise InvalidTask("edit", "give at least one of execute_at, payload, priority, group")
-        if self.execute_at is not None:
-            object.__setattr__(self, "execute_at", in_utc("execute_at", self.execute_at))
-        if self.payload_json is not None:
-            require_payload(self.payload_json)
-        if self.priority is not None:
-            priority = require_whole("priority", self.priority, 0, PRIORITY_LOWEST)
-            object.__setattr__(self, "priority", priority)
-        if self.group:
-            require_group(self.group)

@@ -14,6 +14,7 @@ from taskscheduler.application.client.kind_names import note
 from taskscheduler.application.client.payloads import decoder_of
 from taskscheduler.application.worker.batches import SIZE_MAX, Batch
 from taskscheduler.application.worker.lifespan import Span
+from taskscheduler.application.worker.placement import RunsIn, placed
 from taskscheduler.domain.errors import InvalidHandler
 from taskscheduler.domain.retry import RetryPolicy
 from taskscheduler.domain.values import NAME, NAME_FORM, TIMEOUT_MAX
@@ -35,7 +36,8 @@ class Handler:
     """A registered function.
 
     ``decode`` turns the stored JSON text into the function's annotated type; it is None for a
-    function that takes the context alone.
+    function that takes the context alone. ``engine`` is the word for what runs it outside of the
+    worker's process.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Handler:
     timeout: timedelta | None
     asks_for_signals: bool = False
     batch: Batch | None = None
+    engine: str | None = None
 
 
 class Handlers:
@@ -79,7 +82,12 @@ class Handlers:
             yield
 
     def register(
-        self, kind: str, *, retry: RetryPolicy = RETRY_DEFAULT, timeout: timedelta | None = None
+        self,
+        kind: str,
+        *,
+        retry: RetryPolicy = RETRY_DEFAULT,
+        timeout: timedelta | None = None,
+        runs_in: RunsIn | None = None,
     ) -> Callable[[Function], Function]:
         """Register the decorated function for ``kind``, and return it as it is.
 
@@ -88,7 +96,10 @@ class Handlers:
         The function takes the ``Context`` and, if it wants one, the payload, which is decoded and
         validated into the type that its parameter is annotated with: by msgspec, or by pydantic
         where a model of its is in it. ``async def`` runs on the event loop, plain ``def`` in a
-        thread. ``retry`` and ``timeout`` hold for tasks that do not bring their own.
+        thread, unless ``runs_in`` says otherwise: ``"loop"``, ``"thread"``, ``"process"`` (of a
+        pool; killed when the attempt ends before it) or ``"dask"`` (a cluster). The last two are
+        for functions at the top of a module, whose context is an ``OutsideContext``. ``retry`` and
+        ``timeout`` hold for tasks that do not bring their own.
 
         Raises:
             InvalidHandler: the kind is malformed or taken, the function's form does not fit, its
@@ -101,12 +112,16 @@ class Handlers:
                 message = f"kind {kind!r} is registered already"
                 raise InvalidHandler(message)
             decode = _payload_decoder(kind, function)
+            called, is_async, engine = placed(
+                kind, function, runs_in, is_async=inspect.iscoroutinefunction(_body(function))
+            )
             note(function, kind, decode)
             self._by_kind[kind] = Handler(
                 kind=kind,
-                function=function,
+                function=called,
                 decode=decode,
-                is_async=inspect.iscoroutinefunction(_body(function)),
+                is_async=is_async,
+                engine=engine,
                 retry=retry,
                 timeout=timeout,
                 asks_for_signals=_names_signals(function),
