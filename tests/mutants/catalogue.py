@@ -20,6 +20,7 @@ WORKERS = "adapters/postgres/migrations/0005_workers.sql"
 BURYING = "FUNCTION {schema}.bury_2("
 FRESH = "adapters/postgres/insert_new.py"
 ONCE = "adapters/postgres/insert_idempotent.py"
+BULK = "adapters/postgres/bulk.py"
 KEYS = "adapters/postgres/key_conflicts.py"
 PACKING = "adapters/postgres/copy_format.py"
 SCHEDULES = "adapters/postgres/schedules.py"
@@ -379,6 +380,15 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
         "reconciling_leaves_others",
     ),
     (
+        "run_now of a task in progress",
+        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING false",
+        "WHERE id = %(id)s\nRETURNING false",
+        "illegal_change",
+    ),
+]
+
+IN_BULK: list[tuple[Any, ...]] = [
+    (
         "cancel does not tell the worker",
         "FROM gone WHERE worker_id IS NOT NULL\n)\nINSERT",
         "FROM gone WHERE false\n)\nINSERT",
@@ -391,18 +401,6 @@ IN_STATEMENTS: list[tuple[Any, ...]] = [
         "a_beat_tells_of_leases",
     ),
     ("retry of a completed task", "status IN (3, 4)", "status IN (2, 3, 4)", "illegal_change"),
-    (
-        "delete ignores force",
-        "AND (worker_id IS NULL OR %(force)s)",
-        "AND (true OR %(force)s)",
-        "deleted_task_leaves",
-    ),
-    (
-        "run_now of a task in progress",
-        "WHERE id = %(id)s AND worker_id IS NULL\nRETURNING false",
-        "WHERE id = %(id)s\nRETURNING false",
-        "illegal_change",
-    ),
 ]
 
 IN_SUSPECTS = [
@@ -604,6 +602,7 @@ MUTANTS: list[Mutant] = [
     *(sql(ONCE, *each, within="\nPUT: Final") for each in IN_PUT),
     *(sql(ONCE, *each) for each in IN_ONCE),
     *(sql(KEYS, *each) for each in IN_KEYS),
+    *(sql(BULK, *each) for each in IN_BULK),
     *(sql(FRESH, *each, within="\nPUT_ONE: Final") for each in IN_FRESH_ONE),
     *(sql(FRESH, *each, within="\nPUT_SOME: Final") for each in IN_FRESH_SOME),
     *(sql(PACKING, *each) for each in IN_PACKING),

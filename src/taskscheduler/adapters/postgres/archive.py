@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from taskscheduler.adapters.postgres import statements as s
-from taskscheduler.adapters.postgres.bulk import DELETE_ALL
+from taskscheduler.adapters.postgres.bulk import DELETE
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.fire_ledger import PRUNE
 from taskscheduler.adapters.postgres.mapping import STATUSES, read, uuids
@@ -290,8 +290,8 @@ class _Turn:
             return len(ids)
         if self._export is not None:
             self._export(await read(self._connection, self._sql(s.GET), ids))
-        gone = {"ids": uuids(ids), "status": span.status}
-        await self._connection.execute(self._sql(DELETE_ALL), gone, prepare=False)
+        gone = {"ids": uuids(ids), "statuses": [span.status]}
+        await self._connection.execute(self._sql(DELETE), gone, prepare=False)
         return len(ids)
 
 

@@ -1,6 +1,6 @@
-"""Changing many tasks in one statement.
+"""Changing tasks by hand, many of them or one, in one statement.
 
-The statements for one task, with the ids in an array; each returns the ids that it changed, whether
+One task is an array of one. Each statement returns the ids that it changed, whether
 each was leased, whether it has to wait, and whether there is something to do for ``followers.py``.
 Hot rows are locked in the order of their ids, in which completions lock them too, so that two who
 change the same tasks cannot deadlock.
@@ -16,7 +16,7 @@ from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from taskscheduler.adapters.postgres.audit import Trail
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.values import TaskId
 
-CANCEL_ALL: Final = """
+CANCEL: Final = """
 WITH held AS MATERIALIZED (
     SELECT id FROM {schema}.live
-    WHERE id = ANY (%(ids)s::uuid[]) AND (worker_id IS NOT NULL)::integer = %(status)s
+    WHERE id = ANY (%(ids)s::uuid[])
+      AND (worker_id IS NOT NULL)::integer = ANY (%(statuses)s::integer[])
     ORDER BY id FOR UPDATE
 ), gone AS (
     DELETE FROM {schema}.live WHERE id = ANY (ARRAY(SELECT id FROM held)) RETURNING *
@@ -48,10 +49,14 @@ SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, att
 FROM gone
 RETURNING id, worker_id IS NOT NULL, false, id IN (SELECT gone.id FROM gone WHERE followed)"""
 
-RETRY_ALL: Final = """
+# A Cancelled task (4) waits for its own time, and for those of its parents that have not ended; a
+# Failed one for nothing; see ``Task.revive``. Whoever is held for its failure may hope again. The
+# body is read as it was before this statement, so a time that is given is taken from the values.
+RETRY: Final = """
 WITH gone AS (
     DELETE FROM {schema}.finished
-    WHERE id = ANY (%(ids)s::uuid[]) AND status = %(status)s AND status IN (3, 4)
+    WHERE id = ANY (%(ids)s::uuid[]) AND status IN (3, 4)
+      AND status = ANY (%(statuses)s::integer[])
     RETURNING id, lane, attempt, excused, status
 ), used AS (
     SELECT gone.*, t.execute_at, status = 4 AND EXISTS (
@@ -91,10 +96,11 @@ SELECT id, CASE WHEN waits THEN {schema}.waiting_at_1() ELSE
 FROM used
 RETURNING id, false, process_at > {schema}.clock(), process_at = {schema}.waiting_at_1()"""
 
-DELETE_ALL: Final = """
+DELETE: Final = """
 WITH held AS MATERIALIZED (
     SELECT id FROM {schema}.live
-    WHERE id = ANY (%(ids)s::uuid[]) AND (worker_id IS NOT NULL)::integer = %(status)s
+    WHERE id = ANY (%(ids)s::uuid[])
+      AND (worker_id IS NOT NULL)::integer = ANY (%(statuses)s::integer[])
     ORDER BY id FOR UPDATE
 ), gone AS (
     DELETE FROM {schema}.live WHERE id = ANY (ARRAY(SELECT id FROM held)) RETURNING *
@@ -103,7 +109,8 @@ WITH held AS MATERIALIZED (
     SELECT worker_id, id, token, {schema}.clock() FROM gone WHERE worker_id IS NOT NULL
 ), ended AS (
     DELETE FROM {schema}.finished
-    WHERE id = ANY (%(ids)s::uuid[]) AND status = %(status)s RETURNING id, lane
+    WHERE id = ANY (%(ids)s::uuid[]) AND status = ANY (%(statuses)s::integer[])
+    RETURNING id, lane
 ), known AS (
     SELECT id, lane, worker_id IS NOT NULL AS leased, followed FROM gone
     UNION ALL SELECT id, lane, false, NULL FROM ended
@@ -132,7 +139,7 @@ ACTIONS: Final = {
 
 
 class Bulk:
-    """Changes many tasks at once."""
+    """Changes tasks that are in certain statuses."""
 
     def __init__(
         self,
@@ -148,24 +155,27 @@ class Bulk:
         self._trail = trail
         self._on_cancellation = on_cancellation
         self._statements = {
-            BulkVerb.CANCEL: database.sql(CANCEL_ALL),
-            BulkVerb.RETRY: database.sql(RETRY_ALL),
-            BulkVerb.DELETE: database.sql(DELETE_ALL),
+            BulkVerb.CANCEL: database.sql(CANCEL),
+            BulkVerb.RETRY: database.sql(RETRY),
+            BulkVerb.DELETE: database.sql(DELETE),
         }
 
     async def change(
         self,
         verb: BulkVerb,
-        status: TaskStatus,
+        statuses: Collection[TaskStatus],
         task_ids: Sequence[TaskId],
         *,
         at: datetime | None = None,
         by: Caller | None = None,
     ) -> Mapping[TaskId, bool]:
-        """See ``TaskRepository.change_all``."""
+        """Change those of the tasks that are in one of ``statuses``.
+
+        Return them, and whether each has to wait for its time now.
+        """
         values: dict[str, Any] = {
             "ids": uuids(task_ids),
-            "status": STATUSES.index(status),
+            "statuses": [STATUSES.index(status) for status in statuses],
             "granted": MAX_ATTEMPTS_DEFAULT,
             "at": at,
         }

@@ -132,95 +132,10 @@ SET worker_id = NULL, token = NULL, started_at = NULL, attempt = attempt - 1,
     process_at = {schema}.clock()
 WHERE worker_id = %(worker_id)s AND NOT (token = ANY (%(known)s::bigint[]))"""
 
-CANCEL: Final = """
-WITH gone AS (
-    DELETE FROM {schema}.live WHERE id = %(id)s RETURNING *
-), tried AS (
-    INSERT INTO {schema}.attempt
-        (id, token, number, started_at, finished_at, worker_id, outcome)
-    SELECT id, token, attempt, started_at, {schema}.clock(), worker_id, 'cancel'
-    FROM gone WHERE worker_id IS NOT NULL
-), told AS (
-    INSERT INTO {schema}.cancellation (worker_id, id, token, cancelled_at)
-    SELECT worker_id, id, token, {schema}.clock() FROM gone WHERE worker_id IS NOT NULL
-)
-INSERT INTO {schema}.finished
-    (id, process_at, started_at, finished_at, token, worker_id, lane, attempt, excused, status)
-SELECT id, process_at, started_at, {schema}.clock(), token, worker_id, lane, attempt, excused, 4
-FROM gone
-RETURNING worker_id IS NOT NULL, (SELECT followed FROM gone)"""
-
-# A Cancelled task (4) waits for its own time, and for those of its parents that have not ended; a
-# Failed one for nothing; see ``Task.revive``. Whoever is held for its failure may hope again. The
-# body is read as it was before this statement, so a time that is given is taken from the values.
-RETRY: Final = """
-WITH gone AS (
-    DELETE FROM {schema}.finished WHERE id = %(id)s AND status IN (3, 4)
-    RETURNING id, lane, attempt, excused, status
-), used AS (
-    SELECT gone.*, t.execute_at, status = 4 AND EXISTS (
-               SELECT FROM {schema}.note n WHERE n.id = %(id)s AND n.kind = 'after'
-           ) AS waits,
-           attempt - excused >= coalesce(t.max_attempts, k.max_attempts, %(granted)s) AS up
-    FROM gone JOIN {schema}.task t ON t.id = gone.id AND t.id = %(id)s
-    JOIN {schema}.lane n ON n.id = gone.lane LEFT JOIN {schema}.kind k ON k.name = n.kind
-), body AS (
-    UPDATE {schema}.task t
-    SET max_attempts = CASE WHEN up THEN least(used.attempt - used.excused, 32766) + 1
-                            ELSE t.max_attempts END,
-        execute_at = CASE WHEN %(at)s::timestamptz IS NULL THEN t.execute_at
-                          ELSE greatest(%(at)s::timestamptz, {schema}.clock()) END
-    FROM used WHERE t.id = %(id)s AND (up OR %(at)s::timestamptz IS NOT NULL)
-), again AS (
-    INSERT INTO {schema}.follower AS f (id, needs_success, otherwise, stage)
-    SELECT n.id, n.value ->> 'when' = 'succeeded', n.value ->> 'otherwise', 'again'
-    FROM used JOIN {schema}.note n ON n.id = %(id)s AND n.kind = 'after' WHERE used.waits
-    ON CONFLICT (id) DO UPDATE SET stage = excluded.stage
-), hoped AS (
-    UPDATE {schema}.edge e SET failed = NULL FROM used WHERE e.parent = used.id AND e.failed
-), anew AS (
-    INSERT INTO {schema}.ended (id)
-    SELECT used.id FROM used JOIN {schema}.member m ON m.id = used.id
-)
-INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
-SELECT id, CASE WHEN waits THEN {schema}.waiting_at_1() ELSE
-               greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
-                        {schema}.clock()) END,
-       lane, least(attempt, 32766), excused,
-       EXISTS (SELECT FROM {schema}.edge e WHERE e.parent = %(id)s)
-           OR EXISTS (SELECT FROM {schema}.member m WHERE m.id = %(id)s) OR NULL
-FROM used
-RETURNING process_at = {schema}.waiting_at_1()"""
-
 RUN_NOW: Final = """
 UPDATE {schema}.live SET process_at = least(process_at, {schema}.clock())
 WHERE id = %(id)s AND worker_id IS NULL
 RETURNING false"""
-
-DELETE: Final = """
-WITH gone AS (
-    DELETE FROM {schema}.live WHERE id = %(id)s AND (worker_id IS NULL OR %(force)s) RETURNING *
-), told AS (
-    INSERT INTO {schema}.cancellation (worker_id, id, token, cancelled_at)
-    SELECT worker_id, id, token, {schema}.clock() FROM gone WHERE worker_id IS NOT NULL
-), ended AS (
-    DELETE FROM {schema}.finished WHERE id = %(id)s RETURNING id
-), known AS (
-    SELECT id, worker_id IS NOT NULL AS leased, followed FROM gone
-    UNION ALL SELECT id, false, NULL FROM ended
-), tried AS (
-    DELETE FROM {schema}.attempt WHERE id = %(id)s AND EXISTS (SELECT FROM known)
-), noted AS (
-    DELETE FROM {schema}.note WHERE id = %(id)s AND EXISTS (SELECT FROM known)
-), body AS (
-    DELETE FROM {schema}.task WHERE id = %(id)s AND EXISTS (SELECT FROM known)
-), key AS (
-    DELETE FROM {schema}.unique_key WHERE id = %(id)s AND EXISTS (SELECT FROM known)
-        AND (kind, key) IN (
-            SELECT n.kind, t.unique_key FROM {schema}.task t, {schema}.lane n WHERE t.id = %(id)s
-        )
-)
-SELECT leased, followed FROM known"""
 
 # The newest first, as many as are asked for.
 ATTEMPTS: Final = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 
@@ -26,13 +26,13 @@ from taskscheduler.adapters.postgres.tracing import TRACES, read_traces
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
 from taskscheduler.application.wakeups.listener import hint_of
 from taskscheduler.domain.audit import Action
+from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import (
     IllegalTransition,
     StoreUnavailable,
     TaskChanged,
     TaskNotFound,
 )
-from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.idempotency import Idempotency
     from taskscheduler.domain.lease import Lease, Settlement, Suspects
     from taskscheduler.domain.ports.clock import Clock
@@ -99,10 +98,7 @@ class PostgresTaskRepository:
         self._begin = sql(s.BEGIN)
         self._next_epoch = sql(s.NEXT_EPOCH)
         self._release_unknown = sql(s.RELEASE_UNKNOWN)
-        self._cancel = sql(s.CANCEL)
-        self._retry = sql(s.RETRY)
         self._run_now = sql(s.RUN_NOW)
-        self._delete = sql(s.DELETE)
 
     # -- storing ---------------------------------------------------------------------------------
 
@@ -281,7 +277,7 @@ class PostgresTaskRepository:
     async def cancel(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.cancel``."""
         for _ in range(RACES_MAX):
-            if await self._take_out(self._cancel, {"id": task_id}, by, Action.CANCELLED):
+            if await self._bulk.change(BulkVerb.CANCEL, UNENDED, [task_id], by=by):
                 return await self.get(task_id)
             task = await self.get(task_id)
             if task.status.is_final:
@@ -292,12 +288,32 @@ class PostgresTaskRepository:
         self, task_id: TaskId, *, at: datetime | None = None, by: Caller | None = None
     ) -> Task:
         """See ``TaskRepository.retry``."""
-        values = {"id": task_id, "granted": MAX_ATTEMPTS_DEFAULT, "at": at}
-        return await self._change(self._retry, values, Event.REVIVE, by, Action.RETRIED)
+        for _ in range(RACES_MAX):
+            changed = await self._bulk.change(BulkVerb.RETRY, UNDONE, [task_id], at=at, by=by)
+            task = await self.get(task_id)
+            if changed:
+                return task
+            # Raises, unless the task came into this status since it was to be changed.
+            after(task.status, Event.REVIVE)
+        raise StoreUnavailable(_RACING)
 
     async def run_now(self, task_id: TaskId, *, by: Caller | None = None) -> Task:
         """See ``TaskRepository.run_now``."""
-        return await self._change(self._run_now, {"id": task_id}, Event.EDIT, by, Action.RUN)
+
+        async def work(connection: Connection) -> bool:
+            async def change() -> bool:
+                cursor = await connection.execute(self._run_now, {"id": task_id})
+                return await cursor.fetchone() is not None
+
+            return await self._trail.told(connection, by, Action.RUN, task_id, change)
+
+        for _ in range(RACES_MAX):
+            changed = await self._database.run(work)
+            task = await self.get(task_id)
+            if changed:
+                return task
+            after(task.status, Event.EDIT, verb=Action.RUN.value)
+        raise StoreUnavailable(_RACING)
 
     async def edit(
         self,
@@ -327,72 +343,21 @@ class PostgresTaskRepository:
         by: Caller | None = None,
     ) -> Mapping[TaskId, bool]:
         """See ``TaskRepository.change_all``."""
-        return await self._bulk.change(verb, status, task_ids, at=at, by=by)
+        return await self._bulk.change(verb, [status], task_ids, at=at, by=by)
 
     async def delete(
         self, task_id: TaskId, *, force: bool = False, by: Caller | None = None
     ) -> None:
         """See ``TaskRepository.delete``."""
-        values = {"id": task_id, "force": force}
+        statuses = (
+            frozenset(TaskStatus) if force else frozenset(TaskStatus) - {TaskStatus.IN_PROGRESS}
+        )
         for _ in range(RACES_MAX):
-            if await self._take_out(self._delete, values, by, Action.DELETED):
+            if await self._bulk.change(BulkVerb.DELETE, statuses, [task_id], by=by):
                 return
             task = await self.get(task_id)
             if task.status is TaskStatus.IN_PROGRESS and not force:
                 raise IllegalTransition(status=task.status.value, event="delete")
-        raise StoreUnavailable(_RACING)
-
-    async def _take_out(
-        self, statement: Any, values: Mapping[str, Any], by: Caller | None, action: Action
-    ) -> bool:
-        """Take a task out by ``statement``, which tells whether it was leased; tell its worker."""
-        leased = followed = False
-
-        async def work(connection: Connection) -> bool:
-            async def change() -> bool:
-                nonlocal leased, followed
-                row = await (await connection.execute(statement, values)).fetchone()
-                leased, followed = (False, False) if row is None else row
-                return row is not None
-
-            return await self._trail.told(connection, by, action, values["id"], change)
-
-        taken = await self._database.run(work)
-        if leased:
-            self._on_cancellation()
-        if followed:
-            await self._followers.release()
-        return taken
-
-    async def _change(
-        self,
-        statement: Any,
-        values: Mapping[str, Any],
-        event: Event,
-        by: Caller | None,
-        action: Action,
-    ) -> Task:
-        task_id: TaskId = values["id"]
-
-        async def work(connection: Connection) -> bool:
-            async def change() -> bool:
-                nonlocal waits
-                row = await (await connection.execute(statement, values)).fetchone()
-                waits = row is not None and row[0]
-                return row is not None
-
-            return await self._trail.told(connection, by, action, task_id, change)
-
-        waits = False
-        for _ in range(RACES_MAX):
-            changed = await self._database.run(work)
-            if waits:
-                await self._followers.release()
-            task = await self.get(task_id)
-            if changed:
-                return task
-            # Raises, unless the task came into this status since it was to be changed.
-            after(task.status, event, verb=action.value if action is Action.RUN else None)
         raise StoreUnavailable(_RACING)
 
 
@@ -400,5 +365,8 @@ def is_plain(task: NewTask) -> bool:
     """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
     return task.unique_key is None and not task.tags and task.after is None and task.batch is None
 
+
+UNENDED: Final = frozenset({TaskStatus.PENDING, TaskStatus.IN_PROGRESS})
+UNDONE: Final = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 _RACING: Final = "the task kept changing while it was to be changed; try again"
