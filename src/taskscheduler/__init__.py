@@ -13,11 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from taskscheduler.application.client.chains import chain, gather
     from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.application.worker.worker import Worker
+    from taskscheduler.domain.batch import Batch
     from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.errors import (
+        BatchNotFound,
+        BatchSealed,
         IllegalTransition,
         InvalidConfiguration,
         InvalidHandler,
@@ -60,6 +64,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "AttemptError",
+    "Batch",
+    "BatchNotFound",
+    "BatchSealed",
     "Cancel",
     "CatchUp",
     "Context",
@@ -110,14 +117,20 @@ __all__ = [
     "UnknownKind",
     "Wait",
     "Worker",
+    "chain",
+    "gather",
 ]
 
 _NAMES_BY_HOME: Final = {
+    "application.client.chains": ("chain", "gather"),
     "application.worker.context": ("Context",),
     "application.worker.handlers": ("Handlers",),
     "application.worker.worker": ("Worker",),
+    "domain.batch": ("Batch",),
     "domain.conflict": ("OnConflict",),
     "domain.errors": (
+        "BatchNotFound",
+        "BatchSealed",
         "IllegalTransition",
         "InvalidConfiguration",
         "InvalidHandler",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from uuid import UUID
 
 from taskscheduler.domain.after import WAITING_AT
@@ -29,6 +29,7 @@ from taskscheduler.domain.values import (
     require_whole,
     text_of,
     text_of_payload,
+    uuid_if_any,
     uuid_of,
 )
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.after import After
+    from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
@@ -63,6 +65,7 @@ class _Asked(NamedTuple):
     on_conflict: OnConflict | None
     max_delay: timedelta | None
     after: After | None
+    batch: BatchId | None
 
 
 class NewTask(_Asked):
@@ -78,6 +81,7 @@ class NewTask(_Asked):
     ``tags`` are up to 10 names by which it is found among others. ``by`` is who asks for it, where
     that is to be written down, and ``trace`` within which trace, where somebody traces; neither is
     a part of the task. It waits until those have ended that it comes ``after``, if it names any.
+    ``batch`` is the one that it is counted with.
 
     Raises:
         InvalidTask: a field cannot be stored.
@@ -106,6 +110,7 @@ class NewTask(_Asked):
         on_conflict: OnConflict | str | None = None,
         max_delay: timedelta | None = None,
         after: After | None = None,
+        batch: BatchId | None = None,
     ) -> Self:
         """Check each field, cheapest first."""
         # By their exact types first, which nearly all have. Whatever gets past here is stored with
@@ -155,6 +160,7 @@ class NewTask(_Asked):
                 on_conflict,
                 max_delay,
                 after,
+                cast("BatchId | None", uuid_if_any("batch", batch)),
             ),
         )
 

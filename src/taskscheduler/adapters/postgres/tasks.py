@@ -398,7 +398,7 @@ class PostgresTaskRepository:
 
 def is_plain(task: NewTask) -> bool:
     """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
-    return task.unique_key is None and not task.tags and task.after is None
+    return task.unique_key is None and not task.tags and task.after is None and task.batch is None
 
 
 _RACING: Final = "the task kept changing while it was to be changed; try again"
