@@ -11,10 +11,10 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.every import every_of
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap, check_policies
 from taskscheduler.domain.rule import Fold, Gap, Rule, check_texts
 from taskscheduler.domain.tags import require_tags
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.ledger import LedgerEntry, Place
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.rule import Rule
-    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 RACES_MAX: Final = 10
