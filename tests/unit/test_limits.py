@@ -56,9 +56,9 @@ def anyio_backend() -> str:
     ],
 )
 def test_what_is_no_limit(field: str, fields: dict[str, Any]) -> None:
-    given: dict[str, Any] = {"name": "mail", **fields}
+    values: dict[str, Any] = {"name": "mail", **fields}
     with pytest.raises(InvalidLimit) as refused:
-        Limit(**given)
+        Limit(**values)
     assert refused.value.field == field
 
 
