@@ -108,6 +108,11 @@ SELECT id, greatest(execute_at, now), CASE WHEN
 FROM given"""
 
 
+def is_plain(task: NewTask) -> bool:
+    """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
+    return task.unique_key is None and not task.tags and task.after is None and task.batch is None
+
+
 class FreshInserts:
     """Writes bodies and hot rows on an idle connection in autocommit mode.
 
