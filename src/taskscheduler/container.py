@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.embedded import EmbeddedPostgres
     from taskscheduler.application.store import Store
     from taskscheduler.application.worker.handlers import Handlers
+    from taskscheduler.domain.ports.engines import Engine
     from taskscheduler.domain.ports.tracing import Tracing
     from taskscheduler.domain.ports.wakeups import WakeUps
 
@@ -79,6 +80,26 @@ def wakeups_by(url: str, *, schema: str) -> WakeUps | None:
     raise InvalidConfiguration(message)
 
 
+def engine_by(runs_in: str) -> Engine:
+    """Return what runs the handlers that are registered with ``runs_in``, but for our own threads.
+
+    Raises:
+        InvalidConfiguration: its extra is not installed, or its own configuration is missing.
+    """
+    extra = {"process": "processes"}.get(runs_in, runs_in)
+    try:
+        if runs_in == "dask":
+            from taskscheduler.adapters.dask import DaskEngine  # noqa: PLC0415 - an extra
+
+            return DaskEngine()
+        from taskscheduler.adapters.processes import ProcessEngine  # noqa: PLC0415 - an extra
+
+        return ProcessEngine()
+    except ModuleNotFoundError as error:
+        message = f"runs_in={runs_in!r} needs: {install(extra)}"
+        raise InvalidConfiguration(message) from error
+
+
 NO_OTEL: Final = f"tracing needs: {install('otel')}"
 
 
@@ -113,7 +134,7 @@ class Container(containers.DeclarativeContainer):
     )
     tracing: providers.Provider[Tracing | None] = providers.Object(None)
     scheduler: providers.Provider[Scheduler] = providers.Singleton(
-        Scheduler, store, tracing=tracing
+        Scheduler, store, tracing=tracing, engines=providers.Object(engine_by)
     )
 
 
@@ -126,7 +147,7 @@ class MemoryContainer(containers.DeclarativeContainer):
     )
     tracing: providers.Provider[Tracing | None] = providers.Object(None)
     scheduler: providers.Provider[Scheduler] = providers.Singleton(
-        Scheduler, store, tracing=tracing
+        Scheduler, store, tracing=tracing, engines=providers.Object(engine_by)
     )
 
 

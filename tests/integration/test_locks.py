@@ -29,12 +29,12 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import IllegalTransition
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.lease import Settlement
 from taskscheduler.domain.notes import Report
 from taskscheduler.domain.quota import Quota
 from taskscheduler.domain.schedule import NewSchedule, Schedule
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.fires import fire
 from taskscheduler.testing.contracts.steps import ERROR, claim, join, new, subscribed
@@ -250,6 +250,16 @@ async def waited(scheduler: Scheduler) -> None:
     await scheduler.schedule("mail", after=[parent], when="ended")
     await scheduler.schedule("mail", after=[parent], otherwise="hold")
     await scheduler.cancel(parent)
+    batch = await scheduler.batches.make(then=("mail", None))
+    counted = await scheduler.schedule("mail", batch=batch.id)
+    await scheduler.batches.get(batch.id)
+    await scheduler.notes(counted)
+    await scheduler.batches.seal(batch.id)
+    await scheduler.why(batch.then or counted)
+    await scheduler.cancel(counted)
+    await scheduler.retry(counted)
+    await scheduler.batches.get(batch.id)
+    await scheduler.cancel(counted)
     await store.followers.release()
 
 

@@ -13,7 +13,8 @@ from taskscheduler.adapters.postgres import lane_removal
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.migrate import migrate
 from taskscheduler.domain.errors import StoreUnavailable
-from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.idempotency import Idempotency
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.steps import claim, join
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from tests.mutants.runner import PACKAGE, Mutant
 
 STATUS = "domain/status.py"
 TASK = "domain/task.py"
+NEW_TASK = "domain/new_task.py"
 RETRY = "domain/retry.py"
 CLAIM = "adapters/postgres/migrations/0023_flow.sql"
 CLAIMING = "FUNCTION {schema}.claim_6("
@@ -80,7 +81,7 @@ def sql(file: str, name: str, find: str, put: str, *only: str, within: str = "")
 def described(*conditions: str) -> list[Mutant]:
     """Let ``NewTask.describes`` overlook one field."""
     return [
-        unit(TASK, "task", f"describes overlooks {each}", f"self.{each} == task.{each}", "True")
+        unit(NEW_TASK, "task", f"describes overlooks {each}", f"self.{each} == task.{each}", "True")
         for each in conditions
     ]
 
@@ -569,7 +570,7 @@ IN_FIRE = [
 ]
 
 ON_TIME = [
-    (TIMETABLE, "timetable", "the first fire too late", "- TICK)):", ")):"),
+    (TIMETABLE, "timetable", "the first fire too late", "self._first - TICK", "self._first"),
     (TIMETABLE, "timetable", "after the end", "at > self._last", "at > self._last + SECOND * 7200"),
     (WALLCLOCK, "oracle", "both passes of a fold", "fold is Fold.FIRST or", ""),
     (WALLCLOCK, "oracle", "a gap is passed over", "first = second = change", "continue"),

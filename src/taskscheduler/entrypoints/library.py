@@ -51,7 +51,7 @@ class Scheduler(StoreScheduler):
         Raises:
             InvalidConfiguration: a value makes no sense, or an extra is not installed.
         """
-        from taskscheduler.container import Container  # noqa: PLC0415 - see above
+        from taskscheduler.container import Container, engine_by  # noqa: PLC0415 - see above
 
         settings = StoreSettings(
             url=url,
@@ -61,7 +61,8 @@ class Scheduler(StoreScheduler):
             unique_for=UNIQUE_FOR_DEFAULT if unique_for is None else unique_for,
             wakeups=wakeups,
         )
-        return cls(Container(settings=settings).store(), _global_tracing() if tracing else None)
+        store = Container(settings=settings).store()
+        return cls(store, _global_tracing() if tracing else None, engines=engine_by)
 
     @classmethod
     def in_memory(cls, *, tracing: bool = False) -> Self:
@@ -69,9 +70,10 @@ class Scheduler(StoreScheduler):
 
         ``tracing`` is as for ``postgres``.
         """
-        from taskscheduler.container import MemoryContainer  # noqa: PLC0415 - see above
+        from taskscheduler.container import MemoryContainer, engine_by  # noqa: PLC0415 - see above
 
-        return cls(MemoryContainer().store(), _global_tracing() if tracing else None)
+        store = MemoryContainer().store()
+        return cls(store, _global_tracing() if tracing else None, engines=engine_by)
 
 
 def _blocking(

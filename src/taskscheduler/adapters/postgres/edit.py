@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import Task, TaskEdit
+    from taskscheduler.domain.task import Task
+    from taskscheduler.domain.task_edit import TaskEdit
 
 # The hot row is replaced, not updated. A claim that is under way read the bodies as they were when
 # it began: it finds its row gone, and cannot see the new one. Of an updated row it would take the

@@ -43,7 +43,8 @@ CHANGE: Final = """
 WITH carried AS (
     UPDATE {schema}.flow_gate g
     SET free_at = least(g.free_at, {schema}.clock() + %(grants_burst_in)s::interval)
-    FROM {schema}.flow_limit f WHERE f.name = %(name)s AND g.limit_id = f.id
+    FROM {schema}.flow_limit f
+    WHERE f.name = %(name)s AND g.limit_id = f.id AND g.free_at IS NOT NULL
 )
 UPDATE {schema}.flow_limit
 SET concurrency = %(concurrency)s, rate = %(rate)s, period_s = %(period_s)s, burst = %(burst)s,

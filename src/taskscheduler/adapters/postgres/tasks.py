@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 import psycopg
 
@@ -17,31 +16,28 @@ from taskscheduler.adapters.postgres.claim import Claims
 from taskscheduler.adapters.postgres.copy_format import NotPlain, UnknownLane
 from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.edit import Edits
-from taskscheduler.adapters.postgres.fast_connection import Statement
 from taskscheduler.adapters.postgres.insert_copy import COPIED_FROM, CopiedInserts
 from taskscheduler.adapters.postgres.insert_idempotent import Inserts
 from taskscheduler.adapters.postgres.insert_new import FreshInserts
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
-from taskscheduler.adapters.postgres.mapping import bigints, read, uuids
-from taskscheduler.adapters.postgres.notes import with_results
-from taskscheduler.adapters.postgres.sqlstates import is_unavailable
+from taskscheduler.adapters.postgres.mapping import read
+from taskscheduler.adapters.postgres.settle import Settlements
 from taskscheduler.adapters.postgres.tracing import TRACES, read_traces
 from taskscheduler.adapters.postgres.wakeups import NOTIFY, PAYLOAD_BYTES_MAX
 from taskscheduler.application.wakeups.listener import hint_of
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.errors import (
     IllegalTransition,
-    LeaseLost,
     StoreUnavailable,
     TaskChanged,
     TaskNotFound,
 )
-from taskscheduler.domain.lease import Lease, Settlement, Suspects
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus, after
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
 
     from taskscheduler.adapters.postgres.database import Connection, Database
@@ -50,14 +46,16 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkVerb
+    from taskscheduler.domain.idempotency import Idempotency
+    from taskscheduler.domain.lease import Lease, Settlement, Suspects
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.ports.clock import Clock
-    from taskscheduler.domain.task import Idempotency, NewTask, Task, TaskEdit
+    from taskscheduler.domain.task import Task
+    from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId
     from taskscheduler.domain.worker import Subscription
 
-SOMEBODY_FOLLOWS: Final = UUID(int=0)
-"""What ``statements.FOLLOWED`` adds to the ids of tasks that have ended."""
 RACES_MAX: Final = 10
 """How often a change by hand is tried again when the task moved under it."""
 
@@ -93,19 +91,13 @@ class PostgresTaskRepository:
         self._edits = Edits(database, lanes, self._trail)
         self._bulk = Bulk(database, self._trail, followers, on_cancellation=on_cancellation)
         self._claims = Claims(database, clock)
+        self._settlements = Settlements(database, followers)
         lanes.on_new.append(self._claims.look_soon)
         self._epochs: dict[WorkerId, int] = {}
         sql = database.sql
         self._get = sql(s.GET)
         self._traces = sql(TRACES)
-        self._complete = Statement.of(sql(s.COMPLETE))
-        self._wait = sql(s.WAIT)
-        self._expire = sql(s.EXPIRE)
-        self._complete_with_results = sql(s.COMPLETE_WITH_RESULTS)
-        self._settle = sql(s.SETTLE)
         self._begin = sql(s.BEGIN)
-        self._outcomes = sql(s.OUTCOMES)
-        self._await_standby = sql(s.AWAIT_STANDBY)
         self._next_epoch = sql(s.NEXT_EPOCH)
         self._release_unknown = sql(s.RELEASE_UNKNOWN)
         self._cancel = sql(s.CANCEL)
@@ -247,115 +239,19 @@ class PostgresTaskRepository:
 
     async def settle(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.settle``."""
-        completed = [each for each in settlements if each.event is Event.COMPLETE]
-        expired = [each for each in settlements if each.event is Event.EXPIRE]
-        waiting = [each for each in settlements if each.waits_for is not None]
-        others = [
-            each
-            for each in settlements
-            if each.event not in {Event.COMPLETE, Event.EXPIRE} and each.waits_for is None
-        ]
-        ended: set[UUID] = set()
-        values: dict[str, Any]
-        async with self._database.connection() as connection:
-            if completed:
-                ended |= await self._complete_all(connection, completed)
-            if expired:
-                values = {
-                    "ids": [each.task_id for each in expired],
-                    "tokens": [each.token for each in expired],
-                }
-                cursor = await connection.execute(self._expire, values)
-                ended |= {row[0] for row in await cursor.fetchall()}
-            if waiting:
-                values = {
-                    "ids": [each.task_id for each in waiting],
-                    "tokens": [each.token for each in waiting],
-                    "names": [each.waits_for for each in waiting],
-                    "delays": [each.delay for each in waiting],
-                }
-                cursor = await connection.execute(self._wait, values)
-                ended |= {row[0] for row in await cursor.fetchall()}
-            if others:
-                values = {
-                    "ids": [each.task_id for each in others],
-                    "tokens": [each.token for each in others],
-                    "events": [each.event.value for each in others],
-                    "delays": [each.delay for each in others],
-                    "types": [each.error and each.error.type for each in others],
-                    "messages": [each.error and each.error.message for each in others],
-                    "tracebacks": [each.error and each.error.traceback for each in others],
-                }
-                cursor = await connection.execute(self._settle, values)
-                ended |= {row[0] for row in await cursor.fetchall()}
+        refused = await self._settlements.settle(settlements)
         self._claims.leases_ended()
-        if SOMEBODY_FOLLOWS in ended:
-            self._followers.soon()
-        return {each.task_id for each in settlements if each.task_id not in ended}
+        return refused
 
-    async def _complete_all(
-        self, connection: PooledConnection, completed: Sequence[Settlement]
-    ) -> set[UUID]:
-        ended: set[UUID] = set()
-        plain = [each for each in completed if each.result is None]
-        if plain:
-            values = {
-                "ids": uuids([each.task_id for each in plain]),
-                "tokens": bigints([each.token for each in plain]),
-            }
-            ended |= {row[0] for row in await connection.send(self._complete, values)}
-        for some in with_results(completed) if len(plain) < len(completed) else ():
-            values = {
-                "ids": uuids([each.task_id for each in some]),
-                "tokens": bigints([each.token for each in some]),
-                "results": [None if each.result is None else each.result.decode() for each in some],
-            }
-            cursor = await connection.execute(self._complete_with_results, values)
-            ended |= {row[0] for row in await cursor.fetchall()}
-        return ended
-
-    @asynccontextmanager
-    async def completing(
+    def completing(
         self, lease: Lease, result: Callable[[], bytes | None] = lambda: None
-    ) -> AsyncGenerator[object]:
+    ) -> AbstractAsyncContextManager[object]:
         """See ``TaskRepository.completing``."""
-        settlement = Settlement(lease.task_id, lease.token, Event.COMPLETE)
-        written = False
-        ended: set[UUID] = set()
-        async with self._database.lent() as connection:
-            try:
-                async with connection.transaction():
-                    yield connection
-                    settlement = settlement._replace(result=result())
-                    ended = await self._complete_all(connection, [settlement])
-                    written = lease.task_id in ended
-                    if not written:
-                        raise LeaseLost(lease.task_id)
-            except psycopg.Error as error:
-                # If the connection broke during the commit, the outcome is its witness: it was
-                # part of the same transaction as everything in the block.
-                gone = written and is_unavailable(error)
-                if not gone or not await self.outcomes_of([settlement]):
-                    raise
-        if SOMEBODY_FOLLOWS in ended:
-            self._followers.soon()
+        return self._settlements.completing(lease, result)
 
     async def outcomes_of(self, settlements: Sequence[Settlement]) -> Collection[TaskId]:
         """See ``TaskRepository.outcomes_of``."""
-        values = {
-            "ids": [each.task_id for each in settlements],
-            "tokens": [each.token for each in settlements],
-            "events": [each.event.value for each in settlements],
-        }
-
-        async def work(connection: Connection) -> set[TaskId]:
-            cursor = await connection.execute(self._outcomes, values)
-            found = {row[0] for row in await cursor.fetchall()}
-            if found:
-                await connection.execute(self._await_standby)
-            return found
-
-        return await self._database.run(work)
+        return await self._settlements.outcomes_of(settlements)
 
     async def reconcile(self, worker_id: WorkerId, known: Collection[int]) -> int:
         """See ``TaskRepository.reconcile``."""
@@ -503,7 +399,7 @@ class PostgresTaskRepository:
 
 def is_plain(task: NewTask) -> bool:
     """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
-    return task.unique_key is None and not task.tags and task.after is None
+    return task.unique_key is None and not task.tags and task.after is None and task.batch is None
 
 
 _RACING: Final = "the task kept changing while it was to be changed; try again"

@@ -16,9 +16,16 @@ import msgspec
 from taskscheduler.application.client.results import encode_result
 from taskscheduler.application.worker.context import Context, SignalsNotAskedFor
 from taskscheduler.application.worker.error_description import describe, said
+from taskscheduler.application.worker.outside import packed, perform, report_from, unpacked
 from taskscheduler.application.worker.progress import Reporter
 from taskscheduler.application.worker.uncounted_time import counted
-from taskscheduler.domain.errors import InvalidResult, LeaseLost, TaskSchedulerError
+from taskscheduler.domain.errors import (
+    InvalidConfiguration,
+    InvalidProgress,
+    InvalidResult,
+    LeaseLost,
+    TaskSchedulerError,
+)
 from taskscheduler.domain.lease import AttemptError, Settlement
 from taskscheduler.domain.notes import RESULT_BYTES_MAX
 from taskscheduler.domain.retry import RetryPolicy, bounded
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.worker.handlers import Handler, Handlers
     from taskscheduler.application.worker.threads import Threads
     from taskscheduler.domain.lease import Lease
+    from taskscheduler.domain.ports.engines import Engine
     from taskscheduler.domain.values import WorkerId
 
 THREAD_GRACE_S: Final = 5.0
@@ -68,6 +76,7 @@ class AttemptRunner:
         self._result_bytes_max = result_bytes_max
         self._signalled: set[str] = set()
         self._reporter = Reporter(scheduler.store.notes)
+        self._engines: dict[str, Engine] = {}
         self.on_raised: Callable[[BaseException], None] | None = None
         """Told of what handlers raise that is no verdict, and of payloads that do not fit."""
 
@@ -158,6 +167,8 @@ class AttemptRunner:
         arguments = (context,) if handler.decode is None else (context, payload)
         if handler.is_async:
             result = await handler.function(*arguments)
+        elif handler.engine is not None:
+            result = await self._call_outside(handler.engine, handler, arguments, begins)
         else:
             result = await self._call_in_thread(handler, arguments, context, begins)
             if inspect.isawaitable(result):
@@ -185,6 +196,43 @@ class AttemptRunner:
                 raise
             message = f"the attempt took longer than {span_s:g} s"
             raise AttemptTimedOut(message) from None
+
+    async def _call_outside(
+        self,
+        engine: str,
+        handler: Handler,
+        arguments: tuple[Any, ...],
+        begins: Callable[[], None] | None,
+    ) -> Any:
+        context: Context = arguments[0]
+        if engine not in self._engines:
+            if self._scheduler.engines is None:
+                message = f"this scheduler runs nothing in {engine!r}"
+                raise InvalidConfiguration(message)
+            self._engines[engine] = self._scheduler.engines(engine)
+
+        def begin() -> None:
+            if context.cancelled or not self._may_begin():
+                raise NotBegunError
+            if begins is not None:
+                begins()
+
+        call = packed(handler.function, context, arguments[1:])
+        hears = partial(self._hear, context)
+        return unpacked(await self._engines[engine].run(perform, call, begins=begin, hears=hears))
+
+    def _hear(self, context: Context, said: bytes) -> None:
+        """Take note of the progress of an attempt that runs outside."""
+        with suppress(InvalidProgress):
+            if (report := report_from(context, said)) is not None:
+                context.reported = True
+                self._reporter.add(report)
+
+    async def close(self) -> None:
+        """Let go of what runs handlers outside of this process."""
+        for engine in self._engines.values():
+            await engine.close()
+        self._engines.clear()
 
     async def _call_in_thread(
         self,
@@ -301,6 +349,7 @@ class AttemptRunner:
         """Return the settlement of an attempt that ``error`` ended: again, or never again."""
         if not isinstance(error, Verdict):
             self._tell(error)
+            self._report_failure(lease.kind, context, error)
         facts = describe(error)
         if context.is_last_attempt:
             return self._end(lease, Event.FAIL, facts)
@@ -332,6 +381,15 @@ class AttemptRunner:
         plain = isinstance(error, (msgspec.MsgspecError, UnicodeDecodeError, RecursionError))
         message = str(error) if plain else in_words(error)
         return self._end(lease, Event.FAIL, said("InvalidPayload", message))
+
+    def _report_failure(self, kind: str, context: Context, error: BaseException) -> None:
+        """Let whoever gathers errors know. Nothing that happens there changes the outcome."""
+        on_failure = self._handlers[kind].on_failure
+        if on_failure is not None:
+            try:
+                on_failure(context, error)
+            except Exception:
+                log.exception("on_failure itself failed for task %s", context.id)
 
     def _tell(self, error: BaseException) -> None:
         if self.on_raised is not None:

@@ -92,6 +92,11 @@ class Context:
         """Set once ``transaction`` has found that the lease no longer holds."""
 
     @property
+    def lease(self) -> Lease:
+        """What this attempt holds."""
+        return self._lease
+
+    @property
     def id(self) -> TaskId:
         """The task's id, the same in every attempt: a good idempotency key for calls elsewhere."""
         return self._lease.task_id

@@ -24,7 +24,14 @@ TYPE_CHARACTERS_MAX: Final = 256
 READ_CHARACTERS_MAX: Final = 65_536
 """How much of either end of a text is looked at; what is kept of it is far less."""
 OUR_FILES: Final = frozenset(
-    str(Path(__file__).with_name(name)) for name in ("attempt.py", "executor.py", "threads.py")
+    str(Path(__file__).with_name(name))
+    for name in (
+        "attempt.py",
+        "batches.py",
+        "executor.py",
+        "outside.py",
+        "threads.py",
+    )
 )
 """Where an attempt is run. A traceback begins with their frames; a reader wants the handler's."""
 

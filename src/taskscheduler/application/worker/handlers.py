@@ -14,6 +14,7 @@ from taskscheduler.application.client.kind_names import note
 from taskscheduler.application.client.payloads import decoder_of
 from taskscheduler.application.worker.batches import SIZE_MAX, Batch
 from taskscheduler.application.worker.lifespan import Span
+from taskscheduler.application.worker.placement import RunsIn, placed
 from taskscheduler.domain.errors import InvalidHandler
 from taskscheduler.domain.retry import RetryPolicy
 from taskscheduler.domain.values import NAME, NAME_FORM, TIMEOUT_MAX
@@ -21,6 +22,7 @@ from taskscheduler.domain.values import NAME, NAME_FORM, TIMEOUT_MAX
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
+    from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.lifespan import Lifespan
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
@@ -35,7 +37,8 @@ class Handler:
     """A registered function.
 
     ``decode`` turns the stored JSON text into the function's annotated type; it is None for a
-    function that takes the context alone.
+    function that takes the context alone. ``engine`` is the word for what runs it outside of the
+    worker's process.
     """
 
     kind: str
@@ -46,23 +49,33 @@ class Handler:
     timeout: timedelta | None
     asks_for_signals: bool = False
     batch: Batch | None = None
+    engine: str | None = None
+    on_failure: Callable[[Context, BaseException], object] | None = None
 
 
 class Handlers:
     """The handlers that a worker holds, by kind."""
 
-    def __init__(self, *, lifespan: Lifespan | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        lifespan: Lifespan | None = None,
+        on_failure: Callable[[Context, BaseException], object] | None = None,
+    ) -> None:
         """Start with no handler at all.
 
         ``lifespan`` takes nothing and returns an asynchronous context manager. A worker enters it
         before its first task and leaves it after its last, once in each process; what it gives is
-        ``state`` meanwhile.
+        ``state`` meanwhile. ``on_failure`` is called on the event loop with the context and the
+        error of each attempt that raised one, for whoever gathers errors; it is no verdict, and
+        what it raises itself is logged.
 
         Raises:
             InvalidHandler: ``lifespan`` cannot be called so.
         """
         self._by_kind: dict[str, Handler] = {}
         self._span = None if lifespan is None else Span(lifespan)
+        self._on_failure = on_failure
         self._spans: list[Span] = [] if self._span is None else [self._span]
 
     @property
@@ -79,7 +92,12 @@ class Handlers:
             yield
 
     def register(
-        self, kind: str, *, retry: RetryPolicy = RETRY_DEFAULT, timeout: timedelta | None = None
+        self,
+        kind: str,
+        *,
+        retry: RetryPolicy = RETRY_DEFAULT,
+        timeout: timedelta | None = None,
+        runs_in: RunsIn | None = None,
     ) -> Callable[[Function], Function]:
         """Register the decorated function for ``kind``, and return it as it is.
 
@@ -88,7 +106,10 @@ class Handlers:
         The function takes the ``Context`` and, if it wants one, the payload, which is decoded and
         validated into the type that its parameter is annotated with: by msgspec, or by pydantic
         where a model of its is in it. ``async def`` runs on the event loop, plain ``def`` in a
-        thread. ``retry`` and ``timeout`` hold for tasks that do not bring their own.
+        thread, unless ``runs_in`` says otherwise: ``"loop"``, ``"thread"``, ``"process"`` (of a
+        pool; killed when the attempt ends before it) or ``"dask"`` (a cluster). The last two are
+        for functions at the top of a module, whose context is an ``OutsideContext``. ``retry`` and
+        ``timeout`` hold for tasks that do not bring their own.
 
         Raises:
             InvalidHandler: the kind is malformed or taken, the function's form does not fit, its
@@ -101,15 +122,20 @@ class Handlers:
                 message = f"kind {kind!r} is registered already"
                 raise InvalidHandler(message)
             decode = _payload_decoder(kind, function)
+            called, is_async, engine = placed(
+                kind, function, runs_in, is_async=inspect.iscoroutinefunction(_body(function))
+            )
             note(function, kind, decode)
             self._by_kind[kind] = Handler(
                 kind=kind,
-                function=function,
+                function=called,
                 decode=decode,
-                is_async=inspect.iscoroutinefunction(_body(function)),
+                is_async=is_async,
+                engine=engine,
                 retry=retry,
                 timeout=timeout,
                 asks_for_signals=_names_signals(function),
+                on_failure=self._on_failure,
             )
             return function
 
@@ -154,6 +180,7 @@ class Handlers:
                 retry=retry,
                 timeout=timeout,
                 asks_for_signals=_names_signals(function),
+                on_failure=self._on_failure,
                 batch=batch,
             )
             return function

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from taskscheduler.domain.errors import InvalidConfiguration
 from taskscheduler.domain.notes import RESULT_BYTES_LIMIT
 from taskscheduler.domain.values import NAME, NAME_FORM
+
+if TYPE_CHECKING:
+    from taskscheduler.application.worker.handlers import Handlers
 
 LEASE_DEFAULT: Final = timedelta(seconds=30)
 LEASE_MIN: Final = timedelta(seconds=1)
@@ -43,3 +46,10 @@ def check_settings(
     if not 0 <= result_bytes_max <= RESULT_BYTES_LIMIT:
         message = f"result_bytes_max must be 0 to {RESULT_BYTES_LIMIT}"
         raise InvalidConfiguration(message)
+
+
+def limit_batches(handlers: Handlers, concurrency: int) -> None:
+    """Let no batch of ``handlers`` want more tasks than may run at once."""
+    for kind in handlers:
+        if (batch := handlers[kind].batch) is not None:
+            batch.at_most(concurrency)

@@ -22,6 +22,7 @@ from taskscheduler.application.worker.limits import (
     POLL_INTERVAL_DEFAULT,
     SHUTDOWN_TIMEOUT_DEFAULT,
     check_settings,
+    limit_batches,
 )
 from taskscheduler.application.worker.registration import Registration, profile_of_process
 from taskscheduler.application.worker.shutdown import close, wind_down
@@ -88,9 +89,7 @@ class Worker(WorkerStatus):
         self._concurrency = concurrency
         self._shutdown_timeout_s = shutdown_timeout.total_seconds()
         self._threads = Threads(concurrency)
-        for kind in handlers:
-            if (batch := handlers[kind].batch) is not None:
-                batch.at_most(concurrency)
+        limit_batches(handlers, concurrency)
         self._observer = observer
         self._journal: list[Ran] | None = None if observer is None else []
         self._bulkhead = Bulkhead(self._store.clock, observer)
@@ -108,8 +107,7 @@ class Worker(WorkerStatus):
             on_trusted=lambda: self._claimer.wake(),  # noqa: PLW0108 - it is made below
             abandoned=lambda: self._threads.abandoned,
         )
-        runner = runner_by(scheduler.tracing)
-        self._execution = runner(
+        self._execution = runner_by(scheduler.tracing)(
             scheduler,
             handlers,
             threads=self._threads,
@@ -228,6 +226,7 @@ class Worker(WorkerStatus):
                 for loop in loops:
                     loop.cancel()
         finally:
+            await asyncio.shield(self._execution.close())
             await asyncio.shield(
                 close(
                     self._claimer,

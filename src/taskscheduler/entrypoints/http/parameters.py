@@ -12,9 +12,9 @@ from uuid import UUID
 from litestar.params import PathParameter, QueryParameter
 
 from taskscheduler.domain.errors import InvalidTask, UnknownKind
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.moment import parse_moment
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.domain.values import AT_ONCE, in_utc
 from taskscheduler.entrypoints.http.decoding import FAULTS_MAX
 from taskscheduler.entrypoints.http.errors import BadRequest

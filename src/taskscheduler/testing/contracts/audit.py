@@ -17,8 +17,9 @@ from taskscheduler.domain.errors import (
     TaskExists,
     TaskNotFound,
 )
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.steps import Contract, bring, lease_one, new, put
 
 if TYPE_CHECKING:

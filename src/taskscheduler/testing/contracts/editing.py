@@ -12,7 +12,7 @@ import pytest
 from taskscheduler.domain.errors import IllegalTransition, TaskChanged, TaskNotFound
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,

@@ -11,10 +11,11 @@ import pytest
 from taskscheduler.domain.after import AFTER_MAX, WAITING_AT, After, Otherwise, Wait, When
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import TaskExists, TaskNotFound
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.lease import Settlement
 from taskscheduler.domain.retention import RetentionPolicy
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     Contract,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from taskscheduler.domain.errors import InvalidTask
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.testing.contracts.fires import add, fire
 from taskscheduler.testing.contracts.steps import (
     Contract,

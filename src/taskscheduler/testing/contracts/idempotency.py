@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from taskscheduler.domain.errors import IdempotencyConflict, TaskExists, TaskNotFound
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.testing.contracts.steps import TICK, Contract, new, put
 from taskscheduler.testing.contracts.unique_keys import KEY_LIVES
 

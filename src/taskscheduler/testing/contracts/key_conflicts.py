@@ -11,9 +11,9 @@ import pytest
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import Action, AuditQuery
 from taskscheduler.domain.conflict import OnConflict, earlier_of
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency
 from taskscheduler.testing.contracts.steps import (
     ERROR,
     TICK,

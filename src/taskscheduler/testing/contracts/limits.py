@@ -320,10 +320,13 @@ class RateContract(Contract):
         assert len(await claim(store, worker_id)) == 1
 
     async def test_another_rate(self, store: Store, clock: ManualClock) -> None:
-        """Nobody waits for what the old one would have granted."""
-        await limit(store, rate="1/d")
+        """Nobody waits for what the old one would have granted, and a first one grants all."""
+        await limit(store, concurrency=1)
         await fill(store, 9)
         worker_id = await join(store)
+        assert len(await claim(store, worker_id)) == 1
+        clock.advance(seconds=1)
+        await limit(store, rate="1/d")
         assert len(await claim(store, worker_id)) == 1
         await limit(store, rate="10/s", burst=2)
         clock.advance(milliseconds=100)

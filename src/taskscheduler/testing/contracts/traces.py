@@ -11,8 +11,9 @@ import pytest
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import TaskExists
+from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import Idempotency, TaskEdit
+from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.trace import TraceContext
 from taskscheduler.testing.contracts.steps import (
     ERROR,

@@ -1,0 +1,3 @@
+"""Handlers on a cluster of Dask: the extra ``dask``."""
+
+from taskscheduler.adapters.dask.cluster import DaskEngine as DaskEngine
