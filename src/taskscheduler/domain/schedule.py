@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Required, TypedDict, Unpack
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
+from taskscheduler.domain.every import every_of
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap, check_policies
 from taskscheduler.domain.rule import Fold, Gap, Rule, check_texts
 from taskscheduler.domain.tags import require_tags
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
@@ -228,6 +229,11 @@ class NewSchedule(_Definition):
             raise InvalidSchedule("payload", "must not be bytes: give JSON text as payload_json")
         if payload is not NOTHING:
             fields.pop("payload_json", None)  # that of the one that this is a copy of
+        cron = fields.get("cron")
+        if isinstance(cron, str) and (every := every_of(cron)) is not None:
+            if fields.get("every") is not None:
+                raise InvalidSchedule("cron", "give either every_s or @every")
+            fields["cron"], fields["every"] = None, every
         fields.update(implied(fields))  # pyright: ignore[reportArgumentType, reportCallIssue]
         super().__init__(**fields)
         object.__setattr__(self, "_given", payload)

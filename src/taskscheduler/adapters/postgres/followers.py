@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.drivers import Executing
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 AT_ONCE: Final = 1_000
 """So many ended tasks, new waits and old ones are looked at by one statement."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Database
     from taskscheduler.adapters.postgres.fast_connection import PooledConnection
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 PUT_ONE: Final = """
 WITH body AS (

@@ -27,7 +27,7 @@ from taskscheduler.application.client.task_controls import TaskControls
 from taskscheduler.domain.after import After, require_no_circle
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
