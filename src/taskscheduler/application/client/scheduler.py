@@ -33,6 +33,7 @@ from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
     TaskId,
+    uuid_of,
 )
 
 if TYPE_CHECKING:
@@ -373,6 +374,8 @@ class Scheduler(TaskControls, Operations):
             priority=changes.get("priority"),
             group=(changes["group"] or "") if "group" in changes else None,
         )
-        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)
+        task = await self.store.tasks.edit(
+            TaskId(uuid_of(task_id)), edit, expected=expected, by=self._by
+        )
         self._ring([(task.queue, task.process_at)])
         return task

@@ -116,7 +116,8 @@ class Schedules:
 
     async def get(self, name: str) -> Schedule:
         """Return the schedule. Raises ScheduleNotFound."""
-        if NAME.fullmatch(name) is None:  # not every store could look for it
+        # Not every store could look for it, and not every caller is checked.
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ScheduleNotFound(name)
         schedule = await self._store.schedules.get(name)
         if self._by is not None and not self._by.may_use(schedule.definition.queue):
