@@ -50,12 +50,13 @@ if TYPE_CHECKING:
     )
     from taskscheduler.domain.lease import Attempt, AttemptError
     from taskscheduler.domain.limit import Limit
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.retry import RetryPolicy
     from taskscheduler.domain.rule import Fold, Gap
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.values import TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Wait
     from taskscheduler.entrypoints.http.plugin import TaskSchedulerPlugin
@@ -164,7 +165,8 @@ _NAMES_BY_HOME: Final = {
     "domain.rule": ("Fold", "Gap"),
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
-    "domain.task": ("NewTask", "Task"),
+    "domain.new_task": ("NewTask",),
+    "domain.task": ("Task",),
     "domain.values": ("TaskId",),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze", "Wait"),
     "entrypoints.http.plugin": ("TaskSchedulerPlugin",),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.domain.after import Otherwise, When
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 BatchId = NewType("BatchId", UUID)

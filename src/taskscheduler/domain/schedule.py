@@ -11,10 +11,11 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
 from taskscheduler.domain.every import every_of
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap, check_policies
 from taskscheduler.domain.rule import Fold, Gap, Rule, check_texts
+from taskscheduler.domain.schedule_fields import check_types
 from taskscheduler.domain.tags import require_tags
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
@@ -75,6 +76,9 @@ class ScheduleFields(TypedDict, total=False):
     tags: tuple[str, ...]
 
 
+CHOICES: Final = {"catch_up": CatchUp, "overlap": Overlap, "gap": Gap, "fold": Fold}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Definition:
     """What is kept of a ``NewSchedule``."""
@@ -108,6 +112,7 @@ class _Definition:
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
+        check_types(self, CHOICES)
         object.__setattr__(self, "crons", tuple(self.crons))
         object.__setattr__(self, "except_", tuple(self.except_))
         object.__setattr__(self, "tags", require_tags(self.tags))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.batch import NewBatch
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.ports.tasks import TaskRepository
-    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 

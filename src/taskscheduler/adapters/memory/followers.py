@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.after import After
     from taskscheduler.domain.batch import BatchId
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 REASONS: Final[Mapping[TaskStatus | None, tuple[str, str]]] = {
     TaskStatus.FAILED: ("ParentFailed", "failed"),

@@ -8,13 +8,14 @@ from taskscheduler.adapters.memory.batches import require_open
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.conflict import changes, gives_way, replaced
 from taskscheduler.domain.errors import TaskExists
-from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.batch import NewBatch
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.ports.tasks import TaskRepository
-    from taskscheduler.domain.task import NewTask
 
 COLUMNS: Final = """
     b.id, b.name, b.created_at, b.sealed_at, c.ended_at, c.total, c.completed, c.failed,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.drivers import Executing
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 AT_ONCE: Final = 1_000
 """So many ended tasks, new waits and old ones are looked at by one statement."""
@@ -29,7 +29,7 @@ PAUSES_S: Final = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """How long to wait for what others have locked; what is longer is left to a later call."""
 SHOWN_MAX: Final = 10
 PAUSE_S: Final = 0.01
-PAUSE_TIMES: Final = 3
+PAUSE_MAX_S: Final = 0.05
 """A process that ends tasks pauses between two looks; longer, where a look takes its time."""
 
 FOLLOW: Final = """
@@ -145,7 +145,7 @@ class PostgresFollowers:
                 began = loop.time()
                 await self.release()
                 took = loop.time() - began
-                self._next_at = loop.time() + max(PAUSE_S, PAUSE_TIMES * took)
+                self._next_at = loop.time() + min(max(PAUSE_S, took), PAUSE_MAX_S)
         except StoreUnavailable as error:
             log.warning("what waits for tasks that have ended is released later: %s", error)
         except Exception:

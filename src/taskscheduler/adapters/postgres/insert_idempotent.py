@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.idempotency import Idempotency
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 

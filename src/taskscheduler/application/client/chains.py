@@ -10,7 +10,7 @@ from taskscheduler.domain.errors import InvalidTask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 
 def chain(

@@ -27,12 +27,13 @@ from taskscheduler.application.client.task_controls import TaskControls
 from taskscheduler.domain.after import After, require_no_circle
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
     TaskId,
+    uuid_of,
 )
 
 if TYPE_CHECKING:
@@ -373,6 +374,8 @@ class Scheduler(TaskControls, Operations):
             priority=changes.get("priority"),
             group=(changes["group"] or "") if "group" in changes else None,
         )
-        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)
+        task = await self.store.tasks.edit(
+            TaskId(uuid_of(task_id)), edit, expected=expected, by=self._by
+        )
         self._ring([(task.queue, task.process_at)])
         return task

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.ledger import LedgerEntry, Place
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.rule import Rule
-    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 RACES_MAX: Final = 10
@@ -116,7 +116,8 @@ class Schedules:
 
     async def get(self, name: str) -> Schedule:
         """Return the schedule. Raises ScheduleNotFound."""
-        if NAME.fullmatch(name) is None:  # not every store could look for it
+        # Not every store could look for it, and not every caller is checked.
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ScheduleNotFound(name)
         schedule = await self._store.schedules.get(name)
         if self._by is not None and not self._by.may_use(schedule.definition.queue):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.scheduler import TaskOptions
     from taskscheduler.application.client.task_batch import TaskSpec
     from taskscheduler.domain.idempotency import Idempotency
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 Parameters = ParamSpec("Parameters")

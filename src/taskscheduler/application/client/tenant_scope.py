@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkCursor, BulkStep
     from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.notes import Ending, TaskNotes
     from taskscheduler.domain.schedule import NewSchedule, Schedule
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.why import Why
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.domain.batch import Batch
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 BatchIdText = Annotated[str, PathParameter(schema_extra=docs.UUID_TEXT)]
 

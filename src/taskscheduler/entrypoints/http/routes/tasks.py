@@ -15,8 +15,8 @@ from taskscheduler.domain.after import After
 from taskscheduler.domain.batch import BatchId
 from taskscheduler.domain.conflict import earlier_of
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, PAGE_BYTES_MAX, fitting
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import TaskId
 from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import FAULTS_MAX, decoded, decoder
