@@ -13,11 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from taskscheduler.application.client.chains import chain, gather
     from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.handlers import Handlers
     from taskscheduler.application.worker.worker import Worker
+    from taskscheduler.domain.batch import Batch
     from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.errors import (
+        BatchNotFound,
+        BatchSealed,
         IllegalTransition,
         InvalidConfiguration,
         InvalidHandler,
@@ -46,12 +50,13 @@ if TYPE_CHECKING:
     )
     from taskscheduler.domain.lease import Attempt, AttemptError
     from taskscheduler.domain.limit import Limit
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.query import TaskQuery
     from taskscheduler.domain.retry import RetryPolicy
     from taskscheduler.domain.rule import Fold, Gap
     from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap, Schedule
     from taskscheduler.domain.status import TaskStatus
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.values import TaskId
     from taskscheduler.domain.verdicts import Cancel, Discard, Retry, Snooze, Wait
     from taskscheduler.entrypoints.http.plugin import TaskSchedulerPlugin
@@ -60,6 +65,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Attempt",
     "AttemptError",
+    "Batch",
+    "BatchNotFound",
+    "BatchSealed",
     "Cancel",
     "CatchUp",
     "Context",
@@ -110,14 +118,20 @@ __all__ = [
     "UnknownKind",
     "Wait",
     "Worker",
+    "chain",
+    "gather",
 ]
 
 _NAMES_BY_HOME: Final = {
+    "application.client.chains": ("chain", "gather"),
     "application.worker.context": ("Context",),
     "application.worker.handlers": ("Handlers",),
     "application.worker.worker": ("Worker",),
+    "domain.batch": ("Batch",),
     "domain.conflict": ("OnConflict",),
     "domain.errors": (
+        "BatchNotFound",
+        "BatchSealed",
         "IllegalTransition",
         "InvalidConfiguration",
         "InvalidHandler",
@@ -151,7 +165,8 @@ _NAMES_BY_HOME: Final = {
     "domain.rule": ("Fold", "Gap"),
     "domain.schedule": ("CatchUp", "NewSchedule", "Overlap", "Schedule"),
     "domain.status": ("TaskStatus",),
-    "domain.task": ("NewTask", "Task"),
+    "domain.new_task": ("NewTask",),
+    "domain.task": ("Task",),
     "domain.values": ("TaskId",),
     "domain.verdicts": ("Cancel", "Discard", "Retry", "Snooze", "Wait"),
     "entrypoints.http.plugin": ("TaskSchedulerPlugin",),

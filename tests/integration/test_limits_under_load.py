@@ -21,11 +21,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from taskscheduler import Limit, Scheduler, TaskQuery, TaskStatus
+from taskscheduler import Limit, Scheduler, Task, TaskQuery, TaskStatus
 from taskscheduler.adapters.postgres.migrate import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +99,7 @@ async def claims_under(connection: psycopg.Connection[Any], schema: str, most: i
 async def all_done(scheduler: Scheduler, number: int) -> float:
     """Wait until so many tasks have ended; return how long that took."""
     began_at = time.monotonic()
+    done: Sequence[Task] = ()
     while time.monotonic() < began_at + PATIENCE_S:
         done = await scheduler.list(TaskQuery(status=TaskStatus.COMPLETED, limit=1_000))
         if len(done) == number:

@@ -250,6 +250,16 @@ async def waited(scheduler: Scheduler) -> None:
     await scheduler.schedule("mail", after=[parent], when="ended")
     await scheduler.schedule("mail", after=[parent], otherwise="hold")
     await scheduler.cancel(parent)
+    batch = await scheduler.batches.make(then=("mail", None))
+    counted = await scheduler.schedule("mail", batch=batch.id)
+    await scheduler.batches.get(batch.id)
+    await scheduler.notes(counted)
+    await scheduler.batches.seal(batch.id)
+    await scheduler.why(batch.then or counted)
+    await scheduler.cancel(counted)
+    await scheduler.retry(counted)
+    await scheduler.batches.get(batch.id)
+    await scheduler.cancel(counted)
     await store.followers.release()
 
 

@@ -11,6 +11,7 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    BatchesContract,
     FollowersContract,
     KindCatalogueContract,
     LimitRepositoryContract,
@@ -51,6 +52,10 @@ class TestTasks(TaskRepositoryContract, TransactionContract):
 
 class TestFollowers(FollowersContract):
     """``PostgresFollowers``."""
+
+
+class TestBatches(BatchesContract):
+    """``PostgresBatches``."""
 
 
 class TestBoard(TaskReaderContract):

@@ -9,6 +9,7 @@ from tests.mutants.runner import PACKAGE, Mutant
 
 STATUS = "domain/status.py"
 TASK = "domain/task.py"
+NEW_TASK = "domain/new_task.py"
 RETRY = "domain/retry.py"
 CLAIM = "adapters/postgres/migrations/0023_flow.sql"
 CLAIMING = "FUNCTION {schema}.claim_6("
@@ -80,7 +81,7 @@ def sql(file: str, name: str, find: str, put: str, *only: str, within: str = "")
 def described(*conditions: str) -> list[Mutant]:
     """Let ``NewTask.describes`` overlook one field."""
     return [
-        unit(TASK, "task", f"describes overlooks {each}", f"self.{each} == task.{each}", "True")
+        unit(NEW_TASK, "task", f"describes overlooks {each}", f"self.{each} == task.{each}", "True")
         for each in conditions
     ]
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import IllegalTransition, TaskExists, TaskNotFound
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_DEFAULT
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task import Task
 from taskscheduler.domain.values import TaskId, WorkerId
 from taskscheduler.domain.worker import has_expired
 

@@ -21,9 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import TaskSchedulerError, WorkerLost
 from taskscheduler.domain.lease import SETTLING, Lease, Settlement
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import TaskId, WorkerId
 from taskscheduler.domain.worker import Subscription, WorkerProfile

@@ -8,9 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from taskscheduler import Handlers, InvalidTask, TaskNotFound, Worker
+from taskscheduler import Handlers, InvalidTask, TaskNotFound, Worker, chain, gather
 from taskscheduler.application.client.results import TaskCancelled, TaskFailed
-from taskscheduler.domain.after import AFTER_MAX, After
+from taskscheduler.domain.after import AFTER_MAX, After, Otherwise
 from taskscheduler.domain.verdicts import Cancel, Discard
 from taskscheduler.entrypoints.http.app import create_app
 from taskscheduler.testing import ManualClock, in_memory
@@ -116,6 +116,23 @@ async def test_what_makes_no_sense_is_refused(
     with pytest.raises(InvalidTask) as refused:
         await scheduler.schedule("Foo", **options)
     assert refused.value.field == field
+
+
+async def test_chains_and_gatherings(scheduler: Scheduler):
+    a, b, c = (scheduler.prepare("Foo", number) for number in range(3))
+    linked = chain(a, b, c, when="ended")
+    assert [each.after and each.after.task_ids for each in linked] == [None, (a.id,), (b.id,)]
+    assert await scheduler.schedule_many(linked) == [a.id, b.id, c.id]
+    d, e, f = (scheduler.prepare("Foo", number) for number in range(3))
+    gathered = gather(d, e).then(f, otherwise="run")
+    assert gathered[-1].after == After((d.id, e.id), otherwise=Otherwise.RUN)
+    assert await scheduler.schedule_many(gathered) == [d.id, e.id, f.id]
+    assert chain() == []
+    for twice in (lambda: chain(a, linked[1]), lambda: gather(a).then(linked[1])):
+        with pytest.raises(InvalidTask, match="twice"):
+            twice()
+    with pytest.raises(InvalidTask):
+        gather().then(f)
 
 
 async def test_an_id_that_is_given_twice_counts_once():

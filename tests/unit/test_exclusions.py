@@ -231,3 +231,36 @@ def test_where_clocks_change_nothing_is_left_out_by_the_way():
     expected = [at for at in takewhile(end.__ge__, bare) if at.astimezone(BERLIN).hour > 1]
     assert found == expected
     assert len(found) == 24 * 4 - 8
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("@every 90s", timedelta(seconds=90)),
+        (" @Every 1h30m ", timedelta(minutes=90)),
+        ("@every 1.5h", timedelta(minutes=90)),
+        ("@every 1m500ms", timedelta(seconds=60.5)),
+    ],
+)
+@pytest.mark.anyio
+async def test_an_interval_in_the_place_of_an_expression(
+    scheduler_in_memory: Scheduler, text: str, expected: timedelta
+):
+    """It is one, also where it takes the place of another rule."""
+    definition = NewSchedule(name="n", kind="mail", cron=text)
+    assert (definition.cron, definition.every) == (None, expected)
+    schedules = scheduler_in_memory.schedules
+    await schedules.put(NewSchedule(name="n", kind="mail", cron="0 3 * * *", gap=Gap.SKIP))
+    edited = (await schedules.edit("n", cron=text)).definition
+    assert (edited.cron, edited.every, edited.gap) == (None, expected, None)
+    assert (await schedules.edit("n", cron="0 4 * * *")).definition.every is None
+
+
+@pytest.mark.parametrize("text", ["@every", "@every 5", "@every 1d", "@every -5s", "@every 5 s"])
+def test_what_is_no_interval_is_refused(text: str):
+    with pytest.raises(InvalidSchedule) as caught:
+        NewSchedule(name="n", kind="mail", cron=text)
+    assert caught.value.field == "cron"
+    with pytest.raises(InvalidSchedule) as caught:
+        NewSchedule(name="n", kind="mail", cron="@every 1ms")
+    assert caught.value.field == "every_s"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from taskscheduler import Scheduler
     from taskscheduler.application.store import Store
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 pytestmark = pytest.mark.anyio

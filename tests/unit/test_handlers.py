@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from taskscheduler import Context, Handlers, RetryPolicy
+from taskscheduler import Context, Discard, Handlers, RetryPolicy, Scheduler, Worker
 from taskscheduler.domain.errors import InvalidHandler
 
 
@@ -207,3 +207,36 @@ def test_callable_objects_are_handlers() -> None:
     handlers.register("a")(Mailer())
     assert handlers["a"].is_async
     assert handlers["a"].decode is not None
+
+
+@pytest.mark.anyio
+async def test_who_gathers_errors_is_told_of_each_attempt_that_raises() -> None:
+    told: list[tuple[str, int, str]] = []
+
+    def gather(context: Context, error: BaseException) -> None:
+        told.append((context.kind, context.attempt, str(error)))
+        raise RuntimeError
+
+    handlers = Handlers(on_failure=gather)
+    once = RetryPolicy(max_attempts=1)
+
+    @handlers.register("wrong", retry=once)
+    async def wrong(context: Context) -> None:
+        raise ValueError("wrong")
+
+    @handlers.register("discards", retry=once)
+    async def discards(context: Context) -> None:
+        raise Discard
+
+    @handlers.register("good")
+    async def good(context: Context) -> None: ...
+
+    async with Scheduler.in_memory() as scheduler:
+        others = Handlers()
+        others.include(handlers)
+        for kind in handlers:
+            await scheduler.schedule(kind)
+        await Worker(scheduler, others).run(until_drained=True)
+        statuses = {task.kind: task.status.value for task in await scheduler.list()}
+    assert told == [("wrong", 1, "wrong")]
+    assert statuses == {"wrong": "Failed", "discards": "Failed", "good": "Completed"}

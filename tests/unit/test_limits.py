@@ -56,8 +56,9 @@ def anyio_backend() -> str:
     ],
 )
 def test_what_is_no_limit(field: str, fields: dict[str, Any]) -> None:
+    values: dict[str, Any] = {"name": "mail", **fields}
     with pytest.raises(InvalidLimit) as refused:
-        Limit(**({"name": "mail"} | fields))
+        Limit(**values)
     assert refused.value.field == field
 
 

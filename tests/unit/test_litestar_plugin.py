@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from litestar import Litestar, post
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from litestar.testing import TestClient
 
@@ -48,6 +52,31 @@ def test_it_schedules_runs_and_shows(web: TestClient[Litestar]):
     assert stored.headers["Location"] == f"/jobs/tasks/{stored.json()['id']}"
     assert web.put("/jobs/tasks", json={"kind": "unheard-of"}).status_code == 400
     assert web.get("/tasks").status_code == 404
+
+
+def test_the_dashboard_and_all_calls_are_there_behind_guards():
+    def let_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        if connection.headers.get("x-who") != "operator":
+            raise NotAuthorizedException
+
+    plugin = TaskSchedulerPlugin(
+        Scheduler.in_memory(), path="/jobs", dashboard=True, guards=[let_in]
+    )
+    with TestClient(Litestar([sign_up], plugins=[plugin])) as client:
+        for call in ("", "dashboard/main.js", "queues", "workers", "schedules", "limits", "tasks"):
+            assert client.get(f"/jobs/{call}").status_code == 401, call
+            answer = client.get(f"/jobs/{call}", headers={"x-who": "operator"})
+            assert answer.status_code == 200, (call, answer.text)
+        assert client.post("/members/Ada").status_code == 201
+
+
+def test_the_command_line_is_a_command_of_litestars(capsys: pytest.CaptureFixture[str]):
+    group = click.Group("litestar")
+    TaskSchedulerPlugin(Scheduler.in_memory()).on_cli_init(group)
+    with pytest.raises(SystemExit) as ended:
+        group.main(["tasks", "migrate", "--help"], standalone_mode=False)
+    assert ended.value.code == 0
+    assert "--check" in capsys.readouterr().out
 
 
 def test_without_handlers_and_path_it_only_injects():

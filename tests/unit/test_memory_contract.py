@@ -13,6 +13,7 @@ from taskscheduler.testing.contracts import (
     ArchiveContract,
     AuditContract,
     BacklogStatsContract,
+    BatchesContract,
     FollowersContract,
     KindCatalogueContract,
     LimitRepositoryContract,
@@ -44,6 +45,10 @@ class TestTasks(TaskRepositoryContract):
 
 class TestFollowers(FollowersContract):
     """``MemoryFollowers``."""
+
+
+class TestBatches(BatchesContract):
+    """``MemoryBatches``."""
 
 
 class TestBoard(TaskReaderContract):

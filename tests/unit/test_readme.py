@@ -35,7 +35,7 @@ DOCUMENTS: Final = [
 ]
 QUOTED: Final = re.compile(r"# from (\S+)\n")
 PARAMETER: Final = re.compile(r"{(\w+):\w+}")
-NAMES: Final = {"task_id": "<id>"}
+NAMES: Final = {"batch_id": "<id>", "task_id": "<id>"}
 COMMANDS_OF_SERVICES: Final = ("dev", "api", "worker", "migrate")
 
 

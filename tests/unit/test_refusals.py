@@ -150,10 +150,12 @@ OPEN: Final = operations(closed=False)
 def at(call: str, value: str) -> str:
     """Return the path of ``call`` with ``value`` for its parameter."""
     path = call.split()[1]
-    return path.replace("{task_id}", value).replace("{name}", value)
+    for each in ("{task_id}", "{name}", "{batch_id}"):
+        path = path.replace(each, value)
+    return path
 
 
-def sent(call: str) -> dict[str, Any]:
+def sent(call: str) -> dict[str, Any]:  # noqa: PLR0911 - a way each
     """Return the body that ``call`` needs to come as far as its task."""
     if call in {"PUT /limits/{name}", "PATCH /limits/{name}"}:
         return {"json": LIMIT}
@@ -161,6 +163,8 @@ def sent(call: str) -> dict[str, Any]:
         return {"json": EDIT}
     if call == "POST /schedules":
         return {"json": {"name": "nightly", **SCHEDULE}}
+    if call == "POST /batches":
+        return {"json": {"then": {"kind": "Foo"}}}
     if call == "PUT /schedules/{name}":
         return {"json": SCHEDULE}
     if call.endswith("/backfill"):
@@ -188,13 +192,16 @@ async def racing(service: Service, call: str) -> Ask | None:
     return at(call, "nightly"), good
 
 
-async def conflicting(service: Service, call: str) -> Ask | None:
+async def conflicting(service: Service, call: str) -> Ask | None:  # noqa: PLR0911 - a way each
     """Return what makes ``call`` conflict with what is there; None if nothing does."""
     verb = call.rpartition("/")[2]
     match call.split():
         case [_, "/tasks/cancel" | "/tasks/retry" | "/tasks/delete"]:
             forbidding = {"cancel": "Completed", "retry": "Pending", "delete": "InProgress"}
             return at(call, ""), {"params": {"filter": f"status:{forbidding[verb]}"}}
+        case ["POST", "/batches" as path]:
+            taken = {"id": await service.task(), "kind": "Foo", "payload": "other"}
+            return path, {"json": {"then": taken}}
         case ["PUT" | "POST", "/tasks" | "/tasks/batch" as path]:
             other: Any = {"id": await service.task(), "kind": "Foo", "payload": "other"}
             return path, {"json": [other] if verb == "batch" else other}

@@ -273,3 +273,52 @@ async def test_a_bad_value_of_one_caller_fails_no_neighbour(scheduler: Scheduler
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(answer, InvalidTask) for answer in answers) == len(bad)
     assert len(await scheduler.list(TaskQuery(limit=1000))) == 90
+
+
+@pytest.mark.parametrize("task_id", ["abc", str(UUID(int=7)), 7, None])
+async def test_what_is_no_id_is_refused_by_every_verb(scheduler: Scheduler, task_id: Any) -> None:
+    """On every store in the same words: before it is asked."""
+    for verb in ("get", "why", "attempts", "notes", "cancel", "retry", "run_now", "delete"):
+        with pytest.raises(InvalidTask, match="id: must be a UUID"):
+            await getattr(scheduler, verb)(task_id)
+    with pytest.raises(InvalidTask, match="id: must be a UUID"):
+        await scheduler.edit(task_id, priority=1)
+    with pytest.raises(InvalidTask, match="id: must be a UUID"):
+        await scheduler.signal(task_id, "approval")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"status": "Nope"},
+        {"status": [5]},
+        {"kind": 5},
+        {"kind": "\ud800"},
+        {"queue": "a\0"},
+        {"queue": ["a", None]},
+        {"tag": ""},
+        {"group": "a\nb"},
+        {"before": "x"},
+        {"limit": "5"},
+        {"limit": -1},
+    ],
+)
+def test_a_query_that_no_task_could_match_is_refused(field: dict[str, Any]) -> None:
+    """On some stores it would be an error of the driver."""
+    with pytest.raises(
+        ValueError, match=next(iter(field)) if "status" not in field else "TaskStatus"
+    ):
+        TaskQuery(**field)
+
+
+def test_a_status_may_be_given_as_its_word() -> None:
+    """It is the same query."""
+    assert TaskQuery(status=cast("Any", "Completed")) == TaskQuery(status=TaskStatus.COMPLETED)
+
+
+async def test_what_names_no_queue_is_refused(scheduler: Scheduler) -> None:
+    """Whatever it is."""
+    name: Any
+    for name in (5, None, "a b"):
+        with pytest.raises(InvalidTask, match="queue"):
+            await scheduler.pause_queue(name)

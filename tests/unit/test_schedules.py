@@ -24,6 +24,7 @@ from taskscheduler.domain.errors import (
     ScheduleNotFound,
 )
 from taskscheduler.domain.query import TaskQuery
+from taskscheduler.domain.rule import Gap
 from taskscheduler.domain.schedule import CatchUp, NewSchedule, Overlap
 
 if TYPE_CHECKING:
@@ -408,3 +409,51 @@ async def test_what_is_no_payload_is_refused(schedules: Schedules, fields: dict[
         await schedules.put(hourly(**fields))
     assert refused.value.field == "payload"
     assert await schedules.list() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 5),
+        ("cron", 5),
+        ("cron", b"@daily"),
+        ("crons", "@daily"),
+        ("crons", [5]),
+        ("every", 5),
+        ("time_zone", 5),
+        ("time_zone", None),
+        ("jitter", 5),
+        ("max_fires", True),
+        ("max_fires", 2.5),
+        ("catch_up_window", 60),
+        ("catch_up_max", "3"),
+        ("pause_after_failures", 1.0),
+        ("catch_up", "nope"),
+        ("catch_up", None),
+        ("overlap", 7),
+        ("gap", "nope"),
+        ("fold", True),
+    ],
+)
+def test_a_field_of_another_type_is_refused(field: str, value: object) -> None:
+    """Whatever store it is for: some would keep it, and nobody could read it."""
+    given: dict[str, Any] = {"name": "x", "kind": "mail", "cron": "@daily", field: value}
+    if field == "every":
+        del given["cron"]
+    with pytest.raises(InvalidSchedule, match=field):
+        NewSchedule(**given)
+
+
+def test_a_choice_may_be_given_as_its_word() -> None:
+    """As in a configuration, and it is the same choice."""
+    given: dict[str, Any] = {"catch_up": "all", "gap": "skip"}
+    assert hourly(**given) == hourly(catch_up=CatchUp.ALL, gap=Gap.SKIP)
+    assert hourly(**given).catch_up is CatchUp.ALL
+
+
+async def test_what_names_no_schedule_is_not_found(schedules: Schedules) -> None:
+    """Whatever it is."""
+    name: Any
+    for name in (5, None, "a b", b"x"):
+        with pytest.raises(ScheduleNotFound):
+            await schedules.get(name)

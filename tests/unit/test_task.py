@@ -17,9 +17,10 @@ import pytest
 
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.errors import IllegalTransition, InvalidTask
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.retry import MAX_ATTEMPTS_LIMIT
 from taskscheduler.domain.status import TRANSITIONS, Event, TaskStatus
-from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task import Task
 from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import PAYLOAD_BYTES_MAX, TaskId, WorkerId
 

@@ -40,7 +40,16 @@ def whole(scheduler_in_memory: Scheduler, tasks: TaskRepository) -> Scheduler:
 
 
 OPERATORS = {
-    *("change_page", "limits", "pause_queue", "queue", "queues", "resume_queue", "workers"),
+    *(
+        "batches",
+        "change_page",
+        "limits",
+        "pause_queue",
+        "queue",
+        "queues",
+        "resume_queue",
+        "workers",
+    ),
 }
 """Verbs that see more than a tenant's queues: no route that is open to tenants calls them."""
 MADE_OF_OTHERS = {"commits", "prepare", "result", "schedule", "schedule_many"}

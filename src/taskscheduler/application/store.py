@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from taskscheduler.domain.ports.access import ApiKeyRepository, AuditTrail
+    from taskscheduler.domain.ports.batches import Batches
     from taskscheduler.domain.ports.clock import Clock
     from taskscheduler.domain.ports.followers import Followers
     from taskscheduler.domain.ports.kinds import KindCatalogue
@@ -37,6 +38,7 @@ class Store:
     board: TaskReader
     notes: Notes
     followers: Followers
+    batches: Batches
     workers: WorkerRegistry
     heartbeat_registry: Callable[[], AbstractAsyncContextManager[WorkerRegistry]]
     kinds: KindCatalogue

@@ -101,13 +101,14 @@ class Wait(NamedTuple):
     """How far a wait for other tasks is.
 
     So many are ``left``, of ``total``; the first of them are ``task_ids``. ``failed`` is one for
-    which the task is held, if it is.
+    which the task is held, if it is. If it waits for the end of a ``batch``, those are its tasks.
     """
 
     left: int
     total: int
     task_ids: tuple[TaskId, ...] = ()
-    failed: TaskId | None = None
+    failed: UUID | None = None
+    batch: UUID | None = None
 
 
 def require_no_circle(waits: Mapping[TaskId, After], places: Sequence[TaskId]) -> None:

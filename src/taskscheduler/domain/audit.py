@@ -30,6 +30,8 @@ class Action(StrEnum):
     KEY_ADDED = "key added"
     KEY_CHANGED = "key changed"
     KEY_REVOKED = "key revoked"
+    BATCH_ADDED = "batch added"
+    BATCH_SEALED = "batch sealed"
     LIMIT_ADDED = "limit added"
     LIMIT_CHANGED = "limit changed"
     LIMIT_DELETED = "limit deleted"
@@ -46,8 +48,8 @@ class AuditEntry:
     """One thing that was done, and stays written.
 
     ``actor`` is the caller's name. ``task_id`` is there where it was done to a task, ``target``
-    where it was done to a key, a queue, a limit or a schedule: the key's id, the others' name.
-    ``at`` is the store's time.
+    where it was done to a key, a batch, a queue, a limit or a schedule: the id or the name. ``at``
+    is the store's time.
     """
 
     id: int

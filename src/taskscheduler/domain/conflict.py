@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.new_task import NewTask
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.values import TaskId
 
 MAX_DELAY_MAX: Final = timedelta(days=366)

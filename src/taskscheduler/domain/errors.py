@@ -269,6 +269,24 @@ class TaskCancelled(TaskEnded):
         super().__init__(task_id, error, "was cancelled")
 
 
+class BatchNotFound(TaskSchedulerError):
+    """No batch has this id."""
+
+    def __init__(self, batch_id: UUID) -> None:
+        """Name the id that was looked for."""
+        self.batch_id = batch_id
+        super().__init__(f"no batch has the id {batch_id}")
+
+
+class BatchSealed(TaskSchedulerError):
+    """The batch takes no more tasks."""
+
+    def __init__(self, batch_id: UUID) -> None:
+        """Name the batch."""
+        self.batch_id = batch_id
+        super().__init__(f"the batch {batch_id} is sealed: no task can be added to it")
+
+
 class EngineLost(TaskSchedulerError):
     """The process or the cluster in which a handler ran has died, or cannot be reached."""
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from taskscheduler.domain.after import After
+    from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.lease import AttemptError
     from taskscheduler.domain.status import TaskStatus
     from taskscheduler.domain.values import TaskId
@@ -67,9 +68,11 @@ class Ending:
 class TaskNotes:
     """What a task has to show beside its fields. ``result`` is JSON text.
 
-    ``after`` is what it was stored to come after, whether or not it still waits.
+    ``after`` is what it was stored to come after, whether or not it still waits, and ``batch`` the
+    one that it is counted with.
     """
 
     result: bytes | None = None
     progress: Progress | None = None
     after: After | None = None
+    batch: BatchId | None = None

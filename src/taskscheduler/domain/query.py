@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from uuid import UUID
 
 from taskscheduler.domain.status import TaskStatus
 from taskscheduler.domain.values import GROUP, GROUP_FORM, NAME, NAME_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from uuid import UUID
 
     from taskscheduler.domain.task import Task
 
@@ -36,7 +37,7 @@ class TaskQuery:
     ``bytes_max``, the list ends soon after its payloads come to more than that; see ``fitting``.
 
     Raises:
-        ValueError: a field has no value at all, which nothing could match.
+        ValueError: a field has no value at all, or one that no task could have.
     """
 
     status: TaskStatus | Collection[TaskStatus] | None = None
@@ -52,14 +53,20 @@ class TaskQuery:
     def __post_init__(self) -> None:
         """Keep each field as a set, so that equal queries are equal."""
         for field in FIELDS:
-            given = getattr(self, field)
+            given: Any = getattr(self, field)
             if given is None:
                 continue
-            values = frozenset((given,) if isinstance(given, str) else given)
+            values = frozenset(_value(field, each) for each in _several(given))
             if not values:
                 message = f"{field}: give at least one, or None for all"
                 raise ValueError(message)
             object.__setattr__(self, field, values)
+        if self.before is not None and not isinstance(self.before, UUID):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
+            message = f"before: must be a UUID, not {type(self.before).__name__}"
+            raise ValueError(message)
+        if not isinstance(self.limit, int) or self.limit < 0:  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+            message = "limit: must be a whole number, 0 at least"
+            raise ValueError(message)
 
     @property
     def statuses(self) -> frozenset[TaskStatus] | None:
@@ -123,6 +130,25 @@ class TaskQuery:
             limit=limit,
             bytes_max=bytes_max,
         )
+
+
+def _several(given: object) -> Iterable[object]:
+    """Return the values that are ``given``, if only one."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return (given,)
+    return cast("Iterable[object]", given)
+
+
+def _value(field: str, value: object) -> str:
+    """Return a value that ``field`` of a task may have. Raises ValueError."""
+    if field == "status":
+        return TaskStatus(value)
+    form = GROUP if field == "group" else NAME
+    if not isinstance(value, str) or form.fullmatch(value) is None:
+        expected = GROUP_FORM if field == "group" else NAME_FORM
+        message = f"{value!r} is no {field}: {expected}"
+        raise ValueError(message)
+    return value
 
 
 def wanted_by(filters: Sequence[str]) -> Mapping[str, frozenset[str]]:

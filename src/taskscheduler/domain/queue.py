@@ -48,7 +48,7 @@ class Queue:
 
 def check_queue(name: str) -> str:
     """Return ``name`` if a queue may be called so. Raises InvalidTask."""
-    if NAME.fullmatch(name) is None:
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller is checked
         raise InvalidTask("queue", f"must be {NAME_FORM}")
     return name
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Required, TypedDict, Unpack
 from uuid import UUID
 
 from taskscheduler.domain.errors import InvalidSchedule
+from taskscheduler.domain.every import every_of
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.policies import SINGLE, CatchUp, Overlap, check_policies
 from taskscheduler.domain.rule import Fold, Gap, Rule, check_texts
+from taskscheduler.domain.schedule_fields import check_types
 from taskscheduler.domain.tags import require_tags
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import (
     NAME,
     NAME_FORM,
@@ -74,6 +76,9 @@ class ScheduleFields(TypedDict, total=False):
     tags: tuple[str, ...]
 
 
+CHOICES: Final = {"catch_up": CatchUp, "overlap": Overlap, "gap": Gap, "fold": Fold}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Definition:
     """What is kept of a ``NewSchedule``."""
@@ -107,6 +112,7 @@ class _Definition:
 
     def __post_init__(self) -> None:
         """Check each field; those that a task has, as a task does."""
+        check_types(self, CHOICES)
         object.__setattr__(self, "crons", tuple(self.crons))
         object.__setattr__(self, "except_", tuple(self.except_))
         object.__setattr__(self, "tags", require_tags(self.tags))
@@ -228,6 +234,11 @@ class NewSchedule(_Definition):
             raise InvalidSchedule("payload", "must not be bytes: give JSON text as payload_json")
         if payload is not NOTHING:
             fields.pop("payload_json", None)  # that of the one that this is a copy of
+        cron = fields.get("cron")
+        if isinstance(cron, str) and (every := every_of(cron)) is not None:
+            if fields.get("every") is not None:
+                raise InvalidSchedule("cron", "give either every_s or @every")
+            fields["cron"], fields["every"] = None, every
         fields.update(implied(fields))  # pyright: ignore[reportArgumentType, reportCallIssue]
         super().__init__(**fields)
         object.__setattr__(self, "_given", payload)

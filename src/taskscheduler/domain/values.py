@@ -166,6 +166,11 @@ def uuid_of(value: object, field: str = "id") -> UUID:
     return UUID(int=value.int)
 
 
+def uuid_if_any(field: str, value: object) -> UUID | None:
+    """Return ``value`` as a plain UUID, or None as it is. Raises InvalidTask."""
+    return None if value is None else uuid_of(value, field)
+
+
 def text_of(field: str, value: object) -> str:
     """Return the name ``value`` as plain text. Raises InvalidTask."""
     if not isinstance(value, str):

@@ -13,9 +13,10 @@ from uuid import UUID
 
 from taskscheduler.domain.errors import TaskSchedulerError
 from taskscheduler.domain.lease import SETTLING, AttemptError, Lease, Settlement
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.query import LIMIT_MAX, TaskQuery
 from taskscheduler.domain.status import Event
-from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task import Task
 from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import TaskId, WorkerId
 from taskscheduler.domain.worker import Subscription, WorkerProfile

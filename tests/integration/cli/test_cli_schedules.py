@@ -278,3 +278,23 @@ def test_a_span_is_backfilled(operator: Operator):
     far = "--from 2024-03-01T00:00:00Z --to 2093-01-01T00:00:00Z"
     assert "to: must not be in the future" in operator.refused(f"backfill nightly {far}", code=2)
     assert "--from" in operator.refused("backfill nightly --from now --to now", code=2)
+
+
+def test_overlaps_bounds_rules_and_what_is_left_out(operator: Operator):
+    rule = "FREQ=DAILY;BYHOUR=3;BYMINUTE=0;BYSECOND=0"
+    options = (
+        f"--rrule '{rule}' --except 2026-12-25 --except '* * * 8 *' --overlap buffer_all "
+        "--catch-up-window 90 --catch-up-max 5 --pause-after-failures 2"
+    )
+    made = operator.asks(f"put report --kind Baz {options}")
+    assert (made["rrule"], made["except"]) == (rule, ["2026-12-25", "* * * 8 *"])
+    assert (made["overlap"], made["catch_up"]) == ("buffer_all", "all")
+    assert (made["catch_up_window_s"], made["catch_up_max"]) == (90, 5)
+    assert made["pause_after_failures"] == 2
+    shown = operator.good("show report")
+    for told in (rule, "except 2026-12-25 | * * * 8 *", "within 90 s  at most 5", "failures 2"):
+        assert told in shown
+    assert operator.asks("put often --kind Baz --cron '@every 90s'")["every_s"] == 90
+    assert "rrule: " in operator.refused("put a --kind Baz --rrule FREQ=OFTEN", code=2)
+    bad = "put a --kind Baz --cron @daily --except 2026-02-30"
+    assert "except: " in operator.refused(bad, code=2)

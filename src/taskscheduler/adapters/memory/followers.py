@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Final
 
+from taskscheduler.adapters.memory.batches import outcome, statuses
 from taskscheduler.domain.after import Otherwise, Wait
 from taskscheduler.domain.errors import TaskExists, TaskNotFound
 from taskscheduler.domain.lease import Attempt, AttemptError
 from taskscheduler.domain.status import Event, TaskStatus
+from taskscheduler.domain.values import TaskId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Mapping
+    from uuid import UUID
 
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.after import After
-    from taskscheduler.domain.task import NewTask
-    from taskscheduler.domain.values import TaskId
+    from taskscheduler.domain.batch import BatchId
+    from taskscheduler.domain.new_task import NewTask
 
 REASONS: Final[Mapping[TaskStatus | None, tuple[str, str]]] = {
     TaskStatus.FAILED: ("ParentFailed", "failed"),
@@ -50,7 +53,8 @@ class MemoryFollowers:
         """
         for task in tasks:
             for parent in () if task.after is None else task.after.task_ids:
-                if parent not in self._state.tasks and parent not in fresh:
+                known = parent in self._state.tasks or parent in self._state.batches
+                if not known and parent not in fresh:
                     raise TaskNotFound(parent)
 
     def require_same(self, task: NewTask) -> None:
@@ -67,9 +71,8 @@ class MemoryFollowers:
         self._state.after[task_id] = after
         self._wait_for(task_id, after.task_ids)
         for parent in after.task_ids:
-            task = self._state.tasks.get(parent)
-            if task is None or task.status.is_final:
-                self._on_ended(parent, None if task is None else task.status)
+            if not self._is_alive(parent):
+                self._on_ended(parent, self._status_of(parent))
 
     def follow_again(self, task_id: TaskId) -> None:
         """Let a task that was revived wait for those that have not ended."""
@@ -77,8 +80,25 @@ class MemoryFollowers:
         if alive:
             self._wait_for(task_id, alive)
 
+    def judge(self, batch_id: BatchId) -> None:
+        """See whether a batch has ended; then let go what waits for it."""
+        bag = self._state.batches[batch_id]
+        status = outcome(self._state, bag)
+        if status is None:
+            bag.ended_at = None
+            self._hope(batch_id)
+        else:
+            bag.ended_at = bag.ended_at or self._state.now()
+            self._settle_children(TaskId(batch_id), status)
+
     def revived(self, task_id: TaskId) -> None:
         """Take note that a task goes on, for which others may be held."""
+        self._hope(task_id)
+        if (batch := self._state.batch_of.get(task_id)) is not None:
+            self.judge(batch)
+
+    def _hope(self, parent: UUID) -> None:
+        task_id = TaskId(parent)
         for child in self._children.get(task_id, ()):
             if task_id in self._left.get(child, {}):
                 self._left[child][task_id] = False
@@ -107,14 +127,26 @@ class MemoryFollowers:
             return None
         left = self._left[task_id]
         failed = min((parent for parent, has_failed in left.items() if has_failed), default=None)
-        total = len(self._state.after[task_id].task_ids)
+        parents = self._state.after[task_id].task_ids
+        if len(parents) == 1 and (bag := self._state.batches.get(parents[0])) is not None:
+            found = statuses(self._state, bag)
+            pending = sum(number for status, number in found.items() if not status.is_final)
+            return Wait(pending, len(bag.members), (), failed, bag.id)
+        total = len(parents)
         return Wait(len(left), total, tuple(sorted(left)[:SHOWN_MAX]), failed)
 
     # -- pieces ----------------------------------------------------------------------------------
 
-    def _is_alive(self, task_id: TaskId) -> bool:
-        task = self._state.tasks.get(task_id)
-        return task is not None and not task.status.is_final
+    def _status_of(self, task_id: UUID) -> TaskStatus | None:
+        """Return what a task or a batch is, or has come to."""
+        if (bag := self._state.batches.get(task_id)) is not None:
+            return outcome(self._state, bag) or TaskStatus.PENDING
+        task = self._state.tasks.get(TaskId(task_id))
+        return None if task is None else task.status
+
+    def _is_alive(self, task_id: UUID) -> bool:
+        status = self._status_of(task_id)
+        return status is not None and not status.is_final
 
     def _wait_for(self, task_id: TaskId, parents: Iterable[TaskId]) -> None:
         self._left[task_id] = dict.fromkeys(parents, False)
@@ -133,7 +165,10 @@ class MemoryFollowers:
         self._at_work = True
         try:
             while self._ended:
-                self._settle_children(*self._ended.popleft())
+                ended, how = self._ended.popleft()
+                self._settle_children(ended, how)
+                if (batch := self._state.batch_of.get(ended)) is not None:
+                    self.judge(batch)
         finally:
             self._at_work = False
 
@@ -162,7 +197,8 @@ class MemoryFollowers:
             self._children[parent].add(child)
         else:
             name, how = REASONS[status]
-            error = AttemptError(name, f"task {parent}, which it waited for, {how}", None)
+            what = "a task of the batch" if parent in self._state.batches else "task"
+            error = AttemptError(name, f"{what} {parent}, which it waited for, {how}", None)
             self._state.history[child].append(
                 Attempt(
                     number=task.attempt,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taskscheduler.adapters.memory.batches import require_open
 from taskscheduler.domain.audit import Action
 from taskscheduler.domain.conflict import changes, gives_way, replaced
 from taskscheduler.domain.errors import TaskExists
-from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from taskscheduler.adapters.memory.followers import MemoryFollowers
     from taskscheduler.adapters.memory.state import State
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 
@@ -24,6 +26,7 @@ def insert(state: State, followers: MemoryFollowers, tasks: Sequence[NewTask]) -
     ids = [request.take(new) for new in tasks]
     known_as = {new.id: task_id for new, task_id in zip(tasks, ids, strict=True)}
     followers.require_known(tasks, known_as)
+    require_open(state, request.created)
     request.commit(known_as)
     return ids
 
@@ -38,6 +41,11 @@ class _Request:
         self._written: dict[TaskId, Task] = {}
         self._keys: dict[tuple[str, str], TaskId] = {}
         self._done: list[tuple[NewTask, TaskId, Action]] = []
+
+    @property
+    def created(self) -> list[NewTask]:
+        """Those that are stored by it, for the first time."""
+        return [new for new, _, action in self._done if action is Action.CREATED]
 
     def take(self, new: NewTask) -> TaskId:
         """Return the id of what answers for ``new``. Raises TaskExists."""
@@ -75,6 +83,9 @@ class _Request:
         for name, task_id in self._keys.items():
             self._state.unique[name] = (task_id, self._now + self._state.unique_for)
         for new, task_id, action in self._done:
+            if new.batch is not None and action is Action.CREATED:
+                self._state.batches[new.batch].members[task_id] = None
+                self._state.batch_of[task_id] = new.batch
             if new.after is not None and action is Action.CREATED:
                 self._followers.follow(task_id, new.after.known_as(known_as))
 

@@ -30,7 +30,10 @@ class MemoryNotes:
         """See ``Notes.of``."""
         state = self._state
         return TaskNotes(
-            state.results.get(task_id), state.progress.get(task_id), state.after.get(task_id)
+            state.results.get(task_id),
+            state.progress.get(task_id),
+            state.after.get(task_id),
+            state.batch_of.get(task_id),
         )
 
     async def endings(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Ending | None]:

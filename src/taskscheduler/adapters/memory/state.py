@@ -20,10 +20,13 @@ from taskscheduler.domain.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
+    from uuid import UUID
 
+    from taskscheduler.adapters.memory.batches import Bag
     from taskscheduler.domain.access import ApiKey, Caller
     from taskscheduler.domain.after import After
     from taskscheduler.domain.audit import Action
+    from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.ledger import Outcome
     from taskscheduler.domain.limit import StoredLimit
     from taskscheduler.domain.notes import Awaited, Progress
@@ -95,6 +98,8 @@ class State:
     signals: dict[TaskId, dict[str, bytes]] = field(default_factory=dict)
     awaited: dict[TaskId, Awaited] = field(default_factory=dict)
     after: dict[TaskId, After] = field(default_factory=dict)
+    batches: dict[UUID, Bag] = field(default_factory=dict)
+    batch_of: dict[TaskId, BatchId] = field(default_factory=dict)
     settled: dict[int, Event] = field(default_factory=dict)
     lanes: defaultdict[Lane, list[tuple[datetime, TaskId]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -127,8 +132,11 @@ class State:
         return task.excused == 0 or self.begun.get(task.id) == task.token
 
     def remove(self, task: Task) -> None:
-        """Forget everything about ``task``."""
+        """Forget everything about ``task``, but for what it came to for its batch."""
         del self.tasks[task.id]
+        if (batch := self.batch_of.get(task.id)) is not None:
+            gone = task.status if task.status.is_final else TaskStatus.CANCELLED
+            self.batches[batch].members[task.id] = gone
         self.begun.pop(task.id, None)
         self.history.pop(task.id, None)
         self.traces.pop(task.id, None)

@@ -10,6 +10,7 @@ from taskscheduler.adapters.memory.api_keys import MemoryApiKeys
 from taskscheduler.adapters.memory.archive import MemoryArchive
 from taskscheduler.adapters.memory.audit import MemoryAuditTrail
 from taskscheduler.adapters.memory.backlog import MemoryBacklogStats
+from taskscheduler.adapters.memory.batches import MemoryBatches
 from taskscheduler.adapters.memory.followers import MemoryFollowers
 from taskscheduler.adapters.memory.limits import MemoryLimits
 from taskscheduler.adapters.memory.notes import MemoryNotes
@@ -68,6 +69,7 @@ def memory_store(
         board=MemoryTaskReader(state, new_task_id),
         notes=MemoryNotes(state),
         followers=followers,
+        batches=MemoryBatches(state, tasks, followers),
         workers=workers,
         heartbeat_registry=heartbeat_registry,
         kinds=MemoryKindCatalogue(state),

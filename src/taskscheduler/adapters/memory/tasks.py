@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.memory.state import State
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.idempotency import Idempotency
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.new_task import NewTask
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
     from taskscheduler.domain.lease import AttemptError, Lease
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 W3C: Final = TraceContextTextMapPropagator()
 HEADER_CHARACTERS_MAX: Final = 512

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -45,7 +45,7 @@ class Rows(NamedTuple):
 
 
 class NotPlain(Exception):
-    """A task has a key, a trace, tags or others to wait for, which these rows do not tell of."""
+    """A task has a key, a trace, tags, others or a batch, which these rows do not tell of."""
 
 
 class UnknownLane(NotPlain):
@@ -71,6 +71,7 @@ def rows_of(
             or task.trace is not None
             or task.tags
             or task.after is not None
+            or task.batch is not None
         ):
             raise NotPlain
         task_id, at, payload = task.id, task.execute_at, task.payload_json

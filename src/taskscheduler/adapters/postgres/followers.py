@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.drivers import Executing
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 AT_ONCE: Final = 1_000
 """So many ended tasks, new waits and old ones are looked at by one statement."""
 PAUSES_S: Final = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """How long to wait for what others have locked; what is longer is left to a later call."""
 SHOWN_MAX: Final = 10
+PAUSE_S: Final = 0.01
+PAUSE_MAX_S: Final = 0.05
+"""A process that ends tasks pauses between two looks; longer, where a look takes its time."""
 
 FOLLOW: Final = """
 SELECT {schema}.follow_1(%(ids)s::uuid[], %(needs_success)s::boolean[], %(otherwise)s::text[],
@@ -42,9 +45,11 @@ SELECT (SELECT count(*) FROM {schema}.edge e WHERE e.child = l.id),
              ORDER BY e.parent LIMIT %(shown)s),
        (SELECT e.parent FROM {schema}.edge e WHERE e.child = l.id AND e.failed
         ORDER BY e.parent LIMIT 1),
-       json_array_length(n.value -> 'after')
+       json_array_length(n.value -> 'after'), c.id, c.total,
+       c.total - c.completed - c.failed - c.cancelled
 FROM {schema}.live l
 JOIN {schema}.note n ON n.id = %(id)s AND n.kind = 'after' AND n.name = ''
+LEFT JOIN {schema}.batch_count c ON c.id = (n.value -> 'after' ->> 0)::uuid
 WHERE l.id = %(id)s AND l.process_at = {schema}.waiting_at_1()"""
 STORED: Final = """
 SELECT id, value::text FROM {schema}.note
@@ -67,6 +72,7 @@ class PostgresFollowers:
         self._wait = database.sql(WAIT)
         self._work: asyncio.Task[None] | None = None
         self._again = False
+        self._next_at = 0.0
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
@@ -129,11 +135,17 @@ class PostgresFollowers:
         self._work = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             self._again = True
             while self._again:
+                # Whoever ends very many tasks one after the other is not to spend his time on this.
+                await asyncio.sleep(max(0.0, self._next_at - loop.time()))
                 self._again = False
+                began = loop.time()
                 await self.release()
+                took = loop.time() - began
+                self._next_at = loop.time() + min(max(PAUSE_S, took), PAUSE_MAX_S)
         except StoreUnavailable as error:
             log.warning("what waits for tasks that have ended is released later: %s", error)
         except Exception:
@@ -193,10 +205,16 @@ class PostgresFollowers:
             row = await (await connection.execute(self._wait, values, prepare=False)).fetchone()
             if row is None:
                 return None
-            left, ids, failed, total = row
+            left, ids, failed, total, batch, members, pending = row
+            if batch is not None and total == 1:
+                return Wait(pending, members, (), failed, batch)
             return Wait(left, total, tuple(ids), failed)
 
-        return await self._database.run(work)
+        found = await self._database.run(work)
+        if found is not None and found.batch is not None:
+            await self.release()  # so that its tasks are counted
+            found = await self._database.run(work)
+        return found
 
 
 def _note(after: After) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Connection, Database
     from taskscheduler.adapters.postgres.lanes import Lanes
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 COPIED_FROM: Final = 2_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres import statements as s
+from taskscheduler.adapters.postgres.batches import BatchInserts
 from taskscheduler.adapters.postgres.key_conflicts import UniqueKeys
 from taskscheduler.adapters.postgres.lanes import lanes_of
 from taskscheduler.adapters.postgres.mapping import if_any, read
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.followers import PostgresFollowers
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.idempotency import Idempotency
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 
@@ -170,6 +171,7 @@ class Inserts:
         """``unique_for`` is how long unique and idempotency keys live."""
         self._unique_for = unique_for
         self._followers = followers
+        self._batches = BatchInserts(database)
         sql = database.sql
         self._put = {False: sql(PUT), True: sql(PUT_HELD)}
         self._put_told = {False: sql(PUT_TOLD), True: sql(PUT_TOLD_HELD)}
@@ -263,6 +265,7 @@ class Inserts:
             await connection.execute(self._await_standby)
             rows = [task for task in rows if task.id in stored]
         await self._followers.follow(connection, rows, holders)
+        await self._batches.add(connection, rows)
         if waiting:
             await self._keys.replace(connection, waiting, lanes)
         return [holders.get(task.id, task.id) for task in tasks]
@@ -275,6 +278,8 @@ class Inserts:
     ) -> None:
         """Check that those of ``tasks`` which were not stored had been stored before, the same."""
         again = [task for task in tasks if holders.get(task.id, task.id) == task.id]
+        if not again:
+            return  # a look for no id at all opens, and locks, all days
         stored = {
             task.id: task for task in await read(connection, self._get, [t.id for t in again])
         }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from taskscheduler.adapters.postgres.database import Database
     from taskscheduler.adapters.postgres.fast_connection import PooledConnection
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 PUT_ONE: Final = """
 WITH body AS (
@@ -106,6 +106,11 @@ SELECT id, greatest(execute_at, now), CASE WHEN
      WHERE n.id = ANY (%(used)s::integer[]) AND n.retired_by IS NULL)
     = cardinality(%(used)s::integer[]) THEN lane END
 FROM given"""
+
+
+def is_plain(task: NewTask) -> bool:
+    """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
+    return task.unique_key is None and not task.tags and task.after is None and task.batch is None
 
 
 class FreshInserts:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from taskscheduler.adapters.postgres.drivers import Executing
     from taskscheduler.adapters.postgres.lanes import Lane
     from taskscheduler.domain.access import Caller
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
     Name = tuple[str, str]

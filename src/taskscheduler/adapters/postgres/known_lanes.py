@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.adapters.postgres.floors import Floor, Looking, Place
 from taskscheduler.adapters.postgres.lanes import Lane
+from taskscheduler.domain.after import WAITING_AT
 from taskscheduler.domain.limit import LOOK_AGAIN
 from taskscheduler.domain.turns import Turns
 
@@ -43,6 +44,11 @@ class SeenLane:
         """When something was claimed there last, on this process's clock."""
         self.weight = 1
         """How much its group gets beside others."""
+
+
+    def may_begin(self, now: datetime | None) -> bool:
+        """Tell whether its first task may be due: at its time, or whenever others have ended."""
+        return is_past(self.head, now) or (self.head is not None and self.head >= WAITING_AT)
 
 
 class Seen:
@@ -123,7 +129,7 @@ class Seen:
         places = [
             (seen.lane.priority, seen.floor.at, number)
             for number, seen in self.lanes.items()
-            if (self._are_few or number in self._warm or is_past(seen.head, now))
+            if (self._are_few or number in self._warm or seen.may_begin(now))
             and (number not in self._opens_at or is_past(self._opens_at[number], now))
         ]
         places.sort()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from taskscheduler.adapters.postgres.database import Connection, Database
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 MAKE: Final = """
 INSERT INTO {schema}.lane (queue, kind, priority, "group")

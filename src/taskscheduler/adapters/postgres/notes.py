@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import msgspec
 
@@ -12,6 +13,7 @@ from taskscheduler.adapters.postgres.audit import Trail
 from taskscheduler.adapters.postgres.followers import after_of
 from taskscheduler.adapters.postgres.mapping import STATUSES, bigints, uuids
 from taskscheduler.domain.audit import Action
+from taskscheduler.domain.batch import BatchId
 from taskscheduler.domain.errors import IllegalTransition, LeaseLost, SignalExists, TaskNotFound
 from taskscheduler.domain.lease import AttemptError
 from taskscheduler.domain.notes import Awaited, Ending, Progress, TaskNotes
@@ -31,7 +33,8 @@ STATEMENT_BYTES_MAX: Final = 4 * 1024 * 1024
 
 OF: Final = """
 SELECT kind, at, value::text FROM {schema}.note
-WHERE id = %(id)s AND kind IN ('progress', 'result', 'after')"""
+WHERE id = %(id)s AND kind IN ('progress', 'result', 'after')
+UNION ALL SELECT 'batch', NULL, batch::text FROM {schema}.member WHERE id = %(id)s"""
 
 REPORT: Final = """
 SELECT {schema}.progress_1(%(ids)s::uuid[], %(tokens)s::bigint[], %(values)s::text[])"""
@@ -99,6 +102,7 @@ class PostgresNotes:
                 None if result is None else result[1].encode(),
                 None if progress is None else _progress(*progress),
                 None if after is None else after_of(after[1]),
+                None if (batch := found.get("batch")) is None else BatchId(UUID(batch[1])),
             )
 
         return await self._database.run(work)

@@ -178,13 +178,17 @@ WITH gone AS (
     ON CONFLICT (id) DO UPDATE SET stage = excluded.stage
 ), hoped AS (
     UPDATE {schema}.edge e SET failed = NULL FROM used WHERE e.parent = used.id AND e.failed
+), anew AS (
+    INSERT INTO {schema}.ended (id)
+    SELECT used.id FROM used JOIN {schema}.member m ON m.id = used.id
 )
 INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
 SELECT id, CASE WHEN waits THEN {schema}.waiting_at_1() ELSE
                greatest(coalesce(%(at)s::timestamptz, CASE status WHEN 4 THEN execute_at END),
                         {schema}.clock()) END,
        lane, least(attempt, 32766), excused,
-       EXISTS (SELECT FROM {schema}.edge e WHERE e.parent = %(id)s) OR NULL
+       EXISTS (SELECT FROM {schema}.edge e WHERE e.parent = %(id)s)
+           OR EXISTS (SELECT FROM {schema}.member m WHERE m.id = %(id)s) OR NULL
 FROM used
 RETURNING process_at = {schema}.waiting_at_1()"""
 

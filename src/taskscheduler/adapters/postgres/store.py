@@ -10,6 +10,7 @@ from taskscheduler.adapters.postgres.api_keys import PostgresApiKeys
 from taskscheduler.adapters.postgres.archive import PostgresArchive
 from taskscheduler.adapters.postgres.audit import PostgresAuditTrail
 from taskscheduler.adapters.postgres.backlog import PostgresBacklogStats
+from taskscheduler.adapters.postgres.batches import PostgresBatches
 from taskscheduler.adapters.postgres.database import Database
 from taskscheduler.adapters.postgres.followers import PostgresFollowers
 from taskscheduler.adapters.postgres.lanes import Lanes
@@ -89,6 +90,7 @@ def postgres_store(
         board=PostgresTaskReader(database, lanes, new_task_id),
         notes=PostgresNotes(database),
         followers=followers,
+        batches=PostgresBatches(database, tasks, followers),
         workers=PostgresWorkerRegistry(database),
         heartbeat_registry=heartbeat_registry,
         kinds=PostgresKindCatalogue(database),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from taskscheduler.adapters.postgres.drivers import Executing
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
 
 TAG: Final = "SELECT {schema}.tag_1(%(ids)s::uuid[], %(tags)s::text[])"
 

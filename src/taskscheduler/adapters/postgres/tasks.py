@@ -18,7 +18,7 @@ from taskscheduler.adapters.postgres.database import translated
 from taskscheduler.adapters.postgres.edit import Edits
 from taskscheduler.adapters.postgres.insert_copy import COPIED_FROM, CopiedInserts
 from taskscheduler.adapters.postgres.insert_idempotent import Inserts
-from taskscheduler.adapters.postgres.insert_new import FreshInserts
+from taskscheduler.adapters.postgres.insert_new import FreshInserts, is_plain
 from taskscheduler.adapters.postgres.lanes import Lanes, lanes_of
 from taskscheduler.adapters.postgres.mapping import read
 from taskscheduler.adapters.postgres.settle import Settlements
@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.idempotency import Idempotency
     from taskscheduler.domain.lease import Lease, Settlement, Suspects
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.ports.clock import Clock
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId
@@ -394,11 +395,6 @@ class PostgresTaskRepository:
             # Raises, unless the task came into this status since it was to be changed.
             after(task.status, event, verb=action.value if action is Action.RUN else None)
         raise StoreUnavailable(_RACING)
-
-
-def is_plain(task: NewTask) -> bool:
-    """Tell whether one statement stores all there is to ``task``, if nobody has used its id."""
-    return task.unique_key is None and not task.tags and task.after is None
 
 
 _RACING: Final = "the task kept changing while it was to be changed; try again"

@@ -136,6 +136,8 @@ async def _not_due(store: Store, task: Task) -> Cause:
 
 def _waiting(wait: Wait) -> Cause:
     detail = f"it waits for {wait.left} of {wait.total} tasks to end"
+    if wait.batch is not None:
+        detail += f", those of the batch {wait.batch}, which must be sealed"
     if wait.failed is not None:
         detail += (
             f"; {wait.failed} has ended without success, and so it is held until somebody runs or "

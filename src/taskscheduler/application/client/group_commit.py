@@ -14,8 +14,8 @@ from contextvars import Context as Variables
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.ports.tasks import TaskRepository
-    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 BATCH_MAX: Final = 500

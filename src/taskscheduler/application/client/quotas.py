@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.quota import Quota, Usage
-    from taskscheduler.domain.task import NewTask
 
 COUNT_EVERY_S: Final = 1.0
 COUNT_AGAIN_S: Final = 0.1

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack, cast, overload
 from uuid import UUID
 
+from taskscheduler.application.client.batches import Batches
 from taskscheduler.application.client.group_commit import GroupCommit
 from taskscheduler.application.client.kind_names import kind_of
 from taskscheduler.application.client.limits import Limits
@@ -26,12 +27,13 @@ from taskscheduler.application.client.task_controls import TaskControls
 from taskscheduler.domain.after import After, require_no_circle
 from taskscheduler.domain.errors import InvalidTask, NotAConnection, UnknownKind
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.task_edit import TaskEdit
 from taskscheduler.domain.values import (
     PRIORITY_DEFAULT,
     QUEUE_DEFAULT,
     TaskId,
+    uuid_of,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.task_batch import TaskSpec
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
+    from taskscheduler.domain.batch import BatchId
     from taskscheduler.domain.conflict import OnConflict
     from taskscheduler.domain.idempotency import Idempotency
     from taskscheduler.domain.ports.engines import Engine
@@ -61,7 +64,8 @@ class TaskOptions(TypedDict, total=False):
     ``execute_at`` where clocks differ. ``after`` are the ids of up to 100 tasks that must end
     first; ``when`` is what counts: ``"succeeded"``, or ``"ended"`` in whatever way; and
     ``otherwise`` what becomes of the task if one of them does not succeed: ``"cancel"``, ``"run"``
-    or ``"hold"``. The rest is as in ``NewTask``.
+    or ``"hold"``. ``batch`` is the id of the batch that it is counted with. The rest is as in
+    ``NewTask``.
     """
 
     execute_at: datetime | None
@@ -79,6 +83,7 @@ class TaskOptions(TypedDict, total=False):
     id: UUID | None
     payload_json: bytes
     after: Iterable[UUID] | None
+    batch: UUID | None
     when: str | None
     otherwise: str | None
 
@@ -147,6 +152,11 @@ class Scheduler(TaskControls, Operations):
         return self._single
 
     @property
+    def batches(self) -> Batches:
+        """Tasks that are counted together."""
+        return Batches(self.store, self._by)
+
+    @property
     def limits(self) -> Limits:
         """How many tasks run, and how fast they begin."""
         return Limits(self.store, self._by)
@@ -208,6 +218,7 @@ class Scheduler(TaskControls, Operations):
             on_conflict=options.get("on_conflict"),
             max_delay=options.get("max_delay"),
             after=After.of(options.get("after"), options.get("when"), options.get("otherwise")),
+            batch=cast("BatchId | None", options.get("batch")),
         )
 
     @overload
@@ -254,6 +265,7 @@ class Scheduler(TaskControls, Operations):
                 it, or that has failed, or it is None or anything else that cannot be joined.
             TaskExists: the id is taken by a task with other contents.
             TaskNotFound: a task that it is to come after is not there.
+            BatchNotFound: its batch is not there; ``BatchSealed``: that takes no more tasks.
             StoreUnavailable: the store could not be reached; repeating with the same id is safe.
         """
         task = self.prepare(cast("str", kind), payload, **options)  # or a function: it looks
@@ -278,7 +290,7 @@ class Scheduler(TaskControls, Operations):
 
     async def put(self, task: NewTask) -> TaskId:
         """Store one prepared task, sharing the commit with concurrent callers."""
-        if task.after is not None:  # not with those who wait for nobody
+        if task.after is not None or task.batch is not None:  # not with those who have neither
             return (await self.put_many([task]))[0]
         RecentIds(self.store.new_task_id()).check(task.id)
         if task.expires_at is not None:
@@ -362,6 +374,8 @@ class Scheduler(TaskControls, Operations):
             priority=changes.get("priority"),
             group=(changes["group"] or "") if "group" in changes else None,
         )
-        task = await self.store.tasks.edit(TaskId(task_id), edit, expected=expected, by=self._by)
+        task = await self.store.tasks.edit(
+            TaskId(uuid_of(task_id)), edit, expected=expected, by=self._by
+        )
         self._ring([(task.queue, task.process_at)])
         return task

@@ -23,6 +23,7 @@ from taskscheduler.domain.errors import (
     ScheduleNotFound,
     ScheduleUnread,
 )
+from taskscheduler.domain.every import every_of
 from taskscheduler.domain.fire import left_of
 from taskscheduler.domain.ledger import BackfillStep, NewEntry, Outcome
 from taskscheduler.domain.schedule import NewSchedule, Schedule, ScheduleFields, implied
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from taskscheduler.application.store import Store
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.ledger import LedgerEntry, Place
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.rule import Rule
-    from taskscheduler.domain.task import NewTask
     from taskscheduler.domain.values import TaskId
 
 RACES_MAX: Final = 10
@@ -115,7 +116,8 @@ class Schedules:
 
     async def get(self, name: str) -> Schedule:
         """Return the schedule. Raises ScheduleNotFound."""
-        if NAME.fullmatch(name) is None:  # not every store could look for it
+        # Not every store could look for it, and not every caller is checked.
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ScheduleNotFound(name)
         schedule = await self._store.schedules.get(name)
         if self._by is not None and not self._by.may_use(schedule.definition.queue):
@@ -139,6 +141,8 @@ class Schedules:
             ScheduleNotFound: there is none.
         """
         only_known(changes, FIELDS)
+        if isinstance(cron := changes.get("cron"), str) and (span := every_of(cron)) is not None:
+            changes = {**changes, "cron": None, "every": span}
         if changes.get("every") is not None:
             nothing = {"cron": None, "crons": (), "rrule": None, "gap": None, "fold": None}
             changes = nothing | changes

@@ -28,6 +28,7 @@ from typing import (
     overload,
 )
 
+from taskscheduler.application.client.batches import Batches
 from taskscheduler.application.client.errands import Errands, Home, InCallersThread, home
 from taskscheduler.application.client.limits import Limits
 from taskscheduler.application.client.scheduler import OWN, Scheduler
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from taskscheduler.application.client.scheduler import TaskOptions
     from taskscheduler.application.client.task_batch import TaskSpec
     from taskscheduler.domain.idempotency import Idempotency
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.values import TaskId
 
 Parameters = ParamSpec("Parameters")
@@ -114,6 +115,24 @@ class SyncSchedules:
     foresee = Verb(Schedules.foresee)
     fires = Verb(Schedules.fires)
     backfill = Verb(Schedules.backfill)
+
+
+class SyncBatches:
+    """``Batches``, blocking."""
+
+    def __init__(self, scheduler: BlockingScheduler) -> None:
+        """Those of ``scheduler``."""
+        self._scheduler = scheduler
+
+    def run(self, work: Callable[[Batches, Errands], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Return what ``work`` comes to on the event loop."""
+        return self._scheduler.run(lambda scheduler, errands: work(scheduler.batches, errands))
+
+    make = Verb(Batches.make)
+    get = Verb(Batches.get)
+    list = Verb(Batches.list)
+    seal = Verb(Batches.seal)
+    tasks = Verb(Batches.tasks)
 
 
 class SyncLimits:
@@ -207,6 +226,11 @@ class BlockingScheduler:
             if self._opened is opened:
                 self._opened = None
             raise
+
+    @property
+    def batches(self) -> SyncBatches:
+        """Tasks that are counted together."""
+        return SyncBatches(self)
 
     @property
     def limits(self) -> SyncLimits:

@@ -14,7 +14,7 @@ from taskscheduler.application.client.kind_names import kind_of
 from taskscheduler.application.client.payloads import encode
 from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.ids import RecentIds
-from taskscheduler.domain.task import NewTask
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.values import NO_PAYLOAD, QUEUE_DEFAULT, require_payload
 
 if TYPE_CHECKING:

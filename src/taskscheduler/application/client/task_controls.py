@@ -8,7 +8,7 @@ from taskscheduler.application.client.bulk import change_page
 from taskscheduler.application.client.task_batch import due_soon, encode_payload
 from taskscheduler.application.client.task_queries import TaskQueries
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
-from taskscheduler.domain.values import NAME, NAME_FORM, PAYLOAD_BYTES_MAX, TaskId, in_utc
+from taskscheduler.domain.values import NAME, NAME_FORM, PAYLOAD_BYTES_MAX, TaskId, in_utc, uuid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ class TaskControls(TaskQueries):
 
     async def cancel(self, task_id: UUID) -> Task:
         """Cancel a task that has not ended. Raises TaskNotFound, IllegalTransition."""
-        return await self.store.tasks.cancel(TaskId(task_id), by=self._by)
+        return await self.store.tasks.cancel(TaskId(uuid_of(task_id)), by=self._by)
 
     async def retry(self, task_id: UUID, *, at: datetime | None = None) -> Task:
         """Let a Failed or Cancelled task run again; its ``process_at`` tells when.
@@ -43,7 +43,7 @@ class TaskControls(TaskQueries):
             IllegalTransition: it has not ended, or is Completed.
         """
         at = None if at is None else in_utc("at", at)
-        task = await self.store.tasks.retry(TaskId(task_id), at=at, by=self._by)
+        task = await self.store.tasks.retry(TaskId(uuid_of(task_id)), at=at, by=self._by)
         self._ring([(task.queue, task.process_at)])
         return task
 
@@ -63,14 +63,14 @@ class TaskControls(TaskQueries):
         value = encode_payload(payload)
         if len(value) > PAYLOAD_BYTES_MAX:
             raise PayloadTooLarge(PAYLOAD_BYTES_MAX)
-        await self.store.notes.signal(TaskId(task_id), name, value, by=self._by)
+        await self.store.notes.signal(TaskId(uuid_of(task_id)), name, value, by=self._by)
         task = await self.get(task_id)
         self.store.wakeups.ring({task.queue})
         return task
 
     async def run_now(self, task_id: UUID) -> Task:
         """Make a Pending task due now. Raises TaskNotFound, IllegalTransition."""
-        task = await self.store.tasks.run_now(TaskId(task_id), by=self._by)
+        task = await self.store.tasks.run_now(TaskId(uuid_of(task_id)), by=self._by)
         self.store.wakeups.ring({task.queue})
         return task
 
@@ -81,7 +81,7 @@ class TaskControls(TaskQueries):
             TaskNotFound: there is none.
             IllegalTransition: it is in progress and ``force`` is not set.
         """
-        await self.store.tasks.delete(TaskId(task_id), force=force, by=self._by)
+        await self.store.tasks.delete(TaskId(uuid_of(task_id)), force=force, by=self._by)
 
     async def change_page(
         self,

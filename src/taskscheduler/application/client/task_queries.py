@@ -8,7 +8,7 @@ from taskscheduler.application.client.explain import explain
 from taskscheduler.application.client.result_waiters import span_s
 from taskscheduler.application.client.results import value_of
 from taskscheduler.domain.query import TaskQuery
-from taskscheduler.domain.values import TaskId
+from taskscheduler.domain.values import TaskId, uuid_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class TaskQueries:
 
     async def get(self, task_id: UUID) -> Task:
         """Return the task. Raises TaskNotFound."""
-        return await self.store.tasks.get(TaskId(task_id))
+        return await self.store.tasks.get(TaskId(uuid_of(task_id)))
 
     async def list(self, query: TaskQuery | None = None) -> Sequence[Task]:
         """Return the tasks that match ``query``, newest first."""
@@ -46,25 +46,27 @@ class TaskQueries:
         With ``before``, only those with smaller numbers; with ``limit``, the newest of them.
         Raises TaskNotFound.
         """
-        attempts = await self.store.board.attempts(TaskId(task_id), before=before, limit=limit)
+        attempts = await self.store.board.attempts(
+            TaskId(uuid_of(task_id)), before=before, limit=limit
+        )
         if not attempts:
             await self.get(task_id)
         return attempts
 
     async def notes(self, task_id: UUID) -> TaskNotes:
         """Return what the task has to show beside its fields, such as its result."""
-        return await self.store.notes.of(TaskId(task_id))
+        return await self.store.notes.of(TaskId(uuid_of(task_id)))
 
     async def why(self, task_id: UUID) -> Why:
         """Return what keeps the task from running, or who runs it. Raises TaskNotFound."""
-        return await explain(self.store, TaskId(task_id))
+        return await explain(self.store, TaskId(uuid_of(task_id)))
 
     async def ending(self, task_id: UUID, *, within_s: float = 0) -> Ending | None:
         """Return how the task ended, waiting for it for so many seconds; None if it goes on.
 
         Raises TaskNotFound.
         """
-        return await self.waiters.ending(TaskId(task_id), within_s)
+        return await self.waiters.ending(TaskId(uuid_of(task_id)), within_s)
 
     async def result(self, task_id: UUID, *, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109 - as ``asyncio.wait_for`` has it
         """Wait until the task has ended, and return what its handler returned, as from JSON.
@@ -83,4 +85,4 @@ class TaskQueries:
         if ending is None:
             message = f"task {task_id} has not ended within {within_s:g} s"
             raise TimeoutError(message)
-        return value_of(TaskId(task_id), ending)
+        return value_of(TaskId(uuid_of(task_id)), ending)

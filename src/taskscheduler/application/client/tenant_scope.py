@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 from taskscheduler.application.client.bulk import change_page
 from taskscheduler.application.client.explain import explain
@@ -13,6 +13,7 @@ from taskscheduler.application.client.schedules import Schedules
 from taskscheduler.application.client.task_batch import text_of, waits_of
 from taskscheduler.domain.bulk import BulkVerb, statuses_of
 from taskscheduler.domain.errors import (
+    BatchNotFound,
     Forbidden,
     IdempotencyConflict,
     ScheduleNotFound,
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from taskscheduler.domain.access import Caller
     from taskscheduler.domain.bulk import BulkCursor, BulkStep
     from taskscheduler.domain.lease import Attempt
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.notes import Ending, TaskNotes
     from taskscheduler.domain.schedule import NewSchedule, Schedule
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.why import Why
 
 
@@ -62,7 +64,7 @@ class TenantScheduler(Scheduler):
 
     async def put(self, task: NewTask) -> TaskId:
         """As ``Scheduler.put``. Raises Forbidden, QuotaUsedUp, TooMuchWaiting too."""
-        if task.after is not None:
+        if task.after is not None or task.batch is not None:
             return (await self.put_many([task]))[0]
         task = self._inward(task)
         if self._caller.quota is not None:
@@ -80,6 +82,8 @@ class TenantScheduler(Scheduler):
         inward = [self._inward(task) for task in tasks]
         if self._space is not None:
             await self._require_parents(inward)
+            if of_batch := next((task for task in inward if task.batch is not None), None):
+                raise BatchNotFound(cast("UUID", of_batch.batch))  # they are not for tenants
         if self._caller.quota is not None:
             await self._whole.quotas.admit(self._caller, inward)
         if idempotency is None or self._space is None:

@@ -349,6 +349,7 @@ class AttemptRunner:
         """Return the settlement of an attempt that ``error`` ended: again, or never again."""
         if not isinstance(error, Verdict):
             self._tell(error)
+            self._report_failure(lease.kind, context, error)
         facts = describe(error)
         if context.is_last_attempt:
             return self._end(lease, Event.FAIL, facts)
@@ -380,6 +381,15 @@ class AttemptRunner:
         plain = isinstance(error, (msgspec.MsgspecError, UnicodeDecodeError, RecursionError))
         message = str(error) if plain else in_words(error)
         return self._end(lease, Event.FAIL, said("InvalidPayload", message))
+
+    def _report_failure(self, kind: str, context: Context, error: BaseException) -> None:
+        """Let whoever gathers errors know. Nothing that happens there changes the outcome."""
+        on_failure = self._handlers[kind].on_failure
+        if on_failure is not None:
+            try:
+                on_failure(context, error)
+            except Exception:
+                log.exception("on_failure itself failed for task %s", context.id)
 
     def _tell(self, error: BaseException) -> None:
         if self.on_raised is not None:

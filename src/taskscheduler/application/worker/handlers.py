@@ -22,6 +22,7 @@ from taskscheduler.domain.values import NAME, NAME_FORM, TIMEOUT_MAX
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
+    from taskscheduler.application.worker.context import Context
     from taskscheduler.application.worker.lifespan import Lifespan
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
@@ -49,23 +50,32 @@ class Handler:
     asks_for_signals: bool = False
     batch: Batch | None = None
     engine: str | None = None
+    on_failure: Callable[[Context, BaseException], object] | None = None
 
 
 class Handlers:
     """The handlers that a worker holds, by kind."""
 
-    def __init__(self, *, lifespan: Lifespan | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        lifespan: Lifespan | None = None,
+        on_failure: Callable[[Context, BaseException], object] | None = None,
+    ) -> None:
         """Start with no handler at all.
 
         ``lifespan`` takes nothing and returns an asynchronous context manager. A worker enters it
         before its first task and leaves it after its last, once in each process; what it gives is
-        ``state`` meanwhile.
+        ``state`` meanwhile. ``on_failure`` is called on the event loop with the context and the
+        error of each attempt that raised one, for whoever gathers errors; it is no verdict, and
+        what it raises itself is logged.
 
         Raises:
             InvalidHandler: ``lifespan`` cannot be called so.
         """
         self._by_kind: dict[str, Handler] = {}
         self._span = None if lifespan is None else Span(lifespan)
+        self._on_failure = on_failure
         self._spans: list[Span] = [] if self._span is None else [self._span]
 
     @property
@@ -125,6 +135,7 @@ class Handlers:
                 retry=retry,
                 timeout=timeout,
                 asks_for_signals=_names_signals(function),
+                on_failure=self._on_failure,
             )
             return function
 
@@ -169,6 +180,7 @@ class Handlers:
                 retry=retry,
                 timeout=timeout,
                 asks_for_signals=_names_signals(function),
+                on_failure=self._on_failure,
                 batch=batch,
             )
             return function

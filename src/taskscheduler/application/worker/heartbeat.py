@@ -80,7 +80,7 @@ class Heartbeat:
             try:
                 asyncio.run(self._live())
             except Exception:
-                log.exception("the heartbeat stopped, and begins anew")
+                log.exception("the heartbeat failed; it starts again")
                 time.sleep(min(self._registration.interval_s, GIVE_UP_S))
 
     async def _live(self) -> None:

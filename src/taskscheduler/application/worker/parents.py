@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from taskscheduler.application.client.results import value_of
-from taskscheduler.domain.errors import TaskEnded, TaskNotFound
+from taskscheduler.domain.batch import BatchId
+from taskscheduler.domain.errors import BatchNotFound, TaskEnded, TaskNotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -63,5 +64,20 @@ class ParentResults:
 
     async def _pages(self) -> AsyncGenerator[list[TaskId]]:
         after = await self._store.followers.after(self._task_id)
-        if after is not None:
+        if after is None:
+            return
+        # Whoever comes after a batch comes after its tasks.
+        batch_id = BatchId(after.task_ids[0])
+        page = await self._store.batches.members(batch_id, limit=PAGE)
+        if not page and not await self._is_batch(batch_id):
             yield list(after.task_ids)
+        while page:
+            yield list(page)
+            page = await self._store.batches.members(batch_id, after=page[-1], limit=PAGE)
+
+    async def _is_batch(self, batch_id: BatchId) -> bool:
+        try:
+            await self._store.batches.get(batch_id)
+        except BatchNotFound:
+            return False
+        return True

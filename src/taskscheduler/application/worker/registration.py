@@ -141,7 +141,7 @@ class Registration:
     def lost(self, worker_id: WorkerId) -> None:
         """Take note that the store no longer knows ``worker_id``."""
         if worker_id == self.worker_id:
-            log.warning("worker %d was struck out, its tasks given to others", worker_id)
+            log.warning("worker %d was declared dead; other workers take its tasks", worker_id)
             self._fence()
             self.worker_id = None
             # It may have been fenced before; somebody must join anew all the same.

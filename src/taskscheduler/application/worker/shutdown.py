@@ -49,7 +49,9 @@ async def close(
             await completer.flush()
             await registration.deregister()
     except (StoreUnavailable, TimeoutError) as error:
-        log.warning("left without goodbye: %s", error or "the store did not answer in time")
+        log.warning(
+            "the worker could not deregister: %s", error or "the store did not answer in time"
+        )
     except Exception:
-        log.exception("left without goodbye")
+        log.exception("the worker could not deregister")
     threads.shutdown()

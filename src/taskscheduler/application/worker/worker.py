@@ -179,7 +179,7 @@ class Worker(WorkerStatus):
         self._execution.on_raised = told
 
     async def deregister(self) -> None:
-        """Strike the worker out of the registry, after the last turn."""
+        """Leave the registry, after the last turn."""
         await self._registration.deregister()
 
     # -- for ever --------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from taskscheduler.domain.bulk import BulkVerb
     from taskscheduler.domain.idempotency import Idempotency
     from taskscheduler.domain.lease import Lease, Settlement, Suspects
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.status import TaskStatus
-    from taskscheduler.domain.task import NewTask, Task
+    from taskscheduler.domain.task import Task
     from taskscheduler.domain.task_edit import TaskEdit
     from taskscheduler.domain.trace import TraceContext
     from taskscheduler.domain.values import TaskId, WorkerId

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from taskscheduler.domain.lease import AttemptError, Lease
-    from taskscheduler.domain.task import NewTask
+    from taskscheduler.domain.new_task import NewTask
     from taskscheduler.domain.trace import TraceContext
 
 

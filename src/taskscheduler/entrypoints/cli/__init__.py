@@ -20,6 +20,7 @@ from taskscheduler.domain.printable import printable
 from taskscheduler.domain.redaction import redacted
 from taskscheduler.entrypoints.cli import (
     audit,
+    batches,
     doctor,
     keys,
     limits,
@@ -50,6 +51,7 @@ audit.add_to(app)
 doctor.add_to(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(queues.app, name="queues")
+app.add_typer(batches.app, name="batches")
 queues.add_to(app)
 app.add_typer(limits.app, name="limits")
 app.add_typer(schedules.app, name="schedules")

@@ -22,7 +22,8 @@ DatabaseUrl = Annotated[
     str | None,
     typer.Option(
         envvar=["TASKSCHEDULER_DATABASE_URL", "DATABASE_URL"],
-        help="PostgreSQL, in any form that libpq takes; by default that of a running `dev`.",
+        help="The PostgreSQL database, in any form that libpq takes; by default that of a "
+        "running `dev`.",
         show_default=False,
     ),
 ]
@@ -33,13 +34,15 @@ ListenUrl = Annotated[
     str | None,
     typer.Option(
         envvar="TASKSCHEDULER_LISTEN_URL",
-        help="A way past the pooler, for wake-ups, if the database URL leads through one.",
+        help="A direct connection for wake-ups, if the database URL leads through a pooler.",
         show_default=False,
     ),
 ]
 PoolSize = Annotated[
     int,
-    typer.Option(envvar="TASKSCHEDULER_POOL_SIZE", min=2, max=1000, help="Connections at most."),
+    typer.Option(
+        envvar="TASKSCHEDULER_POOL_SIZE", min=2, max=1000, help="The most pooled connections."
+    ),
 ]
 UniqueFor = Annotated[
     float,
@@ -47,7 +50,7 @@ UniqueFor = Annotated[
         envvar="TASKSCHEDULER_UNIQUE_FOR",
         min=0.001,
         max=YEAR_S,
-        help="Seconds for which unique keys live.",
+        help="How many seconds a unique key lives.",
     ),
 ]
 WakeUps = Annotated[
@@ -56,7 +59,7 @@ WakeUps = Annotated[
         "--wakeups",
         envvar="TASKSCHEDULER_WAKEUPS",
         metavar="URL",
-        help=f"By which way workers are told of new work: {WAKEUPS_FORMS}, which is not at all.",
+        help=f"How workers hear of new work: {WAKEUPS_FORMS}, with which they do not.",
     ),
 ]
 Host = Annotated[str, typer.Option(envvar="TASKSCHEDULER_HOST", help="The address to listen on.")]
@@ -94,7 +97,7 @@ Insecure = Annotated[
     typer.Option(
         "--insecure",
         envvar="TASKSCHEDULER_INSECURE",
-        help="Be open on an address that others reach, too.",
+        help="Allow --access open on an address that other machines reach.",
     ),
 ]
 RateLimit = Annotated[
@@ -102,7 +105,7 @@ RateLimit = Annotated[
     typer.Option(
         envvar="TASKSCHEDULER_RATE_LIMIT",
         metavar="N/s",
-        help="Calls a second or a minute (N/m) that one key may make of this process.",
+        help="How many calls a second (N/s) or minute (N/m) one key may make of this process.",
         show_default=False,
     ),
 ]
@@ -137,7 +140,7 @@ TrustedProxies = Annotated[
 ConnectionsMax = Annotated[
     int,
     typer.Option(
-        envvar="TASKSCHEDULER_CONNECTIONS_MAX", min=1, help="Callers' connections at most."
+        envvar="TASKSCHEDULER_CONNECTIONS_MAX", min=1, help="The most connections of callers."
     ),
 ]
 NoAccessLog = Annotated[
@@ -145,7 +148,7 @@ NoAccessLog = Annotated[
     typer.Option(
         "--no-access-log",
         envvar="TASKSCHEDULER_NO_ACCESS_LOG",
-        help="Write no line for each request.",
+        help="Log no line for each request.",
     ),
 ]
 App = Annotated[
@@ -162,18 +165,24 @@ Queues = Annotated[
 Concurrency = Annotated[
     int,
     typer.Option(
-        envvar="TASKSCHEDULER_CONCURRENCY", min=1, max=10_000, help="Handlers at once, a process."
+        envvar="TASKSCHEDULER_CONCURRENCY",
+        min=1,
+        max=10_000,
+        help="How many handlers one process runs at once.",
     ),
 ]
 Processes = Annotated[
     int,
     typer.Option(
-        envvar="TASKSCHEDULER_PROCESSES", min=1, max=256, help="Processes, one event loop each."
+        envvar="TASKSCHEDULER_PROCESSES",
+        min=1,
+        max=256,
+        help="How many processes to run, each with its own event loop.",
     ),
 ]
 Drain = Annotated[
     bool,
-    typer.Option("--drain", envvar="TASKSCHEDULER_DRAIN", help="Stop when nothing is due."),
+    typer.Option("--drain", envvar="TASKSCHEDULER_DRAIN", help="Stop when no task is due."),
 ]
 Lease = Annotated[
     float,
@@ -181,7 +190,7 @@ Lease = Annotated[
         envvar="TASKSCHEDULER_LEASE",
         min=1,
         max=DAY_S,
-        help="Seconds of silence after which a worker's tasks are given to others.",
+        help="After so many seconds without a heartbeat other workers take a worker's tasks.",
     ),
 ]
 PollInterval = Annotated[
@@ -190,7 +199,7 @@ PollInterval = Annotated[
         envvar="TASKSCHEDULER_POLL_INTERVAL",
         min=0.01,
         max=DAY_S,
-        help="Seconds between looks for work that no wake-up announced.",
+        help="How many seconds a worker waits before it looks for work without a wake-up.",
     ),
 ]
 ResultBytesMax = Annotated[
@@ -208,7 +217,7 @@ ShutdownTimeout = Annotated[
         envvar="TASKSCHEDULER_SHUTDOWN_TIMEOUT",
         min=0,
         max=DAY_S,
-        help="Seconds for running handlers to finish after SIGTERM.",
+        help="How many seconds running handlers have to finish after SIGTERM.",
     ),
 ]
 Retention = Annotated[
@@ -238,11 +247,11 @@ RetentionAudit = Annotated[
     ),
 ]
 BarUrl = Annotated[
-    str, typer.Option(envvar="TASKSCHEDULER_BAR_URL", help="What the kind Bar asks.")
+    str, typer.Option(envvar="TASKSCHEDULER_BAR_URL", help="The URL that the kind Bar fetches.")
 ]
 MetricsHost = Annotated[
     str,
-    typer.Option(envvar="TASKSCHEDULER_METRICS_HOST", help="The address to show metrics on."),
+    typer.Option(envvar="TASKSCHEDULER_METRICS_HOST", help="The address to serve metrics on."),
 ]
 MetricsPort = Annotated[
     int | None,
@@ -250,7 +259,7 @@ MetricsPort = Annotated[
         envvar="TASKSCHEDULER_METRICS_PORT",
         min=0,
         max=65_535,
-        help="Show metrics on this port; of several processes each takes the next one.",
+        help="Serve metrics on this port; of several processes each takes the next one.",
     ),
 ]
 NoHttpTargets = Annotated[
@@ -282,7 +291,7 @@ Tracing = Annotated[
     TracingBy,
     typer.Option(
         envvar="TASKSCHEDULER_TRACING",
-        help="otlp: hand spans over as the variables OTEL_… say.",
+        help="otlp: export spans as the variables OTEL_… say.",
     ),
 ]
 Data = Annotated[
@@ -291,7 +300,7 @@ Data = Annotated[
 Level = Annotated[
     LogLevel,
     typer.Option(
-        "--log-level", envvar="TASKSCHEDULER_LOG_LEVEL", help="From which severity on to log."
+        "--log-level", envvar="TASKSCHEDULER_LOG_LEVEL", help="The lowest severity to log."
     ),
 ]
 LogForm = Annotated[

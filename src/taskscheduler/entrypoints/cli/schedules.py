@@ -176,7 +176,7 @@ def put(
     from taskscheduler.application.client.task_batch import encode_payload
 
     if (cron is None and not crons and rrule is None) == (every is None):
-        message = "give either --cron, --also or --rrule, or --every"
+        message = "give either --cron or --every; --also and --rrule go with --cron"
         raise InvalidConfiguration(message)
     definition = NewSchedule(
         name=name,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from taskscheduler.application.client.scheduler import Scheduler
+    from taskscheduler.domain.notes import TaskNotes
     from taskscheduler.domain.task import Task
 
 app = typer.Typer(help="Add, list, show and change tasks.")
@@ -70,6 +71,9 @@ def add(
     after: Annotated[
         list[UUID] | None,
         typer.Option(metavar="ID", help="A task that must end first; may be given again."),
+    ] = None,
+    batch: Annotated[
+        UUID | None, typer.Option(metavar="ID", help="The batch that it is counted with.")
     ] = None,
     when: Annotated[
         When | None, typer.Option(help="What counts of --after; succeeded, if left out.")
@@ -127,6 +131,7 @@ def add(
             on_conflict=on_conflict,
             max_delay=put_off,
             after=after or None,
+            batch=batch,
             when=when,
             otherwise=otherwise,
         )
@@ -165,9 +170,7 @@ def show(
             tell(f"  tags: {' '.join(task.tags)}")
         if (progress := notes.progress) is not None:
             tell(f"  progress: {progress_text(progress)} at {at_text(progress.at)}")
-        if notes.after is not None:
-            names = " ".join(str(each) for each in notes.after.task_ids)
-            tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
+        _tell_company(notes)
         if notes.result is not None:
             tell(f"  result: {notes.result.decode()}")
         for attempt in attempts:
@@ -304,6 +307,15 @@ def delete(
             say({"deleted": task_id}, as_json=json, text=f"deleted {task_id}")
 
     with_scheduler(database_url, schema, work)
+
+
+def _tell_company(notes: TaskNotes) -> None:
+    """Say with which others a task has to do."""
+    if notes.batch is not None:
+        tell(f"  batch: {notes.batch}")
+    if notes.after is not None:
+        names = " ".join(str(each) for each in notes.after.task_ids)
+        tell(f"  after: {names} (when {notes.after.when}, otherwise {notes.after.otherwise})")
 
 
 def _for_each(

@@ -30,6 +30,7 @@ from taskscheduler.entrypoints.http.middleware.tracing import traced
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.routes.audit import list_audit
+from taskscheduler.entrypoints.http.routes.batches import batch_router
 from taskscheduler.entrypoints.http.routes.dashboard import page_router
 from taskscheduler.entrypoints.http.routes.events import event_router
 from taskscheduler.entrypoints.http.routes.limits import limit_router
@@ -95,6 +96,7 @@ def create_app(  # noqa: PLR0913 - each is one thing that whoever embeds it may 
             readyz,
             metrics,
             task_router(scheduler, rules),
+            batch_router(scheduler, rules),
             schedule_router(scheduler, rules),
             operating_router(scheduler),
             limit_router(scheduler),

@@ -11,6 +11,8 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from taskscheduler.domain.errors import (
+    BatchNotFound,
+    BatchSealed,
     Forbidden,
     IdempotencyConflict,
     IllegalTransition,
@@ -57,6 +59,8 @@ STATUS: Final[Mapping[type[TaskSchedulerError], HTTPStatus]] = {
     TooMuchWaiting: HTTPStatus.TOO_MANY_REQUESTS,
     TaskNotFound: HTTPStatus.NOT_FOUND,
     TaskExists: HTTPStatus.CONFLICT,
+    BatchNotFound: HTTPStatus.NOT_FOUND,
+    BatchSealed: HTTPStatus.CONFLICT,
     TaskChanged: HTTPStatus.PRECONDITION_FAILED,
     LimitNotFound: HTTPStatus.NOT_FOUND,
     LimitChanged: HTTPStatus.PRECONDITION_FAILED,

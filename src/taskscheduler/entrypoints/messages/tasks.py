@@ -158,6 +158,7 @@ class NewTaskMessage(Struct, forbid_unknown_fields=True, rename=None):
     after: AfterIds | None = None
     when: AfterWhen | None = None
     otherwise: AfterOtherwise | None = None
+    batch: Annotated[UUID, Meta(description="the batch that it is counted with")] | None = None
 
     @property
     def timeout(self) -> timedelta | None:
@@ -301,6 +302,7 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
     after: Annotated[list[UUID], Meta(description="what it was stored to come after")] | None
     when: When | None
     otherwise: Otherwise | None
+    batch: Annotated[UUID | None, Meta(description="the batch that it is counted with")]
 
     @classmethod
     def with_attempts(
@@ -315,6 +317,7 @@ class TaskWithAttempts(TaskMessage, kw_only=True):
             after=None if notes.after is None else list(notes.after.task_ids),
             when=notes.after and notes.after.when,
             otherwise=notes.after and notes.after.otherwise,
+            batch=notes.batch,
         )
 
 

@@ -19,6 +19,7 @@ from taskscheduler.testing.contracts.api_keys import ApiKeyRepositoryContract
 from taskscheduler.testing.contracts.archive import ArchiveContract
 from taskscheduler.testing.contracts.audit import AuditContract
 from taskscheduler.testing.contracts.backlog import BacklogStatsContract
+from taskscheduler.testing.contracts.batches import BatchesContract
 from taskscheduler.testing.contracts.bulk import BulkContract
 from taskscheduler.testing.contracts.changing import ChangingContract
 from taskscheduler.testing.contracts.claiming import ClaimingContract
@@ -55,6 +56,7 @@ __all__ = [
     "ArchiveContract",
     "AuditContract",
     "BacklogStatsContract",
+    "BatchesContract",
     "FollowersContract",
     "HearingContract",
     "KindCatalogueContract",

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from taskscheduler.domain.errors import TaskNotFound
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.retention import Expiry, RetentionPolicy
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.trace import TraceContext
 from taskscheduler.domain.values import TaskId
 from taskscheduler.testing.contracts.steps import ERROR, Contract, bring, claim, end, join, put

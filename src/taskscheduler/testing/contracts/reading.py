@@ -13,9 +13,9 @@ import pytest
 
 from taskscheduler.domain.change import TaskState
 from taskscheduler.domain.lease import Attempt, AttemptError
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.query import TaskQuery, fitting
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import TaskId
 from taskscheduler.testing.contracts.steps import (
     ERROR,

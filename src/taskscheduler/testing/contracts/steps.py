@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from taskscheduler.domain.lease import AttemptError, Lease, Settlement
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.status import Event, TaskStatus
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import QUEUE_DEFAULT
 from taskscheduler.domain.worker import Subscription, WorkerProfile
 

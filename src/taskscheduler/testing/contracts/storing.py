@@ -13,9 +13,10 @@ from taskscheduler.application.client.task_batch import LazyBatch
 from taskscheduler.domain.access import Caller
 from taskscheduler.domain.audit import AuditQuery
 from taskscheduler.domain.errors import InvalidTask, TaskExists, TaskNotFound
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.query import TaskQuery
 from taskscheduler.domain.status import TaskStatus
-from taskscheduler.domain.task import NewTask, Task
+from taskscheduler.domain.task import Task
 from taskscheduler.domain.values import PAYLOAD_BYTES_MAX, TaskId
 from taskscheduler.testing.contracts.steps import (
     Contract,

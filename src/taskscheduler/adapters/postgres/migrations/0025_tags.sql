@@ -125,7 +125,7 @@ BEGIN
         ORDER BY k.id, g.place
     LOOP
         DELETE FROM {schema}.live l WHERE l.id = v_new.holder AND l.worker_id IS NULL
-        RETURNING l.process_at, l.attempt, l.excused INTO v_hot;
+        RETURNING l.process_at, l.attempt, l.excused, l.followed INTO v_hot;
         IF FOUND THEN
             SELECT t.tags IS NOT NULL INTO v_tagged FROM {schema}.task t WHERE t.id = v_new.holder;
             UPDATE {schema}.task t
@@ -134,14 +134,14 @@ BEGIN
                 max_attempts = v_new.max_attempts, timeout = v_new.timeout,
                 expires_at = v_new.expires_at, payload = v_new.payload::json, tags = NULL
             WHERE t.id = v_new.holder RETURNING t.execute_at INTO v_at;
-            INSERT INTO {schema}.live (id, process_at, lane, attempt, excused)
+            INSERT INTO {schema}.live (id, process_at, lane, attempt, excused, followed)
             VALUES (v_new.holder,
                     -- One that waits for others waits on.
                     CASE WHEN v_hot.process_at = {schema}.waiting_at_1() THEN v_hot.process_at
                          ELSE greatest(v_at, {schema}.clock()) END,
                     (SELECT n.id FROM {schema}.lane n
                      WHERE n.id = v_new.lane AND n.retired_by IS NULL FOR KEY SHARE),
-                    v_hot.attempt, v_hot.excused);
+                    v_hot.attempt, v_hot.excused, v_hot.followed);
             IF v_tagged THEN
                 DELETE FROM {schema}.note n WHERE n.id = v_new.holder AND n.kind = 'tag';
             END IF;

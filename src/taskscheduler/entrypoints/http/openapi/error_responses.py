@@ -17,6 +17,8 @@ from litestar.plugins import ReceiveRoutePlugin
 from litestar.routes import HTTPRoute
 
 from taskscheduler.domain.errors import (
+    BatchNotFound,
+    BatchSealed,
     Forbidden,
     IdempotencyConflict,
     IllegalTransition,
@@ -153,8 +155,8 @@ EDITING: Final = (
 )
 STORING: Final = (
     _refused(_BAD_TIME, _UNKNOWN_KIND)
-    | _refused(TaskNotFound(ID))
-    | _refused(TaskExists(ID), IdempotencyConflict("order-4711"))
+    | _refused(TaskNotFound(ID), BatchNotFound(ID))
+    | _refused(TaskExists(ID), IdempotencyConflict("order-4711"), BatchSealed(ID))
     | TOO_LARGE
     | _refused(_AWAY)
 )
@@ -166,6 +168,14 @@ STORING_ONE: Final = STORING | {
         examples=[Shown(value={"id": TASK_ID, "created": False})],
     )
 }
+LISTING_BATCHES: Final = _refused(
+    BadRequest("filter", "unknown parameter; known are limit and cursor"),
+    BadRequest("limit", "Expected `int` >= 1"),
+) | _refused(_AWAY)
+FINDING_BATCHES: Final = _refused(_NO_UUID) | _refused(BatchNotFound(ID)) | _refused(_AWAY)
+MAKING_BATCHES: Final = (
+    _refused(_BAD_TIME, _UNKNOWN_KIND) | _refused(TaskExists(ID)) | TOO_LARGE | _refused(_AWAY)
+)
 LISTING_SCHEDULES: Final = _refused(
     BadRequest("filter", "unknown parameter; known are limit and cursor"),
     BadRequest("limit", "Expected `int` >= 1"),

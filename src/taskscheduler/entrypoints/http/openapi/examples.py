@@ -17,6 +17,7 @@ class Shown(Example):
 
 TASK_ID: Final = "018e917e-2b5a-7000-8000-000000000000"
 PARENT_ID: Final = "018e917e-1000-7000-8000-000000000000"
+BATCH_ID: Final = "018e917e-2000-7000-8000-000000000000"
 TAG: Final = '"0f343b0931126a20f133d67c2b018a3b"'
 CREATED_AT: Final = "2024-03-30T23:17:05.112233Z"
 EXECUTE_AT: Final = "2024-03-30T23:17:10.790146Z"
@@ -38,6 +39,7 @@ BAZ: Final = {
     "priority": 0,
     "group": "customer-7",
 }
+BATCH: Final = {"name": "import of March", "then": {"kind": "Baz", "when": "ended"}}
 THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwise": "cancel"}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
@@ -86,6 +88,7 @@ ANSWERS: Final[dict[str, Any]] = {
         "after": [PARENT_ID],
         "when": "succeeded",
         "otherwise": "cancel",
+        "batch": None,
     },
     "HeldByEarlier": {"id": TASK_ID, "created": False},
     "GoingOnMessage": {"status": "InProgress"},
@@ -226,6 +229,27 @@ ANSWERS: Final[dict[str, Any]] = {
         "present": 1,
         "next_from": None,
         "ids": [TASK_ID],
+    },
+    "Made": {"id": BATCH_ID},
+    "BatchMessage": {
+        "id": BATCH_ID,
+        "name": "import of March",
+        "created_at": CREATED_AT,
+        "sealed_at": EXECUTE_AT,
+        "ended_at": None,
+        "total": 10000,
+        "pending": 17,
+        "completed": 9980,
+        "failed": 2,
+        "cancelled": 1,
+        "then": {
+            "id": TASK_ID,
+            "kind": "Baz",
+            "queue": "default",
+            "status": "Pending",
+            "when": "ended",
+            "otherwise": "cancel",
+        },
     },
     "WorkerMessage": {
         "id": 7,

@@ -30,6 +30,7 @@ from taskscheduler.entrypoints.http.openapi.error_responses import add_headers
 from taskscheduler.entrypoints.http.openapi.examples import Shown
 from taskscheduler.entrypoints.http.routes.reference import OwnFiles, OwnPage
 from taskscheduler.entrypoints.messages.backfill import BackfillMessage
+from taskscheduler.entrypoints.messages.batches import NewBatchMessage
 from taskscheduler.entrypoints.messages.limits import LimitEditMessage, PutLimitMessage
 from taskscheduler.entrypoints.messages.schedules import (
     NewScheduleMessage,
@@ -86,6 +87,7 @@ def _resolved(part: Any, components: dict[str, Any]) -> Any:
 
 
 NEW_TASK: Final = _raw(NewTaskMessage)
+NEW_BATCH: Final = _raw(NewBatchMessage)
 TASK_EDIT: Final = _raw(TaskEditMessage, minProperties=1)
 # Not as oneOf: of that, generators make a body of any type.
 NOT_BOTH: Final[dict[str, Any]] = {
@@ -161,6 +163,17 @@ class StoreTask(Documented):
         super().__post_init__()
         self.parameters = [*(self.parameters or []), IDEMPOTENCY_KEY]
         self.request_body = _body(NEW_TASK, examples.FOO)
+
+
+@dataclass
+class MakeBatch(Documented):
+    """The body is decoded by the handler itself, and may be left out."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        super().__post_init__()
+        self.request_body = _body(NEW_BATCH, examples.BATCH)
+        self.request_body.required = False
 
 
 @dataclass

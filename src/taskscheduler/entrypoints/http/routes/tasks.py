@@ -12,10 +12,11 @@ from litestar.params import QueryParameter
 
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.domain.after import After
+from taskscheduler.domain.batch import BatchId
 from taskscheduler.domain.conflict import earlier_of
 from taskscheduler.domain.errors import InvalidTask, PayloadTooLarge
+from taskscheduler.domain.new_task import NewTask
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, PAGE_BYTES_MAX, fitting
-from taskscheduler.domain.task import NewTask
 from taskscheduler.domain.values import TaskId
 from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import FAULTS_MAX, decoded, decoder
@@ -305,4 +306,5 @@ def new_task(scheduler: Scheduler, message: NewTaskMessage) -> NewTask:
         on_conflict=message.on_conflict,
         max_delay=message.max_delay,
         after=After.of(message.after, message.when, message.otherwise),
+        batch=None if message.batch is None else BatchId(message.batch),
     )
