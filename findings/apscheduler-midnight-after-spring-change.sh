@@ -2,8 +2,8 @@
 # APScheduler 3.11.3: a job at midnight loses the day after clocks go forward, and a monthly one a whole
 # month.
 #
-# Guess: clocks in New York go from 02:00 to 03:00 on 8 March 2026. Midnight exists on each day, so `0 0 *
-# * *` fires on 8, 9 and 10 March, and `0 0 1 * *` fires on 1 April.
+# Guess: clocks in New York go from 02:00 to 03:00 on 8 March 2026. Midnight exists on each day, so
+# `0 0 * * *` fires on 8, 9 and 10 March, and `0 0 1 * *` fires on 1 April.
 #
 # What happens: the trigger goes to the next day, or the next month, by a length of real time, which is an
 # hour too long after the change. It arrives at 01:00, finds midnight past and takes the day or the month

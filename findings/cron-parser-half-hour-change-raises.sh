@@ -2,7 +2,7 @@
 # cron-parser 5.10.6 (npm): no schedule at a full hour can pass a change of clocks by half an hour.
 #
 # Guess: on Lord Howe Island, clocks go from 02:00 back to 01:30 on 5 April 2026. A job at 06:00 or at
-# 23:00 is far from it: asked on the evening before, the library names 06:00 and 23:00 of the next day.
+# 23:00 is far from it: asked at 01:10, the library names 06:00 and 23:00 of the same day.
 #
 # What happens: it raises an error that calls the expression invalid and says that a loop has met its
 # limit. After the change it reads the same expressions well, and `30 6 * * *` passes the change. The

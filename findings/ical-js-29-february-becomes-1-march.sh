@@ -5,8 +5,8 @@
 # comes in 2028 and 2032, as a monthly one of the 31st leaves short months out.
 #
 # What happens: in years without this day, it comes on 1 March. A monthly rule is right as long as it is
-# alone; with `BYHOUR=6,18`, an event of the 31st also comes at 18:00 on the first of the months after
-# short ones, and at 6:00 it does not.
+# alone; with `BYHOUR=6,18`, an event of the 31st also comes on the first of short months, at 18:00 and not
+# at 6:00.
 #
 # Output seen:
 #   FREQ=YEARLY: 2024-02-29 2025-03-01 2026-03-01 2027-03-01 2028-02-29

@@ -5,7 +5,7 @@
 # out months without a 31st: `timestamp + n * interval '1 month'` gives the first.
 #
 # What happens: each step adds a month to the day before it, which was cut to 28 February. So March, April
-# and all later months have the 28th. A year later, the series has not one 31st more.
+# and all later months have the 28th. The 31st never comes back.
 #
 # Output seen:
 #   series: 31.01. 28.02. 28.03. 28.04. 28.05. 28.06.

