@@ -18,7 +18,7 @@ import pytest
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from taskscheduler import Scheduler, TaskQuery, TaskStatus
+from taskscheduler import Limit, Scheduler, TaskQuery, TaskStatus
 from taskscheduler.adapters.embedded import EmbeddedPostgres
 from taskscheduler.adapters.postgres import partitions, tasks
 from taskscheduler.adapters.postgres.database import Database
@@ -29,6 +29,7 @@ from taskscheduler.adapters.system import new_task_id
 from taskscheduler.domain.access import Caller, Scope
 from taskscheduler.domain.bulk import BulkVerb
 from taskscheduler.domain.errors import IllegalTransition
+from taskscheduler.domain.fire import Due
 from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.lease import Settlement
 from taskscheduler.domain.notes import Report
@@ -228,6 +229,7 @@ async def round_of_all(scheduler: Scheduler) -> None:
     await store.tasks.claim_suspects(worker_id, subscribed(), 2, 1)
     await scheduled_in_sql(store)
     await fired(store)
+    await limited(scheduler)
     await store.workers.deregister(worker_id)
     await orphaned(scheduler)
     await scheduler.queues()
@@ -321,6 +323,32 @@ async def fired(store: Store) -> None:
         made = await fire(store, schedule)
         assert made is not None
         assert made.task_ids
+    definition = NewSchedule(name=uuid4().hex, kind="mail", every=DAY, pause_after_failures=1)
+    schedule = Schedule.make(definition, now=now, next_fire_at=now)
+    await store.schedules.add(schedule)
+    assert not await store.schedules.pause_failing([Due.of(schedule)])
+    await store.schedules.delete(schedule.name)
+
+
+async def limited(scheduler: Scheduler) -> None:
+    """Claim what a limit lets through, and groups in turns."""
+    store = scheduler.store
+    await store.limits.put(Limit(name="few", queue="few", concurrency=2, rate="1000/s"))
+    ids = [await scheduler.schedule("mail", queue="few") for _ in range(3)]
+    worker_id = await join(store, queues=["few", "turns"])
+    leases = await store.tasks.claim(worker_id, subscribed(queues=["few"]), 10)
+    assert len(leases) == 2
+    await scheduler.why(ids[2])
+    for group in ("a", "b"):
+        await scheduler.schedule("mail", queue="turns", group=group)
+    turns = await store.tasks.claim(worker_id, subscribed(queues=["turns"]), 10)
+    assert len(turns) == 2
+    await store.tasks.settle(
+        [Settlement(each.task_id, each.token, Event.COMPLETE) for each in (*leases, *turns)]
+    )
+    await scheduler.delete(ids[2])
+    await store.workers.deregister(worker_id)
+    await store.limits.delete("few")
 
 
 async def scheduled_in_sql(store: Store) -> None:
