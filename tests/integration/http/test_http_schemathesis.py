@@ -27,6 +27,9 @@ SCHEDULES: Final = (
     ("/schedules/{name}", "patch"),
 )
 
+ONLY_WITH_OTHERS: Final = ("after", "when", "otherwise", "batch", "on_conflict", "max_delay_s")
+"""Fields of a task that go with others, or with what is there."""
+
 # The document is known before any service runs, so that each operation is a test of its own.
 DOCUMENT: Final = create_app(in_memory()).openapi_schema.to_schema()
 
@@ -45,6 +48,8 @@ def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, A
     put = document["paths"]["/tasks"]["put"]["requestBody"]["content"]["application/json"]["schema"]
     for task in (store, put, batch["items"]):
         task["properties"]["kind"] = {"enum": ["Baz"]}
+        for name in ONLY_WITH_OTHERS:
+            task["properties"].pop(name, None)  # they may be one object
         # In the future, and after every execute_at that the document lets through.
         task["properties"]["expires_at"] = {"enum": ["9000-01-01T00:00:00Z", None]}
     for path, method in SCHEDULES:
@@ -58,17 +63,24 @@ def with_what_depends_on_the_deployment(document: dict[str, Any]) -> dict[str, A
             starts_at={"enum": ["2093-01-01T00:00:00Z", None]},
             ends_at={"enum": ["2094-01-01T00:00:00Z", None]},
             overlap={"enum": ["allow"]},
+            catch_up={"enum": ["all"]},
+            **{"except": {"enum": [[], ["2093-12-25"]]}},
             gap={"enum": [None]},
             fold={"enum": [None]},
         )
+        del body["properties"]["rrule"]  # it stands in the place of cron
         if method == "put":
             del body["properties"]["name"]  # it must be the one in the path
+    body = document["paths"]["/batches"]["post"]["requestBody"]["content"]["application/json"]
+    body["schema"]["properties"]["then"] = {"enum": [None, {"kind": "Baz"}]}
     del document["paths"]["/events"]  # it goes on for ever
+    del document["paths"]["/schedules/{name}/backfill"]  # one time is before the other
+    del document["paths"]["/limits/{name}"]  # its fields go with one another: test_http_limits.py
     for path in ("/tasks", "/tasks/cancel", "/tasks/retry", "/tasks/delete"):
         call = document["paths"][path]["get" if path == "/tasks" else "post"]
         (filters,) = (each for each in call["parameters"] if each["name"] == "filter")
         items = filters["schema"]["items"]
-        items["pattern"] = items["pattern"].replace("(kind|queue):", "queue:")
+        items["pattern"] = items["pattern"].replace("(kind|queue|tag):", "(queue|tag):")
         if path != "/tasks":
             filters["required"] = True
             filters["schema"]["minItems"] = 1
@@ -89,6 +101,7 @@ def map_body(_: HookContext, body: Any) -> Any:
             "max_fires",
             "catch_up_max",
             "pause_after_failures",
+            "concurrency",
         ):
             if isinstance(task, dict):
                 fields = cast("dict[str, Any]", task)

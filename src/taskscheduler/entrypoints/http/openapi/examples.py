@@ -16,6 +16,7 @@ class Shown(Example):
 
 
 TASK_ID: Final = "018e917e-2b5a-7000-8000-000000000000"
+FIRST_ID: Final = "3f1c1f0e-2c5b-4c57-9d0b-1c7f4a2f9d11"
 PARENT_ID: Final = "018e917e-1000-7000-8000-000000000000"
 BATCH_ID: Final = "018e917e-2000-7000-8000-000000000000"
 TAG: Final = '"0f343b0931126a20f133d67c2b018a3b"'
@@ -40,7 +41,7 @@ BAZ: Final = {
     "group": "customer-7",
 }
 BATCH: Final = {"name": "import of March", "then": {"kind": "Baz", "when": "ended"}}
-THEN: Final = {"kind": "Baz", "after": [TASK_ID], "when": "succeeded", "otherwise": "cancel"}
+THEN: Final = {"kind": "Baz", "after": [FIRST_ID], "when": "succeeded", "otherwise": "cancel"}
 EDIT: Final = {"execute_at": "2030-03-30T23:17:10.790146Z", "priority": 0}
 
 LIMIT: Final = {"queue": "mail", "concurrency": 10, "rate": "100/s", "burst": 20}

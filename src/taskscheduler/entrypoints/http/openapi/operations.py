@@ -186,7 +186,7 @@ class StoreTasks(Documented):
         self.parameters = [*(self.parameters or []), IDEMPOTENCY_KEY]
         self.request_body = _body(
             Schema(type=OpenAPIType.ARRAY, items=NEW_TASK, min_items=1, max_items=BATCH_MAX),
-            [examples.FOO | {"id": examples.TASK_ID}, examples.THEN],
+            [examples.FOO | {"id": examples.FIRST_ID}, examples.THEN],
         )
 
 

@@ -21,6 +21,7 @@ from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.parameters import TaskRules, uuid_of
 from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.routes.options import options_of
 from taskscheduler.entrypoints.http.routes.tasks import new_task
 from taskscheduler.entrypoints.messages.batches import BatchMessage, Made, NewBatchMessage
 
@@ -152,6 +153,6 @@ def batch_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router
         },
         exception_handlers=dict(HANDLERS),
         before_request=check_parameters,
-        route_handlers=[make_batch, list_batches, get_batch, seal_batch],
+        route_handlers=[options_of("/batches"), make_batch, list_batches, get_batch, seal_batch],
         tags=["batches"],
     )
