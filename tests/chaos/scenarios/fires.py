@@ -22,9 +22,7 @@ NAME = "fires"
 STEP_S = 20.0
 """So far the clock steps: many fires become due at once, and after a step back none for a while."""
 READY_S = 4.0
-FIRED = """
-SELECT unique_key, execute_at, coalesce(f.started_at, l.started_at) FROM task
-LEFT JOIN finished f USING (id) LEFT JOIN live l USING (id) WHERE unique_key LIKE '%@%'"""
+FIRED = "SELECT unique_key, execute_at FROM task WHERE unique_key LIKE '%@%'"
 LET_GO = "SELECT schedule, outcome FROM schedule_fire WHERE outcome <> 'stored'"
 CAUGHT_UP = "SELECT count(*) FILTER (WHERE next_fire_at <= clock()), clock() FROM schedule"
 
@@ -144,8 +142,8 @@ def judge_all(lab: Lab, beats: dict[str, Beat], until: datetime | None) -> Verdi
         rows = connection.execute(FIRED).fetchall()
         let_go = [(name, outcome) for name, outcome in connection.execute(LET_GO).fetchall()]
     fired = []
-    for key, execute_at, started_at in rows:
+    for key, execute_at in rows:
         name, _, nominal = key.rpartition("@")
         at = datetime.fromisoformat(nominal)
-        fired.append(Fired(schedule=name, nominal=at, execute_at=execute_at, started_at=started_at))
+        fired.append(Fired(schedule=name, nominal=at, execute_at=execute_at))
     return judge_fires(beats, fired, until=until, let_go=let_go)
