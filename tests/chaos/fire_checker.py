@@ -61,8 +61,8 @@ def judge_fires(
         if beat is None or nominal < beat.first or (nominal - beat.first) % beat.step:
             _tell(verdict, "other", f"{schedule} fired for {nominal}, which is no time of it")
     for each in tasks:
-        # Only the time for which it waits: a claim that the clock steps back under has looked at the
-        # clock before, and writes down when it began after.
+        # The time for which it waits alone: a claim may look at the clock before it steps back, and
+        # write down when it began after.
         if each.execute_at < each.nominal:
             early = each.nominal - each.execute_at
             said = f"{each.schedule} may begin {early} before {each.nominal}"
