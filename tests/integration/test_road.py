@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -79,7 +80,7 @@ async def test_a_tasks_road_is_as_long_as_it_is_told(postgres_url: str, schema: 
             assert answer.status_code == 201
             with walked() as to_the_outcome:
                 assert await worker.turn() == 1
-        assert (await scheduler.get(answer.json()["id"])).status is TaskStatus.COMPLETED
+        assert (await scheduler.get(UUID(answer.json()["id"]))).status is TaskStatus.COMPLETED
 
     def passed(named: list[str], files: list[str]) -> list[str]:
         return [each for each in files if each in named]
