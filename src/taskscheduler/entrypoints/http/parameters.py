@@ -15,7 +15,7 @@ from taskscheduler.domain.errors import InvalidTask, UnknownKind
 from taskscheduler.domain.idempotency import Idempotency
 from taskscheduler.domain.moment import parse_moment
 from taskscheduler.domain.query import FILTERS, REPEATED, TaskQuery
-from taskscheduler.domain.values import AT_ONCE, in_utc
+from taskscheduler.domain.values import AT_ONCE, NAME, NAME_FORM, in_utc
 from taskscheduler.entrypoints.http.decoding import FAULTS_MAX
 from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.openapi import operations as docs
@@ -66,6 +66,12 @@ Number = Annotated[
         schema_extra={**docs.ONE_TEXT, "pattern": f"^{NUMBER.pattern}$"},
     ),
 ]
+NameCursor = Annotated[
+    str | None,
+    QueryParameter(
+        description="from the Link header of the page before", schema_extra=docs.ONE_NAME
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,13 @@ def uuid_of(text: str, path: str = "id") -> UUID:
         return UUID(text)
     except ValueError:
         raise BadRequest(path, f"{text!r} is not a UUID") from None
+
+
+def name_of(text: str, what: str, path: str = "name") -> str:
+    """Return ``text`` if a ``what``, such as a queue, may be called so. Raises BadRequest."""
+    if NAME.fullmatch(text) is None:
+        raise BadRequest(path, f"{text!r} is no {what}: {NAME_FORM}")
+    return text
 
 
 def number_of(cursor: str) -> int:

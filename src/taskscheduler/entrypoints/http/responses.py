@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,13 +15,15 @@ from taskscheduler.entrypoints.http.middleware.hosts import KNOWN
 from taskscheduler.entrypoints.messages.tasks import TaskWithAttempts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from litestar import Request
 
     from taskscheduler.application.client.scheduler import Scheduler
     from taskscheduler.domain.lease import Attempt
     from taskscheduler.domain.task import Task
+
+T = TypeVar("T")
 
 JSON: Final = "application/json"
 ATTEMPTS_SHOWN: Final = 100
@@ -44,10 +46,29 @@ def next_page(
     return _next(request, request.url.path, following)
 
 
+def page_answer(
+    request: Request[Any, Any, Any],
+    found: Sequence[T],
+    page: Sequence[T],
+    messages: Sequence[Any],
+    *,
+    given: Sequence[tuple[str, Any]],
+    cursor: Callable[[T], Any],
+) -> Response[Any]:
+    """Return ``messages``, those of ``page``; if more was found, Link names the page after it.
+
+    That has the parameters ``given``, and the ``cursor`` of the last of this page.
+    """
+    headers: dict[str, str] = {}
+    if len(found) > len(page):
+        headers = next_page(request, [*given, ("cursor", cursor(page[-1]))])
+    return answer(messages, headers=headers)
+
+
 async def whole(request: Request[Any, Any, Any], scheduler: Scheduler, task: Task) -> Response[Any]:
     """Return ``task`` with its last attempts, under the tag of exactly this state."""
     body, before = await _shown(scheduler, task)
-    headers = {"ETag": _tag(body)}
+    headers = {"ETag": strong_tag(body)}
     if before is not None:
         root = request.url.path.partition(str(task.id))[0]
         headers |= _next(request, f"{root}{task.id}/attempts", [("cursor", before)])
@@ -72,7 +93,7 @@ def _next(
 
 async def tag_of(scheduler: Scheduler, task: Task) -> str:
     """Return the tag under which ``whole`` would answer."""
-    return _tag((await _shown(scheduler, task))[0])
+    return strong_tag((await _shown(scheduler, task))[0])
 
 
 def page_of_attempts(newest_first: Sequence[Attempt], limit: int) -> Sequence[Attempt]:
@@ -95,6 +116,9 @@ async def _shown(scheduler: Scheduler, task: Task) -> tuple[bytes, int | None]:
     return encode(TaskWithAttempts.with_attempts(task, shown, notes)), before
 
 
-def _tag(body: bytes) -> str:
-    # A digest of all that is shown: there is no counter that every change would have to raise.
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+def strong_tag(content: bytes) -> str:
+    """Return the entity tag of ``content``.
+
+    It is a digest of all that is shown: there is no counter that every change would have to raise.
+    """
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import Annotated, Any, Final
 
 from litestar import Request, Response, get
@@ -18,7 +19,7 @@ from taskscheduler.entrypoints.http.middleware.access import reached_by
 from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
-from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.responses import page_answer
 from taskscheduler.entrypoints.messages.audit import AuditMessage
 
 TEXT_CHARACTERS_MAX: Final = 256
@@ -79,15 +80,7 @@ async def list_audit(
     )
     found = await scheduler.store.audit.list(query)
     page = found[:limit]
-    headers: dict[str, str] = {}
-    if len(found) > limit:
-        following = {
-            "task": task,
-            "target": target,
-            "actor": actor,
-            "limit": limit,
-            "cursor": page[-1].id,
-        }
-        given = [(name, value) for name, value in following.items() if value is not None]
-        headers = next_page(request, given)
-    return answer([AuditMessage.of(entry) for entry in page], headers=headers)
+    messages = [AuditMessage.of(entry) for entry in page]
+    asked = {"task": task, "target": target, "actor": actor, "limit": limit}
+    given = [(name, value) for name, value in asked.items() if value is not None]
+    return page_answer(request, found, page, messages, given=given, cursor=attrgetter("id"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from litestar import Request, Response, Router, get, post
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from taskscheduler.application.client.scheduler import Scheduler
@@ -14,14 +15,14 @@ from taskscheduler.domain.errors import InvalidTask
 from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, TaskQuery
 from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import decoded, decoder
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
-from taskscheduler.entrypoints.http.middleware.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters
+from taskscheduler.entrypoints.http.errors import BadRequest
+from taskscheduler.entrypoints.http.middleware.access import reached_by
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.parameters import TaskRules, uuid_of
-from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.responses import answer, page_answer
 from taskscheduler.entrypoints.http.routes.options import options_of
+from taskscheduler.entrypoints.http.routes.router import router_of
 from taskscheduler.entrypoints.http.routes.tasks import new_task
 from taskscheduler.entrypoints.messages.batches import BatchMessage, Made, NewBatchMessage
 
@@ -89,10 +90,9 @@ async def list_batches(
     before = None if cursor is None else uuid_of(cursor, "cursor")
     found = await scheduler.batches.list(before=before, limit=limit + 1)
     page = found[:limit]
-    headers: dict[str, str] = {}
-    if len(found) > limit:
-        headers = next_page(request, [("limit", limit), ("cursor", page[-1].id)])
-    return answer(await shown(scheduler, page), headers=headers)
+    messages = await shown(scheduler, page)
+    given = [("limit", limit)]
+    return page_answer(request, found, page, messages, given=given, cursor=attrgetter("id"))
 
 
 @get(
@@ -145,14 +145,9 @@ def batch_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router
 
     ``scheduler`` must be open while the application serves.
     """
-    return Router(
-        path="/",
-        dependencies={
-            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
-            "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
-        },
-        exception_handlers=dict(HANDLERS),
-        before_request=check_parameters,
-        route_handlers=[options_of("/batches"), make_batch, list_batches, get_batch, seal_batch],
-        tags=["batches"],
+    return router_of(
+        scheduler,
+        [options_of("/batches"), make_batch, list_batches, get_batch, seal_batch],
+        tag="batches",
+        rules=lambda: rules or TaskRules(),
     )

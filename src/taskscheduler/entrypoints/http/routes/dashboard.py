@@ -6,7 +6,6 @@ with the key of whoever looks at it.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.resources import files
@@ -20,6 +19,7 @@ from litestar.params import FromPath
 from taskscheduler.entrypoints.http.errors import HANDLERS
 from taskscheduler.entrypoints.http.middleware.access import OPEN
 from taskscheduler.entrypoints.http.middleware.browser_security import OWN_PAGE
+from taskscheduler.entrypoints.http.responses import strong_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ def _parts_in(folder: Traversable, prefix: str) -> Iterator[tuple[str, Part]]:
             yield from _parts_in(each, f"{name}/")
         elif media_type := MEDIA_TYPES.get(PurePosixPath(each.name).suffix):
             content = each.read_bytes()
-            yield name, Part(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+            yield name, Part(content, media_type, strong_tag(content))
 
 
 def page_router() -> Router:

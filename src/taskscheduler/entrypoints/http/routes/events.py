@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Router, get
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 from msgspec import Struct
@@ -23,18 +23,17 @@ from taskscheduler.domain.errors import TaskSchedulerError, TooManyWatchers
 from taskscheduler.domain.query import REPEATED, wanted_by
 from taskscheduler.domain.values import TaskId
 from taskscheduler.entrypoints.http import parameters
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, TooManyStreams
+from taskscheduler.entrypoints.http.errors import BadRequest, TooManyStreams
 from taskscheduler.entrypoints.http.middleware.access import (
     CALLER,
     everybody,
     reached_by,
-    seen_by_caller,
     still_let_in,
 )
-from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters
 from taskscheduler.entrypoints.http.middleware.stopping import STOPPING
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
+from taskscheduler.entrypoints.http.routes.router import router_of
 from taskscheduler.entrypoints.messages.tasks import ProgressMessage
 
 if TYPE_CHECKING:
@@ -277,15 +276,10 @@ def event_router(scheduler: Scheduler) -> Router:
     """Return the call that streams, errors included, to be mounted in any application."""
     audience = Audience()
     shared_look = Lookout(scheduler.store)
-    return Router(
-        path="/",
-        dependencies={
-            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
-            "audience": Provide(lambda: audience, sync_to_thread=False),
-            "shared_look": Provide(lambda: shared_look, sync_to_thread=False),
-        },
-        exception_handlers=dict(HANDLERS),
-        before_request=check_parameters,
-        route_handlers=[watch_tasks],
-        tags=["tasks"],
+    return router_of(
+        scheduler,
+        [watch_tasks],
+        tag="tasks",
+        audience=lambda: audience,
+        shared_look=lambda: shared_look,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from http import HTTPStatus
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from litestar import Request, Response, Router, delete, get, patch, put
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 from msgspec import UNSET
@@ -16,16 +16,16 @@ from taskscheduler.application.client.limits import LIST_LIMIT_DEFAULT, LimitInU
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.domain.errors import LimitChanged, LimitNotFound
 from taskscheduler.domain.query import LIMIT_MAX
-from taskscheduler.domain.values import NAME, NAME_FORM
+from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import decoded, decoder
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
-from taskscheduler.entrypoints.http.middleware.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters
+from taskscheduler.entrypoints.http.errors import BadRequest
+from taskscheduler.entrypoints.http.middleware.access import reached_by
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.parameters import tags_of
-from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.responses import answer, page_answer, strong_tag
 from taskscheduler.entrypoints.http.routes.options import options_of
+from taskscheduler.entrypoints.http.routes.router import router_of
 from taskscheduler.entrypoints.messages.limits import (
     LimitEditMessage,
     LimitMessage,
@@ -55,21 +55,15 @@ async def list_limits(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIST_LIMIT_DEFAULT,
-    cursor: Annotated[
-        str | None,
-        QueryParameter(
-            description="from the Link header of the page before", schema_extra=docs.ONE_NAME
-        ),
-    ] = None,
+    cursor: parameters.NameCursor = None,
 ) -> Response[list[LimitMessage]]:
     """List limits and how they are used. While there are more, Link names the next page."""
     after = "" if cursor is None else limit_of(cursor, "cursor")
     found = await scheduler.limits.list(after=after, limit=limit + 1)
     page = found[:limit]
-    headers: dict[str, str] = {}
-    if len(found) > limit:
-        headers = next_page(request, [("limit", limit), ("cursor", page[-1].name)])
-    return answer([LimitMessage.of(each) for each in page], headers=headers)
+    messages = [LimitMessage.of(each) for each in page]
+    given = [("limit", limit)]
+    return page_answer(request, found, page, messages, given=given, cursor=attrgetter("name"))
 
 
 @put(
@@ -150,9 +144,7 @@ async def delete_limit(
 
 def limit_of(name: str, parameter: str = "name") -> str:
     """Return ``name`` if a limit may be called so. Raises BadRequest."""
-    if NAME.fullmatch(name) is None:
-        raise BadRequest(parameter, f"{name!r} is no limit: {NAME_FORM}")
-    return name
+    return parameters.name_of(name, "limit", parameter)
 
 
 async def _expected(
@@ -180,7 +172,7 @@ def _shown(
 def _tag(found: LimitInUse) -> str:
     # Of what it is, not of how it is used, which is another at each look.
     told = repr((found.definition, found.stored.revision, found.stored.created_at))
-    return f'"{hashlib.sha256(told.encode()).hexdigest()[:32]}"'
+    return strong_tag(told.encode())
 
 
 def limit_router(scheduler: Scheduler) -> Router:
@@ -188,12 +180,9 @@ def limit_router(scheduler: Scheduler) -> Router:
 
     ``scheduler`` must be open while the application serves.
     """
-    return Router(
-        path="/",
-        dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
-        exception_handlers=dict(HANDLERS),
-        before_request=check_parameters,
-        route_handlers=[
+    return router_of(
+        scheduler,
+        [
             options_of("/limits", "/limits/{name:str}"),
             list_limits,
             put_limit,
@@ -201,5 +190,5 @@ def limit_router(scheduler: Scheduler) -> Router:
             edit_limit,
             delete_limit,
         ],
-        tags=["limits"],
+        tag="limits",
     )

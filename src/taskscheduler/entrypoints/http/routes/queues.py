@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get, post
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.application.client.schedules import LIST_LIMIT_DEFAULT
 from taskscheduler.domain.query import LIMIT_MAX
-from taskscheduler.domain.values import NAME, NAME_FORM
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
-from taskscheduler.entrypoints.http.middleware.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters
+from taskscheduler.entrypoints.http import parameters
+from taskscheduler.entrypoints.http.middleware.access import reached_by
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
-from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.responses import answer, page_answer
+from taskscheduler.entrypoints.http.routes.router import router_of
 from taskscheduler.entrypoints.http.routes.workers import list_workers
 from taskscheduler.entrypoints.messages.queues import QueueMessage
 
@@ -37,12 +37,7 @@ async def list_queues(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIST_LIMIT_DEFAULT,
-    cursor: Annotated[
-        str | None,
-        QueryParameter(
-            description="from the Link header of the page before", schema_extra=docs.ONE_NAME
-        ),
-    ] = None,
+    cursor: parameters.NameCursor = None,
 ) -> Response[list[QueueMessage]]:
     """List queues that a task, a worker or a pause names.
 
@@ -52,10 +47,9 @@ async def list_queues(
     after = "" if cursor is None else queue_of(cursor, "cursor")
     found = await scheduler.queues(after=after, limit=limit + 1)
     page = found[:limit]
-    headers: dict[str, str] = {}
-    if len(found) > limit:
-        headers = next_page(request, [("limit", limit), ("cursor", page[-1].name)])
-    return answer([QueueMessage.of(queue) for queue in page], headers=headers)
+    messages = [QueueMessage.of(queue) for queue in page]
+    given = [("limit", limit)]
+    return page_answer(request, found, page, messages, given=given, cursor=attrgetter("name"))
 
 
 @get(
@@ -110,9 +104,7 @@ async def resume_queue(
 
 def queue_of(name: str, parameter: str = "name") -> str:
     """Return ``name`` if a queue may be called so. Raises BadRequest."""
-    if NAME.fullmatch(name) is None:
-        raise BadRequest(parameter, f"{name!r} is no queue: {NAME_FORM}")
-    return name
+    return parameters.name_of(name, "queue", parameter)
 
 
 def operating_router(scheduler: Scheduler) -> Router:
@@ -120,10 +112,4 @@ def operating_router(scheduler: Scheduler) -> Router:
 
     ``scheduler`` must be open while the application serves.
     """
-    return Router(
-        path="/",
-        dependencies={"scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False)},
-        exception_handlers=dict(HANDLERS),
-        before_request=check_parameters,
-        route_handlers=[list_queues, get_queue, pause_queue, resume_queue, list_workers],
-    )
+    return router_of(scheduler, [list_queues, get_queue, pause_queue, resume_queue, list_workers])

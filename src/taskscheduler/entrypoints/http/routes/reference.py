@@ -7,7 +7,6 @@ a machine without a way out would show nothing. They hold no data, so they are o
 from __future__ import annotations
 
 import gzip
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -20,6 +19,7 @@ from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.params import FromPath
 
 from taskscheduler.entrypoints.http.middleware.access import OPEN
+from taskscheduler.entrypoints.http.responses import strong_tag
 from taskscheduler.entrypoints.http.routes.dashboard import MEDIA_TYPES, unchanged
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def kept() -> dict[str, Kept]:
         name = each.name.removesuffix(".gz")
         if media_type := MEDIA_TYPES.get(PurePosixPath(name).suffix):
             content = each.read_bytes()
-            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            found[name] = Kept(content, name != each.name, media_type, tag)
+            found[name] = Kept(content, name != each.name, media_type, strong_tag(content))
     return found
 
 

@@ -20,7 +20,7 @@ from taskscheduler.entrypoints.http.errors import BadRequest
 from taskscheduler.entrypoints.http.middleware.access import reached_by
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
-from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.responses import page_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,11 +87,9 @@ def fires_call(name_of: Callable[[str], str]) -> HTTPRouteHandler:
             name_of(name), before=None if cursor is None else place_of(cursor), limit=limit + 1
         )
         page = found[:limit]
-        headers: dict[str, str] = {}
-        if len(found) > limit:
-            following = [("limit", limit), ("cursor", text_of(page[-1]))]
-            headers = next_page(request, following)
-        return answer([LedgerMessage.of(entry) for entry in page], headers=headers)
+        messages = [LedgerMessage.of(entry) for entry in page]
+        given = [("limit", limit)]
+        return page_answer(request, found, page, messages, given=given, cursor=text_of)
 
     return list_fires
 

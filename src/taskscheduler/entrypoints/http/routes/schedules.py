@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from litestar import Request, Response, Router, delete, get, patch, post, put
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 from msgspec import UNSET
@@ -14,18 +15,17 @@ from msgspec import UNSET
 from taskscheduler.application.client.scheduler import Scheduler
 from taskscheduler.application.client.schedules import LIST_LIMIT_DEFAULT, PREVIEW_DEFAULT
 from taskscheduler.domain.query import LIMIT_MAX
-from taskscheduler.domain.values import NAME, NAME_FORM
 from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import decoded, decoder
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest
-from taskscheduler.entrypoints.http.middleware.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters
+from taskscheduler.entrypoints.http.errors import BadRequest
+from taskscheduler.entrypoints.http.middleware.access import reached_by
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.parameters import TaskRules
-from taskscheduler.entrypoints.http.responses import answer, next_page
+from taskscheduler.entrypoints.http.responses import answer, page_answer
 from taskscheduler.entrypoints.http.routes.backfill import backfill_call
 from taskscheduler.entrypoints.http.routes.options import options_of
+from taskscheduler.entrypoints.http.routes.router import router_of
 from taskscheduler.entrypoints.http.routes.schedule_fires import fires_call
 from taskscheduler.entrypoints.messages.schedules import (
     NewScheduleMessage,
@@ -67,21 +67,15 @@ async def list_schedules(
     request: Request[Any, Any, Any],
     scheduler: NamedDependency[Scheduler],
     limit: Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)] = LIST_LIMIT_DEFAULT,
-    cursor: Annotated[
-        str | None,
-        QueryParameter(
-            description="from the Link header of the page before", schema_extra=docs.ONE_NAME
-        ),
-    ] = None,
+    cursor: parameters.NameCursor = None,
 ) -> Response[list[ScheduleMessage]]:
     """List schedules. While there are more, the Link header names the next page."""
     after = "" if cursor is None else name_of(cursor, "cursor")
     found = await scheduler.schedules.list(after=after, limit=limit + 1)
     page = found[:limit]
-    headers: dict[str, str] = {}
-    if len(found) > limit:
-        headers = next_page(request, [("limit", limit), ("cursor", page[-1].name)])
-    return answer([ScheduleMessage.of(each) for each in page], headers=headers)
+    messages = [ScheduleMessage.of(each) for each in page]
+    given = [("limit", limit)]
+    return page_answer(request, found, page, messages, given=given, cursor=attrgetter("name"))
 
 
 @post(
@@ -270,9 +264,7 @@ resume_schedule = switching(
 
 def name_of(text: str, path: str = "name") -> str:
     """Return ``text`` if a schedule may be called so. Raises BadRequest."""
-    if NAME.fullmatch(text) is None:
-        raise BadRequest(path, f"{text!r} is no schedule: {NAME_FORM}")
-    return text
+    return parameters.name_of(text, "schedule", path)
 
 
 def schedule_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
@@ -280,15 +272,9 @@ def schedule_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Rou
 
     ``scheduler`` must be open while the application serves.
     """
-    return Router(
-        path="/",
-        dependencies={
-            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
-            "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
-        },
-        exception_handlers=dict(HANDLERS),
-        before_request=check_parameters,
-        route_handlers=[
+    return router_of(
+        scheduler,
+        [
             options_of("/schedules", "/schedules/{name:str}"),
             list_schedules,
             make_schedule,
@@ -303,7 +289,8 @@ def schedule_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Rou
             fires_call(name_of),
             backfill_call(name_of),
         ],
-        tags=["schedules"],
+        tag="schedules",
+        rules=lambda: rules or TaskRules(),
     )
 
 

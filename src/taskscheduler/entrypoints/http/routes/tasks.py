@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post, route
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from taskscheduler.application.client.scheduler import Scheduler
@@ -20,13 +21,12 @@ from taskscheduler.domain.query import LIMIT_DEFAULT, LIMIT_MAX, PAGE_BYTES_MAX,
 from taskscheduler.domain.values import TaskId
 from taskscheduler.entrypoints.http import parameters
 from taskscheduler.entrypoints.http.decoding import FAULTS_MAX, decoded, decoder
-from taskscheduler.entrypoints.http.errors import HANDLERS, BadRequest, fault_of
-from taskscheduler.entrypoints.http.middleware.access import reached_by, seen_by_caller
-from taskscheduler.entrypoints.http.middleware.known_parameters import check_parameters
+from taskscheduler.entrypoints.http.errors import BadRequest, fault_of
+from taskscheduler.entrypoints.http.middleware.access import reached_by
 from taskscheduler.entrypoints.http.openapi import error_responses
 from taskscheduler.entrypoints.http.openapi import operations as docs
 from taskscheduler.entrypoints.http.parameters import TaskIdText, TaskRules, uuid_of
-from taskscheduler.entrypoints.http.responses import answer, next_page, page_of_attempts, whole
+from taskscheduler.entrypoints.http.responses import answer, page_answer, page_of_attempts, whole
 from taskscheduler.entrypoints.http.routes.bulk import cancel_tasks, delete_tasks, retry_tasks
 from taskscheduler.entrypoints.http.routes.change_task import (
     cancel_task,
@@ -36,6 +36,7 @@ from taskscheduler.entrypoints.http.routes.change_task import (
 )
 from taskscheduler.entrypoints.http.routes.options import options_of
 from taskscheduler.entrypoints.http.routes.results import await_result
+from taskscheduler.entrypoints.http.routes.router import router_of
 from taskscheduler.entrypoints.http.routes.signals import signal_task
 from taskscheduler.entrypoints.http.routes.why import why_task
 from taskscheduler.entrypoints.messages.problems import FieldProblem
@@ -158,15 +159,9 @@ async def list_tasks(
     await parameters.require_known(scheduler, rules, dict.fromkeys(query.kinds or (), "filter"))
     found = await scheduler.list(query)
     page = fitting(found, limit=limit, bytes_max=PAGE_BYTES_MAX)
-    headers: dict[str, str] = {}
-    if len(found) > len(page):
-        following = [
-            *(("filter", each) for each in filters or []),
-            ("limit", limit),
-            ("cursor", page[-1].id),
-        ]
-        headers = next_page(request, following)
-    return answer([TaskMessage.of(task) for task in page], headers=headers)
+    messages = [TaskMessage.of(task) for task in page]
+    given = [*(("filter", each) for each in filters or []), ("limit", limit)]
+    return page_answer(request, found, page, messages, given=given, cursor=attrgetter("id"))
 
 
 @get(
@@ -207,10 +202,9 @@ async def list_attempts(
     before = None if cursor is None else parameters.number_of(cursor)
     found = await scheduler.attempts(uuid_of(task_id), before=before, limit=limit + 1)
     page = page_of_attempts(found[::-1], limit)
-    headers: dict[str, str] = {}
-    if len(found) > len(page):
-        headers = next_page(request, [("limit", limit), ("cursor", page[-1].number)])
-    return answer([AttemptMessage.of(attempt) for attempt in page], headers=headers)
+    messages = [AttemptMessage.of(attempt) for attempt in page]
+    given = [("limit", limit)]
+    return page_answer(request, found, page, messages, given=given, cursor=attrgetter("number"))
 
 
 @delete(
@@ -237,15 +231,9 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
 
     ``scheduler`` must be open while the application serves.
     """
-    return Router(
-        path="/",
-        dependencies={
-            "scheduler": Provide(seen_by_caller(scheduler), sync_to_thread=False),
-            "rules": Provide(lambda: rules or TaskRules(), sync_to_thread=False),
-        },
-        exception_handlers=dict(HANDLERS),
-        before_request=check_parameters,
-        route_handlers=[
+    return router_of(
+        scheduler,
+        [
             options_of("/tasks", "/tasks/{task_id:str}"),
             store_task,
             store_tasks,
@@ -264,7 +252,8 @@ def task_router(scheduler: Scheduler, rules: TaskRules | None = None) -> Router:
             retry_tasks,
             delete_tasks,
         ],
-        tags=["tasks"],
+        tag="tasks",
+        rules=lambda: rules or TaskRules(),
     )
 
 
