@@ -8,6 +8,7 @@ import typer
 
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli._runtime import at_text, say, tell, with_scheduler
+from taskscheduler.entrypoints.cli.paging import all_by_name
 
 if TYPE_CHECKING:
     from taskscheduler.application.client.limits import LimitInUse
@@ -29,13 +30,11 @@ def list_(
     async def work(scheduler: Scheduler) -> None:
         from taskscheduler.entrypoints.messages.limits import LimitMessage
 
-        found: list[LimitInUse] = []
-        while page := await scheduler.limits.list(after=found[-1].name if found else ""):
-            found += page
+        found = all_by_name(lambda after: scheduler.limits.list(after=after))
         if json:
-            say([LimitMessage.of(each) for each in found], as_json=True, text="")
+            say([LimitMessage.of(each) async for each in found], as_json=True, text="")
             return
-        for each in found:
+        async for each in found:
             tell(line_of_limit(each))
 
     with_scheduler(database_url, schema, work)

@@ -9,6 +9,7 @@ import typer
 
 from taskscheduler.entrypoints.cli import options as o
 from taskscheduler.entrypoints.cli._runtime import at_text, say, tell, with_scheduler
+from taskscheduler.entrypoints.cli.paging import all_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -98,10 +99,8 @@ def workers(
 
 async def all_queues(scheduler: Scheduler) -> list[Queue]:
     """Return every queue, page by page."""
-    found: list[Queue] = []
-    while page := await scheduler.queues(after=found[-1].name if found else ""):
-        found += page
-    return found
+    pages = all_by_name(lambda after: scheduler.queues(after=after))
+    return [each async for each in pages]
 
 
 def takers_of(workers: Iterable[WorkerLoad]) -> Counter[str]:

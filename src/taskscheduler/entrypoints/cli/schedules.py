@@ -20,9 +20,10 @@ from taskscheduler.entrypoints.cli._runtime import (
 )
 from taskscheduler.entrypoints.cli.bulk import progress_bar
 from taskscheduler.entrypoints.cli.known_kinds import require_known_unless
+from taskscheduler.entrypoints.cli.paging import all_by_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime, timedelta
 
     from taskscheduler.application.client.scheduler import Scheduler
@@ -45,13 +46,13 @@ def list_(
     """List schedules by name, and when each fires next."""
 
     async def work(scheduler: Scheduler) -> None:
+        found = all_by_name(lambda after: scheduler.schedules.list(after=after, limit=PAGE))
         if json:
             from taskscheduler.entrypoints.messages.schedules import ScheduleMessage
 
-            found = [ScheduleMessage.of(each) async for each in _all(scheduler.schedules)]
-            say(found, as_json=True, text="")
+            say([ScheduleMessage.of(each) async for each in found], as_json=True, text="")
             return
-        async for schedule in _all(scheduler.schedules):
+        async for schedule in found:
             tell(line_of(schedule))
 
     with_scheduler(database_url, schema, work)
@@ -428,14 +429,6 @@ def _seconds(span: timedelta) -> str:
 
 def _moment_of(option: str, text: str | None) -> datetime | None:
     return None if text is None else moment_of(text, option)
-
-
-async def _all(schedules: Schedules) -> AsyncIterator[Schedule]:
-    after = ""
-    while page := await schedules.list(after=after, limit=PAGE):
-        for schedule in page:
-            yield schedule
-        after = page[-1].name
 
 
 async def _found(schedules: Schedules, name: str) -> Schedule | None:
