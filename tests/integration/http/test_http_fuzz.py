@@ -7,7 +7,7 @@ import json
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote_from_bytes, urlsplit
+from urllib.parse import quote_from_bytes, unquote, urlsplit
 
 import httpx
 import pytest
@@ -149,7 +149,11 @@ def test_any_query(service: str, query: list[tuple[str, str]]):
 def test_any_id(connection: httpx.Client, task_id: str, call: str):
     method, _, verb = call.partition(" ")
     answer = connection.request(method, f"/tasks/{task_id.replace('/', '%2F')}{verb}")
-    acceptable(answer.status_code, answer.text)
+    # Its own words may come back to the caller: of them alone nobody learns anything.
+    own = unquote(task_id)
+    acceptable(
+        answer.status_code, answer.text.replace(own, "") if LEAK.search(own) else answer.text
+    )
 
 
 @fuzz
