@@ -38,7 +38,7 @@ CREATE FUNCTION {schema}.claim_4() RETURNS void LANGUAGE sql AS 'SELECT';
 
 
 KNOWN = migrations()
-SQUASHED = 9
+SQUASHED = 10
 """The version of the schema as it was when its migrations were squashed: the oldest there is."""
 
 
@@ -114,7 +114,7 @@ class Peer:
 SELECT {schema}.join_1('peer', '{{default}}', '{{old}}', '{{20}}', 1, interval '1 h', NULL, NULL)"""
     STORE: LiteralString = "SELECT {schema}.schedule('old', %s::json)"
     CLAIM: LiteralString = """
-SELECT o_id, o_token, o_payload FROM {schema}.claim_5(
+SELECT o_id, o_token, o_payload FROM {schema}.claim_6(
     %(lanes)s::integer[],
     array_fill('-infinity'::timestamptz, ARRAY[cardinality(%(lanes)s::integer[])]),
     array_fill('00000000-0000-0000-0000-000000000000'::uuid,

@@ -258,7 +258,7 @@ def without_closed(rows: Sequence[tuple[Any, ...]], seen: Seen) -> list[tuple[An
 def leases_of(
     rows: Sequence[tuple[Any, ...]], lanes: Mapping[int, Lane], seen: Seen
 ) -> Sequence[Lease]:
-    """Return the leases of ``rows`` of ``claim_5``, lane by lane in the order of time."""
+    """Return the leases of ``rows`` of ``claim_6``, lane by lane in the order of time."""
     of_lane: dict[int, list[tuple[Any, ...]]] = {}
     for row in rows:
         of_lane.setdefault(row[2], []).append(row)

@@ -1,4 +1,4 @@
-"""Limits in PostgreSQL. What they let through is decided by ``migrations/0023_flow.sql``."""
+"""Limits in PostgreSQL. What they let through is decided by ``migrations/0010_limits.sql``."""
 
 from __future__ import annotations
 

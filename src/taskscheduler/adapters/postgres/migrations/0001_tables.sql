@@ -18,8 +18,8 @@ CREATE TABLE {schema}.kind (
     registered_at timestamptz NOT NULL DEFAULT {schema}.clock()
 );
 
--- A lane is what is claimed in order: one queue, one kind, one priority. Rows carry its number
--- instead of three columns.
+-- A lane is what is claimed in order: one queue, one kind, one priority, one group. Rows carry its
+-- number instead of four columns. Tasks without a group have the empty one.
 --
 -- A lane in which no task is left goes, some time after it was last asked for. First it is retired: then
 -- whoever stores a task into it is refused, and asks for it again. Once all who may have stored before
@@ -31,9 +31,11 @@ CREATE TABLE {schema}.lane (
     priority smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
     retired_by bigint, -- the transaction that retired it; NULL: it stands
     asked_for_at timestamptz NOT NULL DEFAULT {schema}.clock(),
-    UNIQUE (queue, kind, priority)
+    "group" text COLLATE "C" NOT NULL DEFAULT '',
+    CONSTRAINT lane_name UNIQUE (queue, kind, priority, "group")
 );
 CREATE INDEX lane_kind ON {schema}.lane (kind);
+CREATE INDEX lane_group ON {schema}.lane ("group") WHERE "group" <> '';
 
 -- Bodies, outcomes, histories and notes are partitioned by the day in their id (a UUID v7 begins with
 -- its time), so that a day is dropped as four tables and a look-up by id opens one. Ids of other
@@ -301,3 +303,54 @@ CREATE INDEX audit_actor ON {schema}.audit (actor, id);
 CREATE INDEX audit_key ON {schema}.audit (key_id, id) WHERE key_id IS NOT NULL;
 -- What was done to one queue or one key: among a thousand times as many tasks.
 CREATE INDEX audit_target ON {schema}.audit (target, id) WHERE target IS NOT NULL;
+
+-- Limits on the tasks of a queue, a kind, a group; NULL stands for all of them. With per_group each
+-- group has one of its own.
+--
+-- counted   whether the leases that were there when it was made are in flow_lease, too
+CREATE TABLE {schema}.flow_limit (
+    name text COLLATE "C" PRIMARY KEY,
+    id integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+    revision bigint NOT NULL,
+    queue text COLLATE "C",
+    kind text COLLATE "C",
+    "group" text COLLATE "C",
+    per_group boolean NOT NULL,
+    concurrency integer CHECK (concurrency > 0),
+    rate integer CHECK (rate > 0),
+    period_s integer,
+    burst integer CHECK (burst > 0),
+    burst_given boolean NOT NULL,
+    weight smallint CHECK (weight BETWEEN 1 AND 100),
+    created_at timestamptz NOT NULL,
+    changed_at timestamptz NOT NULL,
+    counted boolean NOT NULL,
+    CHECK ((rate IS NULL) = (period_s IS NULL) AND (rate IS NULL) = (burst IS NULL))
+);
+
+-- Whoever leases tasks under a limit locks its gate first, so there is one at a time. With per_group
+-- there is a gate for each group, made when it is first asked for; else there is one, whose key is
+-- empty. free_at is when all that its rate grants is granted again (GCRA's theoretical arrival time).
+CREATE TABLE {schema}.flow_gate (
+    limit_id integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    free_at timestamptz,
+    PRIMARY KEY (limit_id, key)
+) WITH (fillfactor = 50);
+
+-- The leases under limits of concurrency. A row counts as long as the hot row has its token, so none of
+-- those who end leases need know of it, and a lease can neither be lost nor be given back twice.
+-- Rows that count no more are removed by the next who has the gate.
+CREATE TABLE {schema}.flow_lease (
+    limit_id integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    number bigint GENERATED ALWAYS AS IDENTITY,
+    id uuid NOT NULL,
+    token bigint NOT NULL,
+    PRIMARY KEY (limit_id, key, number)
+) WITH (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = off
+);

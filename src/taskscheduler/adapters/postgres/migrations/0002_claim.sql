@@ -70,7 +70,9 @@ END $$;
 --
 -- Nobody else changes or deletes the bodies of tasks that are leased, so they are read by a statement of
 -- their own. A plan that is made once opens all days, which is quickest as long as those are few.
-CREATE FUNCTION {schema}.claim_5(
+--
+-- Where there are limits, what they let through: claim_limited_1 in 0010_limits.sql.
+CREATE FUNCTION {schema}.claim_6(
     p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[], p_limit bigint, p_worker bigint,
     p_epoch integer, p_excused_max smallint
 ) RETURNS TABLE (
@@ -107,6 +109,13 @@ BEGIN
     END IF;
     PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE;
     IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    -- By a statement of its own, as of those paused: whoever makes a limit waits for those who saw none.
+    IF EXISTS (SELECT FROM {schema}.flow_limit) THEN
+        RETURN QUERY SELECT * FROM {schema}.claim_limited_1(
+            p_lanes, p_floors, p_floor_ids, NULL, p_limit, p_worker, p_epoch, p_excused_max
+        );
         RETURN;
     END IF;
     WITH lane AS MATERIALIZED (
@@ -163,13 +172,14 @@ END $$;
 -- entries in the index are found by stepping from one to the next, and each lane of the subscription is
 -- looked into only where those are still more. Lanes are looked into from the floors given, others from
 -- their beginning. In a paused queue nothing waits. Tasks that were excused more than p_excused_max times
--- are passed over.
-CREATE FUNCTION {schema}.look_2(
+-- are passed over. Each lane is told with its group, with how much that gets beside others, and with the
+-- time until which limits keep it closed.
+CREATE FUNCTION {schema}.look_3(
     p_queues text[], p_kinds text[], p_lanes integer[], p_floors timestamptz[], p_floor_ids uuid[],
     p_few integer, p_steps integer, p_excused_max smallint
 ) RETURNS TABLE (
     o_lane integer, o_queue text, o_kind text, o_priority smallint, o_process_at timestamptz,
-    o_id uuid
+    o_id uuid, o_group text, o_weight smallint, o_opens_at timestamptz
 ) LANGUAGE plpgsql STABLE
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -177,6 +187,7 @@ CREATE FUNCTION {schema}.look_2(
     SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 DECLARE
     v_few boolean;
+    v_limited CONSTANT boolean := EXISTS (SELECT FROM {schema}.flow_limit);
     v_stepped integer[];
 BEGIN
     v_few := (
@@ -201,7 +212,10 @@ BEGIN
         INTO v_stepped FROM step;
         IF cardinality(v_stepped) <= p_steps THEN
             RETURN QUERY
-            SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id
+            SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id, n."group",
+           CASE WHEN v_limited THEN {schema}.weight_1(n.queue, n.kind, n."group") ELSE 1::smallint END,
+           CASE WHEN v_limited AND head.process_at <= {schema}.clock()
+                THEN {schema}.opens_at_1(n.queue, n.kind, n."group") END
             FROM {schema}.lane n CROSS JOIN LATERAL (
                 SELECT l.process_at, l.id FROM {schema}.live l
                 WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused <= p_excused_max
@@ -214,7 +228,10 @@ BEGIN
         END IF;
     END IF;
     RETURN QUERY
-    SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id
+    SELECT n.id, n.queue, n.kind, n.priority, head.process_at, head.id, n."group",
+           CASE WHEN v_limited THEN {schema}.weight_1(n.queue, n.kind, n."group") ELSE 1::smallint END,
+           CASE WHEN v_limited AND head.process_at <= {schema}.clock()
+                THEN {schema}.opens_at_1(n.queue, n.kind, n."group") END
     FROM {schema}.lane n LEFT JOIN LATERAL (
         SELECT l.process_at, l.id FROM {schema}.live l
         WHERE l.lane = n.id AND l.worker_id IS NULL AND l.excused <= p_excused_max
@@ -247,20 +264,63 @@ BEGIN
     ) AS s GROUP BY s.excused ORDER BY s.excused LIMIT 1;
 END $$;
 
--- Lease suspects that were excused exactly p_excused times, as claim_5 leases others. There are few.
-CREATE FUNCTION {schema}.claim_suspects_1(
+-- Lease suspects that were excused exactly p_excused times, as claim_6 leases others. There are few.
+CREATE FUNCTION {schema}.claim_suspects_2(
     p_queues text[], p_kinds text[], p_limit bigint, p_worker bigint, p_epoch integer,
     p_excused smallint
 ) RETURNS TABLE (
     o_id uuid, o_token bigint, o_lane integer, o_attempt smallint, o_max_attempts smallint,
     o_process_at timestamptz, o_timeout interval, o_payload text, o_excused smallint,
-    o_expired boolean, o_queue text, o_kind text, o_priority smallint
+    o_expired boolean, o_queue text, o_kind text, o_priority smallint,
+    o_group text
 ) LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+DECLARE
+    v_names text[];
+    v_rooms bigint[];
+    v_suspect record;
+    v_ids uuid[] := '{{}}';
 BEGIN
     PERFORM FROM {schema}.worker w WHERE w.id = p_worker AND w.epoch = p_epoch FOR KEY SHARE;
     IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM {schema}.flow_limit) THEN
+        SELECT g.o_names, g.o_rooms INTO v_names, v_rooms FROM {schema}.gates_1(ARRAY(
+            SELECT DISTINCT l.lane FROM {schema}.live l JOIN {schema}.lane n ON n.id = l.lane
+            WHERE l.worker_id IS NULL AND l.excused >= 2 AND p_excused = l.excused
+              AND l.process_at <= {schema}.clock()
+              AND n.queue = ANY (p_queues) AND n.kind = ANY (p_kinds)
+        )) AS g;
+        FOR v_suspect IN
+            SELECT l.id, ARRAY(
+                SELECT coalesce(array_position(
+                    v_names, f.id || '/' || CASE WHEN f.per_group THEN n."group" ELSE '' END
+                ), 0) FROM {schema}.flow_limit f
+                WHERE (f.queue = n.queue OR f.queue IS NULL) AND (f.kind = n.kind OR f.kind IS NULL)
+                  AND (f."group" = n."group" OR f."group" IS NULL)
+                  AND (f.concurrency IS NOT NULL OR f.rate IS NOT NULL)
+            ) AS places
+            FROM {schema}.live l JOIN {schema}.lane n ON n.id = l.lane
+            WHERE l.worker_id IS NULL AND l.excused >= 2 AND p_excused = l.excused
+              AND l.process_at <= {schema}.clock()
+              AND n.queue = ANY (p_queues) AND n.kind = ANY (p_kinds)
+              AND NOT EXISTS (SELECT FROM {schema}.paused_queue p WHERE p.name = n.queue)
+            ORDER BY n.priority, l.process_at, l.id FOR UPDATE OF l SKIP LOCKED
+        LOOP
+            EXIT WHEN cardinality(v_ids) >= p_limit;
+            CONTINUE WHEN EXISTS (
+                SELECT FROM unnest(v_suspect.places) AS g (place)
+                WHERE coalesce(v_rooms[g.place], 0) <= 0
+            );
+            v_ids := v_ids || v_suspect.id;
+            FOR v_place IN 1 .. cardinality(v_suspect.places) LOOP
+                v_rooms[v_suspect.places[v_place]] := v_rooms[v_suspect.places[v_place]] - 1;
+            END LOOP;
+        END LOOP;
+        RETURN QUERY SELECT b.*, n.queue, n.kind, n.priority, n."group"
+        FROM {schema}.lease_limited_1(v_ids, p_worker) AS b JOIN {schema}.lane n ON n.id = b.o_lane;
         RETURN;
     END IF;
     RETURN QUERY
@@ -283,7 +343,7 @@ BEGIN
                array_agg(d.excused) AS excused
         FROM leased d
     )
-    SELECT b.*, n.queue, n.kind, n.priority
+    SELECT b.*, n.queue, n.kind, n.priority, n."group"
     FROM gathered g CROSS JOIN LATERAL {schema}.leased_1(
         g.ids, g.tokens, g.lanes, g.attempts, g.process_at, g.excused
     ) AS b JOIN {schema}.lane n ON n.id = b.o_lane WHERE g.ids IS NOT NULL;

@@ -23,9 +23,11 @@ SELECT encode(
 FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS now
 $$;
 
--- Return the lane of a queue, kind and priority, held until the end of the caller's transaction: it
--- is made if there is none, and stands again if it was being removed (adapters/postgres/lane_removal.py).
-CREATE FUNCTION {schema}.held_lane_1(p_queue text, p_kind text, p_priority integer)
+-- Return the lane of a queue, kind, priority and group, held until the end of the caller's transaction:
+-- it is made if there is none, and stands again if it was being removed (adapters/postgres/lane_removal.py).
+CREATE FUNCTION {schema}.held_lane_2(
+    p_queue text, p_kind text, p_priority integer, p_group text
+)
 RETURNS integer LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -34,21 +36,23 @@ BEGIN
     LOOP
         SELECT n.id INTO v_lane FROM {schema}.lane n
         WHERE n.queue = p_queue AND n.kind = p_kind AND n.priority = p_priority
+          AND n."group" = p_group
           AND n.retired_by IS NULL
         FOR KEY SHARE;
         IF FOUND THEN
             RETURN v_lane;
         END IF;
-        INSERT INTO {schema}.lane AS n (queue, kind, priority) VALUES (p_queue, p_kind, p_priority)
-        ON CONFLICT (queue, kind, priority) DO UPDATE
+        INSERT INTO {schema}.lane AS n (queue, kind, priority, "group")
+        VALUES (p_queue, p_kind, p_priority, p_group)
+        ON CONFLICT (queue, kind, priority, "group") DO UPDATE
         SET retired_by = NULL, asked_for_at = {schema}.clock() WHERE n.retired_by IS NOT NULL;
     END LOOP;
 END $$;
 
-CREATE FUNCTION {schema}.schedule_1(
+CREATE FUNCTION {schema}.schedule_in_group_1(
     kind text, payload json, execute_at timestamptz, queue text, priority integer,
     max_attempts integer, timeout interval, unique_key text, expires_at timestamptz, id uuid,
-    unique_for interval
+    unique_for interval, "group" text
 ) RETURNS uuid LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
     -- A plan for any id opens, and locks, the bodies of all days.
@@ -60,12 +64,13 @@ DECLARE
     v_time_form CONSTANT text := 'must be from the year 2 to 9000';
     v_earliest CONSTANT timestamptz := '0002-01-01 00:00:00+00';
     v_latest CONSTANT timestamptz := '9000-01-01 00:00:00+00';
-    v_kind CONSTANT text := schedule_1.kind;
-    v_payload CONSTANT json := coalesce(schedule_1.payload, 'null');
-    v_execute_at CONSTANT timestamptz := schedule_1.execute_at;
-    v_queue CONSTANT text := schedule_1.queue;
-    v_key CONSTANT text := schedule_1.unique_key;
-    v_id uuid := schedule_1.id;
+    v_kind CONSTANT text := schedule_in_group_1.kind;
+    v_payload CONSTANT json := coalesce(schedule_in_group_1.payload, 'null');
+    v_execute_at CONSTANT timestamptz := schedule_in_group_1.execute_at;
+    v_queue CONSTANT text := schedule_in_group_1.queue;
+    v_key CONSTANT text := schedule_in_group_1.unique_key;
+    v_group CONSTANT text := schedule_in_group_1."group";
+    v_id uuid := schedule_in_group_1.id;
     v_new CONSTANT uuid := {schema}.new_id_1();
     v_ms bigint;
     v_holder uuid;
@@ -75,23 +80,27 @@ BEGIN
         PERFORM {schema}.refuse_1('kind', v_name_form);
     ELSIF v_queue IS NULL OR v_queue !~ v_name THEN
         PERFORM {schema}.refuse_1('queue', v_name_form);
-    ELSIF schedule_1.priority IS NULL OR schedule_1.priority NOT BETWEEN 0 AND 9 THEN
+    ELSIF schedule_in_group_1.priority IS NULL OR schedule_in_group_1.priority NOT BETWEEN 0 AND 9 THEN
         PERFORM {schema}.refuse_1('priority', 'must be 0 to 9');
-    ELSIF schedule_1.max_attempts NOT BETWEEN 1 AND 32767 THEN
+    ELSIF schedule_in_group_1.max_attempts NOT BETWEEN 1 AND 32767 THEN
         PERFORM {schema}.refuse_1('max_attempts', 'must be 1 to 32767');
-    ELSIF schedule_1.timeout <= interval '0' OR schedule_1.timeout > interval '366 days' THEN
+    ELSIF schedule_in_group_1.timeout <= interval '0' OR schedule_in_group_1.timeout > interval '366 days' THEN
         PERFORM {schema}.refuse_1('timeout', 'must be above 0 and at most 366 days');
     ELSIF v_execute_at NOT BETWEEN v_earliest AND v_latest THEN
         PERFORM {schema}.refuse_1('execute_at', v_time_form);
-    ELSIF schedule_1.expires_at NOT BETWEEN v_earliest AND v_latest THEN
+    ELSIF schedule_in_group_1.expires_at NOT BETWEEN v_earliest AND v_latest THEN
         PERFORM {schema}.refuse_1('expires_at', v_time_form);
-    ELSIF schedule_1.expires_at <= v_execute_at THEN
+    ELSIF schedule_in_group_1.expires_at <= v_execute_at THEN
         PERFORM {schema}.refuse_1(
             'expires_at', 'must be after execute_at: it could never begin');
     ELSIF length(v_key) NOT BETWEEN 1 AND 512 OR left(v_key, 1) = chr(1) THEN
         PERFORM {schema}.refuse_1(
             'unique_key', 'must be 1 to 512 characters, and not begin with U+0001');
-    ELSIF schedule_1.unique_for IS NULL OR schedule_1.unique_for <= interval '0' THEN
+    ELSIF length(v_group) NOT BETWEEN 1 AND 256
+       OR v_group ~ ('[' || chr(1) || '-' || chr(31) || chr(127) || '-' || chr(159)
+                     || chr(8232) || chr(8233) || ']') THEN
+        PERFORM {schema}.refuse_1('group', 'must be 1 to 256 printable characters');
+    ELSIF schedule_in_group_1.unique_for IS NULL OR schedule_in_group_1.unique_for <= interval '0' THEN
         PERFORM {schema}.refuse_1('unique_for', 'must be above 0');
     ELSIF octet_length(convert_to(v_payload::text, 'UTF8')) > 1048576 THEN
         PERFORM {schema}.refuse_1('payload', 'must be at most 1048576 bytes');
@@ -137,7 +146,7 @@ BEGIN
     IF v_key IS NOT NULL THEN
         LOOP
             INSERT INTO {schema}.unique_key AS held (kind, key, id, expires_at)
-            VALUES (v_kind, v_key, v_id, {schema}.clock() + schedule_1.unique_for)
+            VALUES (v_kind, v_key, v_id, {schema}.clock() + schedule_in_group_1.unique_for)
             ON CONFLICT (kind, key) DO UPDATE
             SET id = excluded.id, expires_at = excluded.expires_at
             WHERE held.expires_at <= {schema}.clock()
@@ -155,10 +164,11 @@ BEGIN
     INSERT INTO {schema}.task
         (id, execute_at, created_at, max_attempts, timeout, unique_key, expires_at, payload)
     VALUES (v_id, coalesce(v_execute_at, {schema}.clock()), {schema}.clock(),
-            schedule_1.max_attempts, schedule_1.timeout, v_key, schedule_1.expires_at, v_payload);
+            schedule_in_group_1.max_attempts, schedule_in_group_1.timeout, v_key, schedule_in_group_1.expires_at, v_payload);
     INSERT INTO {schema}.live (id, process_at, lane)
     VALUES (v_id, greatest(v_execute_at, {schema}.clock()),
-            {schema}.held_lane_1(v_queue, v_kind, schedule_1.priority));
+            {schema}.held_lane_2(
+                v_queue, v_kind, schedule_in_group_1.priority, coalesce(v_group, '')));
     -- At the caller's commit. Tasks that are due later ring no bell: all workers look well before.
     IF v_execute_at IS NULL OR v_execute_at <= {schema}.clock() + interval '10 seconds' THEN
         PERFORM pg_notify('taskscheduler_' || left(encode(sha256(convert_to(
@@ -167,6 +177,15 @@ BEGIN
     END IF;
     RETURN v_id;
 END $$;
+
+-- schedule_1 keeps its parameters for ever.
+CREATE FUNCTION {schema}.schedule_1(
+    kind text, payload json, execute_at timestamptz, queue text, priority integer,
+    max_attempts integer, timeout interval, unique_key text, expires_at timestamptz, id uuid,
+    unique_for interval
+) RETURNS uuid LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+SELECT {schema}.schedule_in_group_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, NULL)
+$$;
 
 CREATE FUNCTION {schema}.schedule(
     kind text, payload json DEFAULT 'null', execute_at timestamptz DEFAULT NULL,
